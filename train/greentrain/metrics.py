@@ -87,7 +87,7 @@ def sum_over_ranks(counts: Tensor) -> Tensor:
 
 
 def constant_confusion(counts: Counts) -> Counts:
-    """What the best constant predictor gets, (…, K, K): all pixels in the column of the most frequent class."""
+    """What the best constant predictor gets, (…, K, K): all pixels in the most frequent class's column."""
     truth = counts.sum(-1)
     columns = np.arange(counts.shape[-1]) == truth.argmax(-1)[..., None]
     return np.asarray(truth[..., :, None] * columns[..., None, :], dtype=np.int64)
