@@ -79,12 +79,12 @@ def calibration_sums(probability: Tensor, target: Tensor, counted: Tensor, bins:
     """
     counts = (counted.bool() & ~target.isnan().any(1)).flatten()
     confidence, predicted = (part.flatten() for part in probability.double().max(1))
-    right = (predicted == target.argmax(1).flatten()).double()
+    right = predicted == target.max(1).indices.flatten()
     place = (confidence * bins).ceil().sub(1).clamp(0, bins - 1).long().masked_fill(~counts, bins)
-    rows = torch.stack([torch.ones_like(right), confidence, right], 1).masked_fill(~counts.unsqueeze(1), 0.0)
-    # one sum a bin, not a scatter: on a GPU a scatter adds in any order, and scores must come again to the
-    # bit
-    return torch.stack([rows.where((place == i).unsqueeze(1), 0.0).sum(0) for i in range(bins)])
+    pixels = torch.bincount(place * 2 + right, minlength=2 * bins + 2)[: 2 * bins].view(bins, 2).double()
+    # one sum a bin, not a scatter: on a GPU a scatter adds in any order, and scores must come again to the bit
+    sure = torch.stack([confidence.where(place == i, 0.0).sum() for i in range(bins)])
+    return torch.stack([pixels.sum(1), sure, pixels[:, 1]], 1)
 
 
 def calibration_error(sums: Tensor) -> float | None:

@@ -63,17 +63,18 @@ def focal(
     With gamma above 0 a mixed pixel's optimum is not its fractions: take `ce` where fractions are wanted.
     """
     logits, target, weight = _counted(logits, target, weight)
-    shares = target if class_weights is None else target * _per_class(class_weights, target)
-    carried = (shares.sum(1) * weight).sum()
+    shares = target * weight[:, None]
+    carried = shares.sum((0, 2, 3))
     if label_smoothing > 0.0:
-        smoothed = target * (1.0 - label_smoothing) + label_smoothing / target.shape[1]
-        shares = smoothed if class_weights is None else smoothed * _per_class(class_weights, target)
+        shares = torch.lerp(shares, weight[:, None] / target.shape[1], label_smoothing)
     log_p = log_softmax(logits, 1)
     if gamma > 0.0:
         # expm1 keeps 1 - p exact near 1; the clamp keeps its power differentiable at 1 for gamma below 1
         shares = shares * (-torch.expm1(log_p)).clamp_min(1e-12) ** gamma
-    sums = reduce(torch.stack([-((shares * log_p).sum(1) * weight).sum(), carried]))
-    return sums[0] / _or_one(sums[1])
+    sums = reduce(torch.stack([-(shares * log_p).sum((0, 2, 3)), carried]))  # (2, K)
+    if class_weights is not None:
+        sums = sums * class_weights.to(sums)
+    return sums[0].sum() / _or_one(sums[1].sum())
 
 
 def dice(
@@ -120,7 +121,7 @@ def lovasz(logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor
     """
     logits, target, weight = _counted(logits, target, weight)
     classes = target.shape[1]
-    labels = one_hot(target.argmax(1), classes).movedim(-1, 1).to(logits.dtype)
+    labels = one_hot(target.max(1).indices, classes).movedim(-1, 1).to(logits.dtype)
     errors = (labels - softmax(logits, 1)).abs().movedim(1, 0).flatten(1)  # (K, B H W)
     errors, order = errors.sort(dim=1, descending=True)
     with torch.no_grad():
@@ -281,10 +282,6 @@ def _counted(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Te
     ignored = (weight == 0).unsqueeze(1)
     # the logits too: infinity times 0 would be NaN, and masked_fill stops the gradient
     return logits.to(dtype).masked_fill(ignored, 0.0), target.to(dtype).masked_fill(ignored, 0.0), weight
-
-
-def _per_class(class_weights: Tensor, like: Tensor) -> Tensor:
-    return class_weights.to(like).view(1, -1, 1, 1)
 
 
 def _mean_of_present(losses: Tensor, present: Tensor, class_weights: Tensor | None) -> Tensor:

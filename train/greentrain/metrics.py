@@ -71,7 +71,8 @@ def confusion_by_group(logits: Tensor, target: Tensor, counted: Tensor, group: T
     classes = logits.shape[1]
     size = groups * classes**2
     counts = counted.bool() & ~target.isnan().any(1)
-    cell = target.argmax(1) * classes + logits.argmax(1)
+    # max, not argmax: the same place, the first of equal ones, and many times as fast along channels
+    cell = target.max(1).indices * classes + logits.max(1).indices
     cell = cell + group.to(cell.device).view(-1, 1, 1) * classes**2
     cell = torch.where(counts, cell, size)  # what does not count gets a cell of its own, cut off again
     return torch.bincount(cell.flatten(), minlength=size + 1)[:size].view(groups, classes, classes)

@@ -36,7 +36,7 @@ def as_fractions(fraction: Tensor, valid: Tensor) -> Target:
 
 def as_hard(target: Target) -> Target:
     """One-hot of the largest fraction, the first of equal ones: never two classes in a pixel."""
-    labels = one_hot(target.fraction.argmax(1), target.fraction.shape[1]).movedim(-1, 1)
+    labels = one_hot(target.fraction.max(1).indices, target.fraction.shape[1]).movedim(-1, 1)
     return Target(labels.to(target.fraction.dtype) * target.counted.unsqueeze(1), target.counted)
 
 
