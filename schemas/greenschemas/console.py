@@ -71,8 +71,9 @@ class Ticker:
 
     def advance(self, by: float = 1, note: str | None = None) -> None:
         """Count `by` more things as done; `note` stands behind the bar."""
-        fields = {} if note is None else {"note": note}
-        self._bar.update(self._task, advance=by, **fields)
+        self._bar.update(self._task, advance=by)
+        if note is not None:
+            self._bar.update(self._task, note=note)
 
 
 @contextmanager
