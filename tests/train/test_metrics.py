@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +236,30 @@ def test_the_width_of_an_interval_is_that_of_the_mean_over_groups() -> None:
 def test_one_group_gives_no_interval(groups: int) -> None:
     matrices = np.tile(np.array([[3, 1], [2, 4]]), (groups, 1, 1))
     assert bootstrap(matrices, ("a", "b"))["mean"]["iou"] is None
+
+
+ONE_RANK = """
+import sys, torch
+from greentrain.metrics import sum_over_ranks
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+counts = torch.load(f"{folder}/counts", weights_only=True)
+torch.save(sum_over_ranks(counts[rank]), f"{folder}/total{rank}")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_each_get_the_matrix_of_both(tmp_path: Path) -> None:
+    counts = torch.stack([confusion(*random_batch(seed)) for seed in (10, 11)])
+    torch.save(counts, tmp_path / "counts")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", ONE_RANK, str(rank), str(tmp_path)], env=environment)
+        for rank in (0, 1)
+    ]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    for rank in (0, 1):
+        assert torch.equal(torch.load(tmp_path / f"total{rank}", weights_only=True), counts.sum(0))
 
 
 def test_a_run_of_one_process_sums_to_itself() -> None:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from greenschemas.errors import ConfigError, nearest
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -77,11 +79,12 @@ class TargetRule:
         target = ignore_mixed(target, self.min_purity)
         return as_hard(target) if self.hard else target
 
-    def fold(self, sums: Sequence[float]) -> tuple[float, ...]:
-        """Pixels of each target class from those of the store's classes (K,), to make class weights of."""
+    def fold(self, class_sum: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of the target's classes (…, K') from those of the store's (…, K), to make class weights of."""
         if self.index is None:
-            return tuple(sums)
-        return sum(sums) - sums[self.index], sums[self.index]
+            return class_sum
+        one = class_sum[..., self.index]
+        return np.stack([class_sum.sum(-1) - one, one], -1)
 
 
 def target_rule(text: str, classes: Sequence[str], min_purity: float = 0.0) -> TargetRule:
