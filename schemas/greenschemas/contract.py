@@ -58,6 +58,8 @@ class Split(Frozen):
     """Usable tiles by split."""
     audit: Literal["passed", "failed", "not run"] = "not run"
     """Whether the same ground was looked for in two splits, and what came of it."""
+    leaks: tuple[str, ...] = ()
+    """What the audit found, in words, the first few."""
 
 
 class Contract(Frozen):

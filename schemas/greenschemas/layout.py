@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ARRAYS", "FRACTION_SCALE", "NO_SPLIT", "SPLITS", "UNLABELLED", "ArraySpec"]
+__all__ = ["ARRAYS", "FRACTION_SCALE", "NO_SPLIT", "SPLITS", "TILED", "UNLABELLED", "ArraySpec"]
 
 FRACTION_SCALE = 200
 """Fractions are stored as round(fraction * 200), so that hundredths are exact."""
@@ -15,6 +15,8 @@ UNLABELLED = 255
 """Stored value of a fraction where there is no label."""
 SPLITS = ("train", "val", "test")
 """Names of the splits; the `split` array holds indices into it."""
+TILED = ("image", "fraction", "valid")
+"""Arrays of one chunk a tile, in shards of many tiles; along the axis `tiled` in this order."""
 NO_SPLIT = 255
 """Value of `split` for a group that is in none."""
 
@@ -55,4 +57,9 @@ ARRAYS: dict[str, ArraySpec] = {
     "class_sum": ArraySpec(("group", "class"), "float64"),
     "class_count": ArraySpec(("group", "class"), "int64", optional=True),
     "histogram": ArraySpec(("group", "band", "bin"), "int64", optional=True),
+    "bin_code": ArraySpec(("bin",), "int64", optional=True),
+    "fingerprint": ArraySpec(("tile",), "uint64", optional=True),
+    "extent": ArraySpec(("source", "side"), "int64", optional=True),
+    "fold": ArraySpec(("group",), "uint8", optional=True),
+    "shard_digest": ArraySpec(("shard", "tiled"), "string", optional=True),
 }

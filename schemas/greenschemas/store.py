@@ -53,6 +53,16 @@ class Store:
         groups: NDArray[np.int64] = self.read("group_index")[self.read("source_index")]
         return groups
 
+    def groups_of(self, split: str | None) -> NDArray[np.bool_]:
+        """(G,) whether a group is in a split, or (None) in the store at all.
+
+        Raises StoreError for a split that does not exist or is not set.
+        """
+        if split is None:
+            return np.ones(self.contract.groups, bool)
+        code = _split_code(self.location, split)
+        return np.equal(self._group_split(), code)
+
     def _group_split(self) -> NDArray[np.uint8]:
         if self.contract.split is None:
             raise StoreError(self.location, "it has no split", "run `greenprep split` on it")
