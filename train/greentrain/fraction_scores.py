@@ -90,7 +90,7 @@ def calibration_sums(probability: Tensor, target: Tensor, counted: Tensor, bins:
 def calibration_error(sums: Tensor) -> float | None:
     """Expected calibration error (Naeini et al. 2015; Guo et al. 2017); None without a pixel.
 
-    The mean over pixels of |share right - mean confidence| in their bin: 0 where the net, when it is 70 percent
+    The mean over pixels of |share right - mean confidence| in their bin: 0 where the net, when 70 percent
     sure, is right in 70 of 100 pixels.
     """
     table = sums.detach().cpu().numpy()

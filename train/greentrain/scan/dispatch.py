@@ -6,11 +6,12 @@ import torch
 from greenschemas.errors import ConfigError, nearest
 from torch import Tensor
 
+from greentrain.scan.cpu import cpu_scan
 from greentrain.scan.reference import reference_scan
 
 __all__ = ["BACKENDS", "selective_scan"]
 
-BACKENDS = ("auto", "reference")
+BACKENDS = ("auto", "reference", "cpu")
 """What `backend` may be."""
 
 
@@ -39,8 +40,10 @@ def selective_scan(
     delta_bias = None if delta_bias is None else delta_bias.to(wide)
     with torch.autocast(u.device.type, enabled=False):
         match backend:
-            case "reference" | "auto":
+            case "reference":
                 y = reference_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
+            case "cpu" | "auto":
+                y = cpu_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
             case _:
                 raise ConfigError("scan", f"no kernel is called {backend!r}", nearest(backend, BACKENDS))
     return y.to(u.dtype)
