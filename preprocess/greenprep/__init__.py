@@ -1,0 +1,1 @@
+"""greenprep: checks satellite images and their masks, cuts tiles and writes one chunked Zarr store."""

@@ -1,0 +1,93 @@
+"""Clouds: where the quality bands see them, and where brightness and the cirrus band do. Pure.
+
+Bits: QA60 of Sentinel-2 (10 opaque, 11 cirrus), MSK_CLASSI_* of its newer products, Fmask of HLS (bit 1), scene
+classification of Level-2A (8, 9, 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.bands import Band, Role
+
+__all__ = ["bright_clouds", "flagged_clouds"]
+
+QA60_BITS = 1 << 10 | 1 << 11
+FMASK_BITS = 1 << 1
+CLOUDY_CLASSES = (8, 9, 10)
+"""Of Level-2A's scene classification: cloud of medium and high probability, thin cirrus."""
+
+BLUE_MIN = 0.22
+"""Reflectance of blue, averaged over a few pixels, above which a grey surface is taken for cloud."""
+GREY_MAX = 0.25
+"""Greatest difference of the visible bands, as a share of their mean: clouds are grey, soil and sand are not."""
+SNOW_MAX = 0.4
+"""Normalised difference of green and short-wave infrared above which bright ground is snow (Hall et al. 1995)."""
+CIRRUS_MIN = 0.0030
+"""Reflectance at 1.38 micrometres, averaged over a few pixels: water vapour hides the ground there."""
+CELL = 4
+"""Pixels a side over which brightness is averaged."""
+
+
+def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.bool_] | None:
+    """(h, w), true where a quality band says cloud; None where there is no such band or all of them are 0.
+
+    image: (C, h, w).
+    """
+    cloud: NDArray[np.bool_] | None = None
+    for index, band in enumerate(bands):
+        if band.role is not Role.MASK:
+            continue
+        name = band.name.casefold()
+        if name not in ("qa60", "fmask", "scl", "msk_classi_opaque", "msk_classi_cirrus"):
+            continue
+        values = image[index]
+        if not values.any():
+            continue
+        found = _by_name(name, values)
+        cloud = found if cloud is None else cloud | found
+    return cloud
+
+
+def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+    if name.startswith("msk_classi"):
+        return values > 0
+    whole = values if values.dtype.kind in "iu" else np.nan_to_num(values).astype(np.int64)
+    if name == "scl":
+        return np.isin(whole, CLOUDY_CLASSES)
+    bits = QA60_BITS if name == "qa60" else FMASK_BITS
+    if bits > np.iinfo(whole.dtype).max:
+        return np.zeros(whole.shape, bool)
+    return (whole & whole.dtype.type(bits)) != 0
+
+
+def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:
+    """Share of small cells that look like cloud: bright, grey and not snow, or bright in the cirrus band.
+
+    image: (C, h, w); scale: what a reflectance of 1 is written as. None where blue, green and red are not all there.
+    """
+    at = {band.common: index for index, band in enumerate(bands) if band.role is Role.REFLECTANCE and band.common}
+    if not {"blue", "green", "red"} <= at.keys() or min(image.shape[1:]) < CELL:
+        return None
+    blue, green, red = (_cells(image[at[name]]) / scale for name in ("blue", "green", "red"))
+    mean = (blue + green + red) / 3
+    spread = np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red)
+    cloud = (blue > BLUE_MIN) & (spread < GREY_MAX * mean)
+    if "swir16" in at:
+        swir = _cells(image[at["swir16"]]) / scale
+        cloud &= green - swir < SNOW_MAX * (green + swir)
+    if "cirrus" in at:
+        cloud |= _cells(image[at["cirrus"]]) / scale > CIRRUS_MIN
+    return float(cloud.mean())
+
+
+def _cells(band: NDArray[Any]) -> NDArray[np.float32]:
+    """Means over cells of CELL x CELL pixels; the rest at the right and lower edge is left out."""
+    rows, cols = (side // CELL * CELL for side in band.shape)
+    cells: NDArray[np.float32] = band[:rows, :cols].reshape(rows // CELL, CELL, cols // CELL, CELL).mean(
+        axis=(1, 3), dtype=np.float32)
+    return cells

@@ -1,0 +1,151 @@
+"""Mask pixels, as a file holds them, to class fractions as a store holds them. Pure: arrays in, arrays out.
+
+Shapes: K classes, M bands of the mask file, h rows, w columns. Coded fractions are uint8, round(fraction * 200), 255
+where there is no label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.limits import Limits
+from greenschemas.recipe import MaskKind, MaskRules
+
+__all__ = ["SCALES", "LabelCounts", "decode", "guess_scale", "native_scale", "to_fraction"]
+
+SCALES = (1, 100, 200, 255, 1000, 10_000)
+"""What a whole pixel may be written as: fraction, percent, coded as here, bytes, per mille, per ten thousand."""
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What was found in the pixels of a mask; adds up over disjoint pieces."""
+
+    pixels: int = 0
+    labelled: int = 0
+    nan: int = 0
+    """Pixels with NaN that the file does not declare as nodata."""
+    zero: int = 0
+    """Pixels whose fractions are all zero."""
+    out_of_range: int = 0
+    """Labelled pixels with a fraction below 0 or above 1, or an index that is not whole."""
+    bad_sum: int = 0
+    """Labelled pixels whose fractions do not sum to 1."""
+    unknown: int = 0
+    """Pixels with an index beyond the classes."""
+    worst_sum: float = 1.0
+    """The sum that lies farthest from 1."""
+    unknown_value: float | None = None
+    """One of the unknown indices."""
+
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        totals = {field.name: getattr(self, field.name) + getattr(other, field.name)
+                  for field in fields(self) if field.name not in ("worst_sum", "unknown_value")}
+        worst = max(self.worst_sum, other.worst_sum, key=lambda s: (abs(s - 1), s))
+        values = [v for v in (self.unknown_value, other.unknown_value) if v is not None]
+        return LabelCounts(**totals, worst_sum=worst, unknown_value=max(values, default=None))
+
+
+def native_scale(kind: MaskKind) -> int:
+    """What a whole pixel is written as in a mask of this kind, by the book."""
+    return 100 if kind is MaskKind.PERCENT else 1
+
+
+def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> int | None:
+    """The one of SCALES that the sums over bands of nearly all labelled pixels agree with; None if none does.
+
+    raw: (M, h, w) as in the file.
+    """
+    sums = raw.sum(axis=0, dtype=np.float64)
+    labelled = ~_empty(raw, rules, nodata) & np.isfinite(sums) & (sums != 0)
+    if not labelled.any():
+        return native_scale(rules.kind)
+    middle = float(np.median(sums[labelled]))
+    for scale in SCALES:
+        if abs(middle / scale - 1) < 0.05:
+            return scale
+    return None
+
+
+def decode(raw: NDArray[Any], rules: MaskRules, limits: Limits, *, nodata: float | None,
+           scale: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+    """((K, h, w) coded fractions, what was found). Pixels that break a rule become unlabelled.
+
+    raw: (M, h, w) as in the file; nodata: the file's own, or None; scale: what a whole pixel is written as.
+    """
+    if rules.kind is MaskKind.INDEX:
+        return _from_index(raw[0], rules, nodata)
+    return _from_fractions(raw, rules, limits, nodata, scale)
+
+
+def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tuple[NDArray[np.uint8], LabelCounts]:
+    classes = len(rules.classes)
+    empty = _empty(raw[None], rules, nodata)
+    nan, broken = np.zeros(raw.shape, bool), np.zeros(raw.shape, bool)
+    if raw.dtype.kind == "f":
+        nan = np.isnan(raw) & ~empty
+        broken = ~(empty | nan) & (raw != np.trunc(raw))
+    unknown = ~(empty | nan | broken) & ((raw < 0) | (raw >= classes))
+    unlabelled = empty | nan | broken | unknown
+    index = np.where(unlabelled, 0, raw).astype(np.intp)
+    table = np.eye(classes, dtype=np.uint8) * np.uint8(FRACTION_SCALE)
+    coded = np.ascontiguousarray(table[:, index])
+    coded[:, unlabelled] = UNLABELLED
+    return coded, LabelCounts(
+        pixels=raw.size, labelled=raw.size - _count(unlabelled), nan=_count(nan), unknown=_count(unknown),
+        out_of_range=_count(broken), unknown_value=float(raw[unknown].max()) if unknown.any() else None)
+
+
+def _from_fractions(raw: NDArray[Any], rules: MaskRules, limits: Limits, nodata: float | None,
+                    scale: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+    # Whole numbers were rounded band by band, so that their sum may be off by half a step for each band.
+    rounding = 0.0 if raw.dtype.kind == "f" else 0.5 * len(raw) / scale
+    empty = _empty(raw, rules, nodata)
+    fractions = to_fraction(raw, scale)
+    sums = fractions.sum(axis=0)
+    nan = np.isnan(sums) & ~empty
+    zero = (sums == 0) & ~empty
+    labelled = ~(empty | nan | zero)
+    off = labelled & (np.abs(sums - 1) > limits.sum_tolerance + rounding)
+    out = labelled & ((fractions.min(axis=0) < -limits.sum_tolerance) |
+                      (fractions.max(axis=0) > 1 + limits.sum_tolerance))
+    good = labelled & ~off & ~out
+    if good.all():
+        coded = np.rint(np.clip(fractions, 0, 1) * fractions.dtype.type(FRACTION_SCALE)).astype(np.uint8)
+    else:
+        coded = np.rint(np.where(good, np.clip(fractions, 0, 1), 0) * FRACTION_SCALE).astype(np.uint8)
+        coded[:, ~good] = UNLABELLED
+    worst = sums[off]
+    return coded, LabelCounts(
+        pixels=sums.size, labelled=_count(good), nan=_count(nan), zero=_count(zero), out_of_range=_count(out),
+        bad_sum=_count(off), worst_sum=float(worst[np.argmax(np.abs(worst - 1))]) if worst.size else 1.0)
+
+
+def to_fraction(raw: NDArray[Any], scale: int) -> NDArray[Any]:
+    """Mask pixels as fractions; other scales than 1 become float32, as a repaired file holds them."""
+    if raw.dtype.kind == "f" and scale == 1:
+        return raw
+    return (raw / np.float64(scale)).astype(np.float32)
+
+
+def _count(where: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(where))
+
+
+def _empty(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> NDArray[np.bool_]:
+    """(h, w): pixels that the file or the recipe declares as without label.
+
+    A declared 0 is also a fraction, so it empties a pixel only where all bands hold it; any other value does in one.
+    """
+    empty = np.zeros(raw.shape[1:], bool)
+    for value in {nodata, rules.unlabelled}:
+        if value is None:
+            continue
+        same = np.isnan(raw) if np.isnan(value) else raw == value
+        empty |= same.all(axis=0) if value == 0 and len(raw) > 1 else same.any(axis=0)
+    return empty

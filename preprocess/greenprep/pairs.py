@@ -1,0 +1,107 @@
+"""Find which image belongs to which mask: by name, never by position. Reads directories, opens no file."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from greenschemas.codes import Code
+from greenschemas.recipe import Pairing
+
+__all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
+
+SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj")
+"""Endings of files that GDAL would read beside a TIFF: never opened here, and no strays."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image and its mask, or a file that stays alone."""
+
+    image: str | None
+    """Path below the raw folder, with forward slashes."""
+    mask: str | None
+    group: str | None
+    """Ground that the pair shows; None where the image's name says nothing."""
+    time: str | None
+    """Which acquisition of the group."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """The named parts of the image's file name, without `stem`."""
+    problem: Code | None = None
+    """Why this cannot be a pair, as far as names tell."""
+
+    @property
+    def name(self) -> str:
+        """What the candidate is called in messages and sorted by: its image, or else its mask."""
+        return self.image or self.mask or ""
+
+
+def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
+    """Every pair, lone image, lone mask and stray TIFF below `raw`, sorted by path.
+
+    Sidecar files are left out; other kinds of file that no pattern asks for are none of our business.
+    """
+    images = _glob(raw, pairing.images)
+    masks = _glob(raw, pairing.masks)
+    strays = (_glob(raw, "**/*.tif") | _glob(raw, "**/*.tiff")) - images - masks
+    return pair_names(images, masks, strays, pairing)
+
+
+def pair_names(images: Iterable[str], masks: Iterable[str], strays: Iterable[str],
+               pairing: Pairing) -> tuple[Candidate, ...]:
+    """As `find_pairs`, from the names alone: the order in which they come does not matter."""
+    images, masks = set(images), set(masks)
+    # Both globs may cover one folder: what is named like a mask is a mask.
+    mask_stem = {path: match["stem"] for path, match in _named(masks, pairing.mask_name)}
+    named = dict(_named(images - mask_stem.keys(), pairing.image_name))
+    masks_of: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(mask_stem):
+        masks_of[mask_stem[path]].append(path)
+    found = [_alone(path, Code.STRAY) for path in {*strays, *images, *masks} - named.keys() - mask_stem.keys()]
+    taken: set[str] = set()
+    for path, match in named.items():
+        near = _near(path, masks_of[match["stem"]])
+        found.append(_pair(path, match, near, pairing))
+        found.extend(_alone(mask, Code.AMBIGUOUS_PARTNER, is_mask=True) for mask in near[1:])
+        taken.update(near)
+    found.extend(_alone(mask, Code.MISSING_IMAGE, is_mask=True) for mask in mask_stem.keys() - taken)
+    return tuple(sorted(found, key=lambda candidate: (candidate.name, candidate.mask or "")))
+
+
+def _named(paths: Iterable[str], pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
+    whole = re.compile(pattern)
+    for path in paths:
+        if match := whole.fullmatch(PurePosixPath(path).name):
+            yield path, match
+
+
+def _glob(raw: Path, pattern: str) -> set[str]:
+    return {path.relative_to(raw).as_posix() for path in raw.glob(pattern)
+            if not path.name.endswith(SIDECARS) and not path.is_dir()}
+
+
+def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -> Candidate:
+    parts = match.groupdict("")
+    problem = None if len(masks) == 1 else Code.AMBIGUOUS_PARTNER if masks else Code.MISSING_MASK
+    return Candidate(
+        image=path, mask=masks[0] if masks else None, group=pairing.group.format(**parts),
+        time=pairing.time.format(**parts), problem=problem,
+        parts={key: value for key, value in parts.items() if key != "stem"})
+
+
+def _near(image: str, masks: list[str]) -> list[str]:
+    """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in two folders."""
+    return [mask for mask in masks if _place(mask) == _place(image)] or masks
+
+
+def _place(path: str) -> tuple[str, ...]:
+    """The folders below the first, without the `_masks` that those of masks may carry."""
+    return tuple(part.removesuffix("_masks") for part in PurePosixPath(path).parts[1:-1])
+
+
+def _alone(path: str, problem: Code, *, is_mask: bool = False) -> Candidate:
+    return Candidate(image=None if is_mask else path, mask=path if is_mask else None, group=None, time=None,
+                     problem=problem)

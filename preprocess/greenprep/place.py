@@ -1,0 +1,146 @@
+"""A folder, on a disk or behind an fsspec URL, whose files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from greenschemas.errors import StoreError
+
+__all__ = ["Place", "exchange"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Travels to workers as its address alone."""
+
+    url: str
+    """A path, or a URL that fsspec knows, without a slash at the end."""
+
+    @classmethod
+    def at(cls, location: str | Path) -> Place:
+        """The place at a path (made absolute, since workers may stand elsewhere) or URL."""
+        text = str(location)
+        if "://" in text:
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text).absolute()))
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder of this machine's file system."""
+        return "://" not in self.url
+
+    @property
+    def shared(self) -> bool:
+        """Whether another process sees the same files."""
+        return not self.url.startswith("memory://")
+
+    @property
+    def path(self) -> Path:
+        """As a path; only for local places."""
+        return Path(self.url)
+
+    def __truediv__(self, name: str) -> Place:
+        return Place(f"{self.url}/{name}")
+
+    def beside(self, ending: str) -> Place:
+        """The place of the same name with `ending` added."""
+        return Place(self.url + ending)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            found: tuple[Any, str] = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as problem:
+            raise StoreError(self.url, f"fsspec cannot open it ({problem})",
+                             "install the file system's package (`s3fs` for s3://), or give a path") from None
+        return found
+
+    def exists(self) -> bool:
+        """Whether there is a file or folder of this name."""
+        if self.local:
+            return self.path.exists()
+        fs, path = self._remote
+        fs.invalidate_cache()
+        return bool(fs.exists(path))
+
+    def names(self) -> list[str]:
+        """Names of the files right in it, sorted; none if it does not exist."""
+        if self.local:
+            return sorted(entry.name for entry in os.scandir(self.path)) if self.path.is_dir() else []
+        fs, path = self._remote
+        fs.invalidate_cache()
+        try:
+            return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(path, detail=False))
+        except FileNotFoundError:
+            return []
+
+    def write(self, data: bytes) -> None:
+        """Make this file hold `data`: at once, so that no reader and no later run sees a part of it."""
+        if not self.local:
+            fs, path = self._remote
+            fs.pipe_file(path, data)
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def read(self, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes of this file from `start` to `end`; raises FileNotFoundError."""
+        if not self.local:
+            fs, path = self._remote
+            data: bytes = fs.cat_file(path, start=start, end=end)
+            return data
+        with self.path.open("rb") as file:
+            file.seek(start or 0)
+            return file.read(-1 if end is None else end - (start or 0))
+
+    def remove(self) -> None:
+        """Remove this file or folder with all in it; nothing happens if it is not there."""
+        if not self.local:
+            fs, path = self._remote
+            if fs.exists(path):
+                fs.rm(path, recursive=True)
+        elif self.path.is_dir():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def upload(self, folder: Path, last: str) -> None:
+        """Copy all files of a local folder into this place, the file `last` after all others."""
+        names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+        for name in sorted(names, key=lambda name: name == last):
+            (self / name).write((folder / name).read_bytes())
+
+
+def exchange(new: Path, old: Path) -> None:
+    """Put the folder `new` where `old` stands, in one step where the system can (Linux), and remove the old one."""
+    if not _swap(new, old):
+        aside = old.with_name(f".{old.name}.old")
+        os.rename(old, aside)
+        os.rename(new, old)
+        new = aside
+    shutil.rmtree(new)
+
+
+def _swap(a: Path, b: Path) -> bool:
+    """renameat2(RENAME_EXCHANGE), which Python does not offer; False where there is none."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange_flag = -100, 2
+    return call is not None and call(here, os.fsencode(a), here, os.fsencode(b), exchange_flag) == 0

@@ -1,0 +1,204 @@
+"""Read a TIFF's directories without GDAL: what a file claims to be, before anything is allocated for it.
+
+Knows classic and BigTIFF in both byte orders; reads tags, never pixels. Reference: TIFF 6.0 (Adobe, 1992).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.codes import Code
+from greenschemas.errors import SourceError
+
+__all__ = ["BadFile", "Page", "read_pages"]
+
+PAGES_MAX = 1024
+"""More directories than this are not followed: no image here has so many bands."""
+TAGS_MAX = 4096
+WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR = 256, 257, 258, 259, 273, 277, 278, 279, 284
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, SUBFILE, FORMAT = 322, 323, 324, 325, 254, 339
+WANTED = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR, TILE_WIDTH, TILE_HEIGHT,
+                    TILE_OFFSETS, TILE_COUNTS, SUBFILE, FORMAT})
+TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8",
+         18: "u8"}
+"""NumPy types of the TIFF field types that the wanted tags may have."""
+
+DISGUISES = (
+    (b"version https://git-lfs", "a Git LFS pointer"), (b"\x89PNG", "a PNG picture"), (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"), (b"%PDF", "a PDF document"), (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"), (b"CDF", "a NetCDF file"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"), (b"\x93NUMPY", "a NumPy array"), (b"BM", "a BMP picture"),
+)
+
+
+class BadFile(SourceError):
+    """A file that cannot be used; `code` says which check it fails."""
+
+    def __init__(self, where: object, found: str, remedy: str, code: Code = Code.UNREADABLE) -> None:
+        super().__init__(where, found, remedy)
+        self.args = (*self.args, code)
+
+    @property
+    def code(self) -> Code:
+        """The check that the file fails."""
+        return Code(self.args[3])
+
+
+@dataclass(frozen=True)
+class Page:
+    """One full-resolution image directory of a TIFF, as its tags describe it."""
+
+    width: int
+    height: int
+    samples: int
+    """Bands in this directory."""
+    bits: int
+    """Of one sample."""
+    block: tuple[int, int]
+    """(rows, columns) of a strip or tile."""
+    planar: bool
+    """Each band in blocks of its own."""
+    end: int
+    """One past the last byte of the file that its blocks claim."""
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded size of the whole directory."""
+        return self.width * self.height * self.samples * -(-self.bits // 8)
+
+    @property
+    def block_nbytes(self) -> int:
+        """Decoded size of one block."""
+        rows, columns = self.block
+        return rows * columns * (1 if self.planar else self.samples) * -(-self.bits // 8)
+
+
+def read_pages(path: Path) -> tuple[tuple[Page, ...], int]:
+    """(full-resolution directories, size of the file in bytes); overviews and internal masks are left out.
+
+    Raises BadFile where the file cannot be opened, is empty, is no TIFF, or ends before its directories do.
+    """
+    try:
+        if not path.is_file():
+            raise BadFile(path, "not a regular file" if path.exists() else "it is not there", "give real files")
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            return _pages(path, file, size), size
+    except OSError as problem:
+        raise BadFile(path, f"cannot be read ({problem.strerror})", "check its permissions and the disk") from None
+
+
+def _pages(path: Path, file: BinaryIO, size: int) -> tuple[Page, ...]:
+    head = file.read(512)
+    order, big, offset = _signature(path, head)
+    pages: list[Page] = []
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < PAGES_MAX:
+        seen.add(offset)
+        try:
+            tags, offset = _directory(file, order, big, offset, size)
+        except (struct.error, ValueError):
+            if pages:
+                break  # A damaged later directory, such as a lost overview, is not needed.
+            raise BadFile(path, f"its directory at byte {offset} lies beyond or across its end ({size} bytes)",
+                          "fetch the file again: it was cut off", Code.TRUNCATED) from None
+        page = _page(path, tags)
+        if page is not None:
+            pages.append(page)
+    if not pages:
+        raise BadFile(path, "a TIFF without an image", "fetch the file again")
+    return tuple(pages)
+
+
+def _signature(path: Path, head: bytes) -> tuple[str, bool, int]:
+    """(byte order, BigTIFF, offset of the first directory)."""
+    if not head:
+        raise BadFile(path, "0 bytes", "fetch the file again", Code.EMPTY_FILE)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    version = struct.unpack(order + "H", head[2:4])[0] if order and len(head) >= 4 else None
+    if order is None or version not in (42, 43):
+        raise BadFile(path, f"{_disguise(head)}, not a TIFF", "fetch the file again, or remove it", Code.NOT_A_TIFF)
+    try:
+        offset = struct.unpack_from(order + ("Q" if version == 43 else "I"), head, 8 if version == 43 else 4)[0]
+    except struct.error:
+        raise BadFile(path, f"{len(head)} bytes", "fetch the file again: it was cut off", Code.TRUNCATED) from None
+    return order, version == 43, offset
+
+
+def _disguise(head: bytes) -> str:
+    for magic, name in DISGUISES:
+        if head.startswith(magic):
+            return name
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if text.startswith(b"<vrtdataset"):
+        return "a GDAL virtual file (VRT)"
+    if text.startswith(b"<"):
+        return "an XML file"
+    printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    return "a text file" if printable else "unknown data" if any(head) else "zero bytes only"
+
+
+def _directory(file: BinaryIO, order: str, big: bool, offset: int, size: int) -> tuple[dict[int, NDArray[Any]], int]:
+    """(wanted tags, offset of the next directory); raises struct.error or ValueError where the file is too short."""
+    count_code, entry, inline = ("Q", 20, 8) if big else ("H", 12, 4)
+    file.seek(offset)
+    count = struct.unpack(order + count_code, file.read(8 if big else 2))[0]
+    if count > TAGS_MAX or offset + count * entry > size:
+        raise ValueError("directory crosses the end")
+    body = file.read(count * entry)
+    after = file.read(inline)
+    tags: dict[int, NDArray[Any]] = {}
+    for at in range(0, count * entry, entry):
+        tag, kind = struct.unpack_from(order + "HH", body, at)
+        if tag not in WANTED or kind not in TYPES:
+            continue
+        number = struct.unpack_from(order + ("Q" if big else "I"), body, at + 4)[0]
+        dtype = np.dtype(order + TYPES[kind])
+        value = body[at + entry - inline:at + entry]
+        if number * dtype.itemsize > inline:
+            where = struct.unpack(order + ("Q" if big else "I"), value)[0]
+            if where + number * dtype.itemsize > size:
+                raise ValueError("tag crosses the end")
+            file.seek(where)
+            value = file.read(number * dtype.itemsize)
+        tags[tag] = np.frombuffer(value, dtype, number)
+    follows = struct.unpack(order + ("Q" if big else "I"), after)[0] if len(after) == inline else 0
+    return tags, follows
+
+
+def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page | None:
+    """The directory as a page; None for an overview (subfile bit 0) or internal mask (bit 2)."""
+    if _first(tags, SUBFILE, 0) & 0b101:
+        return None
+    width, height = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)
+    if width <= 0 or height <= 0:
+        raise BadFile(path, f"a header of {width} x {height} pixels", "fetch the file again")
+    tiled = TILE_WIDTH in tags
+    block = ((_first(tags, TILE_HEIGHT, height), _first(tags, TILE_WIDTH, width)) if tiled
+             else (min(_first(tags, ROWS, height), height), width))
+    return Page(width=width, height=height, samples=_first(tags, SAMPLES, 1), bits=_first(tags, BITS, 1), block=block,
+                planar=_first(tags, PLANAR, 1) == 2, end=_end(tags, tiled))
+
+
+def _first(tags: dict[int, NDArray[Any]], tag: int, default: int) -> int:
+    values = tags.get(tag)
+    return int(values[0]) if values is not None and len(values) else default
+
+
+def _end(tags: dict[int, NDArray[Any]], tiled: bool) -> int:
+    offsets = tags.get(TILE_OFFSETS if tiled and TILE_OFFSETS in tags else OFFSETS)
+    counts = tags.get(TILE_COUNTS if tiled and TILE_COUNTS in tags else COUNTS)
+    if offsets is None or counts is None or not len(offsets) or len(offsets) != len(counts):
+        return 0
+    present = counts > 0
+    ends = offsets[present].astype(np.float64) + counts[present]
+    return int(ends.max(initial=0))

@@ -1,0 +1,1 @@
+"""greenschemas: the contract between greenprep and greentrain: store, manifest, recipe and errors."""

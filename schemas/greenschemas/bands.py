@@ -1,0 +1,58 @@
+"""Bands by name and role: what a channel of an image is, so that nobody takes a quality flag for a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from greenschemas.model import Frozen
+
+__all__ = ["HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "feature_names"]
+
+
+class Role(StrEnum):
+    """What a band is good for."""
+
+    REFLECTANCE = "reflectance"
+    """A measured reflectance: a feature."""
+    DERIVED = "derived"
+    """Computed from others or from elsewhere (index, elevation, slope): a feature, with no scale of reflectance."""
+    MASK = "mask"
+    """Quality flags: they say which pixels may be used, and are never a feature."""
+    DEAD = "dead"
+    """Constant over the whole store: carries nothing; found when the store is written, never declared."""
+
+
+class Band(Frozen):
+    """One channel of an image."""
+
+    name: str
+    """As in the file's band description where it has one, such as `B4`."""
+    role: Role = Role.REFLECTANCE
+    """What it is good for."""
+    common: str | None = None
+    """Common name of the spectral range (STAC's list: `blue`, `green`, `red`, `nir`, …), for adapting weights."""
+
+
+def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
+    """Names of the bands that a net may see unless told otherwise, in their order."""
+    return tuple(band.name for band in bands if band.role in (Role.REFLECTANCE, Role.DERIVED))
+
+
+def _bands(reflectances: str, rest: str, role: Role) -> tuple[Band, ...]:
+    named = (word.partition(":") for word in reflectances.split())
+    return (*(Band(name=name, common=common or None) for name, _, common in named),
+            *(Band(name=name, role=role) for name in rest.split()))
+
+
+SENTINEL2_L1C_19 = _bands(
+    "B1:coastal B2:blue B3:green B4:red B5:rededge071 B6:rededge075 B7:rededge078 B8:nir B8A:nir08 B9:nir09 "
+    "B10:cirrus B11:swir16 B12:swir22",
+    "QA10 QA20 QA60 MSK_CLASSI_OPAQUE MSK_CLASSI_CIRRUS MSK_CLASSI_SNOW_ICE", Role.MASK)
+"""COPERNICUS/S2 as Earth Engine exports it: 13 reflectances, six quality bands."""
+
+HLS_19 = (
+    *_bands("coastal:coastal blue:blue green:green red:red nir:nir swir1:swir16 swir2:swir22", "fmask", Role.MASK),
+    *_bands("", "ndmi cop_dem ndvi ndwi mndwi ndbi savi evi2 bsi nbr slope100", Role.DERIVED),
+)
+"""Harmonised Landsat and Sentinel-2 patches: 7 reflectances, the Fmask byte, 11 derived bands."""

@@ -1,0 +1,79 @@
+"""The stable names of every check of `greenprep clean`: manifests, recipes and scripts go by them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["REPAIRS", "Code"]
+
+
+class Code(StrEnum):
+    """One member a check; `greenprep explain CODE` says what each means. Values never change meaning."""
+
+    # The file
+    EMPTY_FILE = "empty-file"
+    NOT_A_TIFF = "not-a-tiff"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    ABSURD_SIZE = "absurd-size"
+    DECODER_CRASH = "decoder-crash"
+    STRAY = "stray"
+    MISSING_MASK = "missing-mask"
+    MISSING_IMAGE = "missing-image"
+    AMBIGUOUS_PARTNER = "ambiguous-partner"
+    SIDECAR = "sidecar"
+    DUPLICATE = "duplicate-content"
+    SAME_GROUP_TIME = "same-group-time"
+    # The bands
+    BAND_COUNT = "band-count"
+    BAND_NAMES = "band-names"
+    DTYPE = "dtype"
+    PAGED = "paged-bands"
+    CHANNEL_LAST = "channel-last"
+    INTEGER_VALUES = "integer-values"
+    CONSTANT_BAND = "constant-band"
+    NEAR_CONSTANT_BAND = "near-constant-band"
+    CONSTANT_IMAGE = "constant-image"
+    IDENTICAL_BANDS = "identical-bands"
+    SATURATED = "saturated"
+    WRAPPED = "wrapped-8-bit"
+    SCALE = "reflectance-scale"
+    OUTLIER = "outlier"
+    # The pixels
+    NAN = "nan"
+    NODATA = "nodata-share"
+    UNDECLARED_NODATA = "undeclared-nodata"
+    ALL_NODATA = "all-nodata"
+    BLANK = "blank"
+    LOW_CONTENT = "low-content"
+    NOISE = "noise"
+    SALT_PEPPER = "salt-and-pepper"
+    STRIPES = "stripes"
+    DROPPED_LINES = "dropped-lines"
+    CLOUD = "cloud"
+    # The mask
+    MASK_BAND_COUNT = "mask-band-count"
+    MASK_RANGE = "mask-range"
+    MASK_SUM = "mask-sum"
+    MASK_SCALE = "mask-scale"
+    MASK_NAN = "mask-nan"
+    MASK_ZERO = "mask-zero"
+    MASK_EMPTY = "mask-empty"
+    SINGLE_CLASS = "single-class"
+    UNKNOWN_INDEX = "unknown-index"
+    SIZE_MISMATCH = "size-mismatch"
+    CROPPED = "cropped-edge"
+    SHIFTED = "shifted-mask"
+    CRS_MISMATCH = "crs-mismatch"
+    TRANSFORM_MISMATCH = "transform-mismatch"
+    MISALIGNED = "misaligned"
+    # The grid
+    NO_CRS = "no-crs"
+    ROTATED = "rotated"
+    SOUTH_UP = "south-up"
+    GRID_UNLIKE_GROUP = "grid-unlike-group"
+
+
+REPAIRS = frozenset({Code.PAGED, Code.CHANNEL_LAST, Code.INTEGER_VALUES, Code.MASK_SCALE, Code.MASK_NAN, Code.CROPPED,
+                     Code.SHIFTED, Code.SOUTH_UP})
+"""Findings that `greenprep clean` mends because the result is certain; a recipe may reject instead, never look away."""

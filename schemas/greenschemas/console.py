@@ -1,0 +1,85 @@
+"""What both command lines share: one message for an error, a progress bar that is quiet when nobody looks, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from greenschemas.errors import GreenError
+
+__all__ = ["Ticker", "print_json", "progress", "run", "say"]
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line; our own errors end it with one message and exit code 2, Ctrl-C with 130."""
+    try:
+        app()
+    except GreenError as problem:
+        typer.echo(f"Error: {problem}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has had enough; point stdout elsewhere so that Python's own flush stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on where this one stopped.", err=True)
+        sys.exit(130)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, on stderr, so that stdout stays for results."""
+    _stderr.print(text, markup=False)
+
+
+def print_json(value: object) -> None:
+    """A result for machines, on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+class _Rate(ProgressColumn):
+    """Things a second."""
+
+    def render(self, task: Task) -> Text:
+        """Empty until a first thing is done."""
+        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+
+class Ticker:
+    """Counts finished things on a progress bar."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, by: float = 1, note: str | None = None) -> None:
+        """Count `by` more things as done; `note` stands behind the bar."""
+        self._bar.update(self._task, advance=by)
+        if note is not None:
+            self._bar.update(self._task, note=note)
+
+
+@contextmanager
+def progress(what: str, total: float | None) -> Iterator[Ticker]:
+    """A bar with rate and time left on stderr; writes nothing when stderr is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
+               TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    with Progress(*columns, console=_stderr, disable=not _stderr.is_terminal, transient=True) as bar:
+        yield Ticker(bar, bar.add_task(what, total=total, note=""))

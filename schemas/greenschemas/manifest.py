@@ -1,0 +1,140 @@
+"""What `greenprep clean` says of each file: one JSON line a pair or stray file, and the sums."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from greenschemas.errors import SourceError
+from greenschemas.model import Frozen
+
+__all__ = ["MANIFEST_NAME", "SUMMARY_NAME", "Entry", "Level", "Reason", "Summary", "Verdict", "read_manifest"]
+
+MANIFEST_NAME = "manifest.jsonl"
+SUMMARY_NAME = "summary.json"
+
+
+class Verdict(StrEnum):
+    """What became of a pair or stray file."""
+
+    ACCEPTED = "accepted"
+    REPAIRED = "repaired"
+    REJECTED = "rejected"
+
+
+class Level(StrEnum):
+    """How grave a finding is."""
+
+    REJECT = "reject"
+    REPAIR = "repair"
+    WARN = "warn"
+
+
+class Reason(Frozen):
+    """One finding about a file."""
+
+    code: str
+    """Stable name of the check, as `greenprep explain CODE` takes it."""
+    level: Level
+    """What the finding led to."""
+    file: str
+    """`image`, `mask` or `pair`: what the finding is about."""
+    found: str
+    """The measured value, in words and with its unit."""
+    limit: str
+    """What was allowed."""
+    remedy: str
+    """What to do about it."""
+
+
+class Entry(Frozen):
+    """One line of the manifest: a pair, or a file that has no partner."""
+
+    image: str | None
+    """Path of the image below the raw folder, with forward slashes; None for a mask without an image."""
+    mask: str | None
+    """Path of the mask below the raw folder; None for an image without a mask or a file that is neither."""
+    group: str | None
+    """Ground that the pair shows: the same ground at other times has the same group."""
+    time: str | None
+    """Which acquisition of the group."""
+    parts: dict[str, str] = Field(default_factory=dict)
+    """The named parts of the file name (city, year, area, …), which splits may go by."""
+    verdict: Verdict
+    reasons: tuple[Reason, ...] = ()
+    """All findings; a rejected entry has at least one of level `reject`."""
+    shape: tuple[int, int, int] | None = None
+    """(bands, rows, columns) of the image as it is handed on, after repair; None if it could not be read."""
+    dtype: str | None = None
+    """NumPy type of the image as it is handed on."""
+    checksum: str | None = None
+    """SHA-256 (hex) of the decoded pixels of image and mask as handed on: equal content, equal checksum."""
+    stamp: str | None = None
+    """Sizes and modification times of the files when they were read: tells a later run what has changed."""
+    measures: dict[str, float] = Field(default_factory=dict)
+    """Measured values by name, for the report and the collection-wide checks."""
+
+    @model_validator(mode="after")
+    def _verdict_follows_from_the_reasons(self) -> Self:
+        levels = {reason.level for reason in self.reasons}
+        due = (Verdict.REJECTED if Level.REJECT in levels
+               else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED)
+        if self.verdict is not due:
+            raise ValueError(f"verdict `{self.verdict}` with findings of level {sorted(levels)}, which make `{due}`")
+        return self
+
+
+class Summary(Frozen):
+    """Sums over a manifest."""
+
+    found: int
+    """Pairs and stray files; always accepted + repaired + rejected."""
+    accepted: int
+    repaired: int
+    rejected: int
+    reasons: dict[str, int]
+    """Entries that carry a code at least once, by code."""
+    recipe_hash: str
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.found != self.accepted + self.repaired + self.rejected:
+            raise ValueError("found must be accepted + repaired + rejected")
+        return self
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], recipe_hash: str) -> Self:
+        """The sums over `entries`."""
+        verdicts: Counter[Verdict] = Counter()
+        codes: Counter[str] = Counter()
+        for entry in entries:
+            verdicts[entry.verdict] += 1
+            codes.update({reason.code for reason in entry.reasons})
+        return cls(found=verdicts.total(), accepted=verdicts[Verdict.ACCEPTED], repaired=verdicts[Verdict.REPAIRED],
+                   rejected=verdicts[Verdict.REJECTED], reasons=dict(sorted(codes.items())), recipe_hash=recipe_hash)
+
+
+def read_manifest(folder: Path) -> Iterator[Entry]:
+    """The entries of a cleaned folder, in the order of the file; raises SourceError where it is not whole."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise SourceError(folder, f"no {MANIFEST_NAME} in it", "run `greenprep clean` first: it writes one")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                raise SourceError(f"{path}:{number}", "the last line is not whole", "run `greenprep clean` again: "
+                                  "it goes on where it stopped")
+            yield Entry.parse(f"{path}:{number}", _json(path, number, line), SourceError)
+
+
+def _json(path: Path, number: int, line: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as problem:
+        raise SourceError(f"{path}:{number}", f"not JSON ({problem.msg})", "run `greenprep clean` again") from None

@@ -1,0 +1,183 @@
+"""The recipe: what the data are and what shall be done with them, one YAML file for `greenprep run`.
+
+Every field has the user's own rules as its default: an empty recipe is the 19-band Sentinel-2 layout with
+five-class fractional masks.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from greenschemas.bands import SENTINEL2_L1C_19, Band
+from greenschemas.errors import RecipeError
+from greenschemas.limits import Limits
+from greenschemas.model import Frozen, digest
+
+__all__ = ["Edge", "MaskKind", "MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
+
+
+class MaskKind(StrEnum):
+    """How a mask file writes down what covers a pixel."""
+
+    FRACTION = "fraction"
+    """One band a class, 0 to 1, summing to 1."""
+    PERCENT = "percent"
+    """One band a class, 0 to 100."""
+    ONE_HOT = "one_hot"
+    """One band a class, 0 or 1 (or 0 and 255)."""
+    INDEX = "index"
+    """One band of class indices."""
+
+
+class Edge(StrEnum):
+    """What happens to a tile that the source does not fill."""
+
+    PAD = "pad"
+    """Filled up with zeros, marked invalid."""
+    DROP = "drop"
+    """Left out."""
+    SHIFT = "shift"
+    """Moved back until it lies inside; overlaps its neighbour. A source smaller than a tile is padded."""
+
+
+class Pairing(Frozen):
+    """Which files are images, which are masks, and what their names say. All by name, never by position."""
+
+    images: str = "images/**/*.tif*"
+    """Glob below the raw folder that finds the images."""
+    masks: str = "masks/**/*.tif*"
+    """Glob below the raw folder that finds the masks."""
+    image_name: str = (r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.tiff?")
+    """Regular expression for the whole file name of an image; `stem` is what the mask shares with it."""
+    mask_name: str = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.tiff?"
+    """Regular expression for the whole file name of a mask, with the same `stem`."""
+    group: str = "{city}_{year}_{area}"
+    """The group, from the named parts of the image's name: the same ground at any time."""
+    time: str = "{time}"
+    """Which acquisition of the group it is."""
+
+    @field_validator("image_name", "mask_name")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            known = re.compile(pattern).groupindex
+        except re.error as problem:
+            raise ValueError(f"a regular expression ({problem})") from None
+        if "stem" not in known:
+            raise ValueError("it has a part (?P<stem>…), which image and mask share")
+        return pattern
+
+    @model_validator(mode="after")
+    def _templates_use_known_parts(self) -> Self:
+        parts = dict.fromkeys(re.compile(self.image_name).groupindex, "")
+        for key in ("group", "time"):
+            try:
+                getattr(self, key).format(**parts)
+            except (KeyError, IndexError, ValueError):
+                raise ValueError(f"`{key}` is made of {{{'}, {'.join(parts)}}}, the parts of image_name") from None
+        return self
+
+
+class MaskRules(Frozen):
+    """How masks are written."""
+
+    kind: MaskKind = MaskKind.FRACTION
+    unlabelled: float | None = None
+    """Value that means no label, beside NaN and the file's own nodata."""
+    classes: tuple[str, ...] = Field(("impervious", "low_vegetation", "trees", "water", "clutter"), min_length=2)
+    """Class names in the order of the mask's bands, or of the indices from 0."""
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("class names differ from each other")
+        return names
+
+
+class TileRules(Frozen):
+    """How sources are cut."""
+
+    size: int = Field(128, gt=0, le=8192)
+    """Rows and columns of a tile."""
+    stride: int | None = Field(None, gt=0)
+    """Pixels from one tile to the next; None: the size, so that tiles do not overlap."""
+    edge: Edge = Edge.PAD
+    min_cover: float = Field(0.25, ge=0, le=1)
+    """Least share of a tile that lies inside the source; tiles with less are left out."""
+
+
+class SplitRules(Frozen):
+    """How groups are dealt out to train, val and test."""
+
+    val: float = Field(0.2, ge=0, lt=1)
+    """Share of the labelled pixels for validation, as near as whole groups allow."""
+    test: float = Field(0.0, ge=0, lt=1)
+    """Share for the test split."""
+    seed: int = Field(0, ge=0)
+    by: str = "group"
+    """What stays together: `group`, a named part of the file name (`city`, `year`), or a regular expression."""
+
+    @model_validator(mode="after")
+    def _leaves_some_for_training(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError("val + test is less than 1")
+        return self
+
+
+class Recipe(Frozen):
+    """All that `greenprep` needs to know of a collection."""
+
+    raw: Path | None = None
+    """Folder of raw files, for `greenprep run`; relative to the recipe's own folder."""
+    clean: Path | None = None
+    """Folder for the manifest and report of `greenprep run`."""
+    store: Path | None = None
+    """Store that `greenprep run` writes."""
+    pairing: Pairing = Pairing()
+    bands: tuple[Band, ...] = Field(SENTINEL2_L1C_19, min_length=1)
+    """The bands of an image in their order."""
+    mask: MaskRules = MaskRules()
+    limits: Limits = Limits()
+    tile: TileRules = TileRules()
+    split: SplitRules = SplitRules()
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_differ(cls, bands: tuple[Band, ...]) -> tuple[Band, ...]:
+        if len({band.name for band in bands}) != len(bands):
+            raise ValueError("band names differ from each other")
+        return bands
+
+    def about_data(self) -> dict[str, object]:
+        """The recipe without its paths, as JSON: what makes a store what it is, on whatever machine."""
+        return self.model_dump(mode="json", exclude={"raw", "clean", "store"})
+
+    def hash(self) -> str:
+        """Digest of `about_data`."""
+        return digest(self.about_data())
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file, its paths made relative to the file's folder.
+
+    Raises RecipeError where the file cannot be read, is not YAML, or holds an unknown key or an impossible value.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise RecipeError(path, f"cannot be read ({problem.strerror})", "give the path of a recipe") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise RecipeError(path, f"not YAML ({str(problem).splitlines()[0]})", "see pipelines/ for examples") from None
+    if not isinstance(data, dict | None):
+        raise RecipeError(path, f"holds a {type(data).__name__}", "write keys and values, as in pipelines/")
+    recipe = Recipe.parse(path, data or {}, RecipeError)
+    here = path.parent
+    return recipe.model_copy(update={
+        key: here / value for key in ("raw", "clean", "store") if (value := getattr(recipe, key)) is not None})

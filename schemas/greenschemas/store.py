@@ -1,0 +1,129 @@
+"""Opening a store, reading its small arrays, writing and checking its contract.
+
+Nothing here reads `image`, `fraction` or `valid`: greenprep writes them, greentrain streams them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.errors import GroupNotFoundError, ZarrUserWarning
+
+from greenschemas.contract import ATTRIBUTE, Contract
+from greenschemas.errors import StoreError
+from greenschemas.layout import ARRAYS, SPLITS
+
+__all__ = ["Store", "check_layout", "open_store", "write_contract"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store whose contract was read and whose arrays fit it."""
+
+    location: str
+    """Path or URL that it was opened from."""
+    group: zarr.Group
+    contract: Contract
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A small array whole; raises StoreError where the store has none of that name."""
+        array = self.group.get(name)
+        if not isinstance(array, zarr.Array):
+            raise StoreError(self.location, f"no array `{name}`", "run `greenprep tile` again")
+        return np.asarray(array[:])
+
+    def usable_tiles(self, split: str | None = None) -> NDArray[np.int64]:
+        """Ids, ascending, of the tiles with any usable pixel, in one split or (None) in all.
+
+        Raises StoreError for a split that does not exist or is not set.
+        """
+        usable = self.read("valid_share") > 0
+        if split is not None:
+            usable &= self._group_split()[self.tile_group()] == _split_code(self.location, split)
+        return np.flatnonzero(usable)
+
+    def tile_group(self) -> NDArray[np.int64]:
+        """(T,) index of the group of each tile."""
+        groups: NDArray[np.int64] = self.read("group_index")[self.read("source_index")]
+        return groups
+
+    def groups_of(self, split: str | None) -> NDArray[np.bool_]:
+        """(G,) whether a group is in a split, or (None) in the store at all.
+
+        Raises StoreError for a split that does not exist or is not set.
+        """
+        if split is None:
+            return np.ones(self.contract.groups, bool)
+        code = _split_code(self.location, split)
+        return np.equal(self._group_split(), code)
+
+    def _group_split(self) -> NDArray[np.uint8]:
+        if self.contract.split is None:
+            raise StoreError(self.location, "it has no split", "run `greenprep split` on it")
+        return self.read("split")
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at a path or fsspec URL, read-only.
+
+    Raises StoreError if there is none, if its contract is missing or of another version, or if an array is missing
+    or of another shape than the contract says.
+    """
+    where = str(location)
+    try:
+        group = zarr.open_group(where, mode="r")
+    except (GroupNotFoundError, FileNotFoundError, NotADirectoryError):
+        raise StoreError(where, "no Zarr group there", "give the path of a store that `greenprep tile` wrote") from None
+    raw = group.attrs.asdict().get(ATTRIBUTE)
+    if raw is None:
+        raise StoreError(where, "a Zarr group without a contract: another program's, or a build that was stopped",
+                         "run `greenprep tile` again; it goes on where it stopped")
+    contract = Contract.parse(where, raw, StoreError)
+    check_layout(where, group, contract)
+    return Store(where, group, contract)
+
+
+def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
+    """Raise StoreError unless every array is there with the axes, the shape and the type that the contract says."""
+    sizes = {"tile": contract.tiles, "band": len(contract.bands), "band2": len(contract.bands),
+             "class": len(contract.classes), "y": contract.tile_size, "x": contract.tile_size,
+             "source": contract.sources, "group": contract.groups, "coefficient": 6}
+    arrays = dict(group.arrays())
+    for name, spec in ARRAYS.items():
+        array = arrays.get(name)
+        if array is None:
+            if spec.optional:
+                continue
+            raise StoreError(where, f"no array `{name}`", "run `greenprep tile` again: the store was changed by hand")
+        if len(array.shape) != len(spec.axes):
+            raise StoreError(where, f"`{name}` has {len(array.shape)} axes, the contract {len(spec.axes)}",
+                             "run `greenprep tile` again: the store was changed by hand")
+        for axis, size in zip(spec.axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise StoreError(where, f"{sizes[axis]} along `{axis}` in the contract, {size} in `{name}`",
+                                 "run `greenprep tile` again: the store was changed by hand")
+        due = contract.dtype if name == "image" else spec.dtype
+        if due != "string" and array.dtype != np.dtype(due):
+            raise StoreError(where, f"`{name}` is {array.dtype}, the contract says {due}",
+                             "run `greenprep tile` again: the store was changed by hand")
+
+
+def write_contract(group: zarr.Group, contract: Contract) -> None:
+    """Consolidate the metadata of an open group, then write the contract into it: the last act of a build."""
+    with warnings.catch_warnings():
+        # Zarr v3 has no specification of it yet; xarray reads it, and warns where it is missing.
+        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        whole = zarr.consolidate_metadata(group.store, path=group.path)
+        whole.update_attributes({**whole.attrs.asdict(), ATTRIBUTE: contract.model_dump(mode="json")})
+
+
+def _split_code(where: str, split: str) -> int:
+    if split not in SPLITS:
+        raise StoreError(where, f"no split `{split}`", f"choose one of {', '.join(SPLITS)}")
+    return SPLITS.index(split)
