@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from greenschemas.errors import ConfigError
-from greentrain.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import one_hot
+
+from greenschemas.errors import ConfigError
+from greentrain.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
 
 ALL = [cross_entropy, dice, focal, tversky, lovasz]
 NAMES = ["ce", "dice", "focal", "tversky", "lovasz"]

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
 from greenschemas.errors import ConfigError
 from greentrain.losses import build_loss
 from greentrain.metrics import confusion, scores
 from greentrain.targets import against_all, as_fractions, as_hard, ignore_mixed, target_rule
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 CLASSES = ("impervious", "low", "trees")
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from greenschemas.errors import ConfigError, nearest
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.functional import log_softmax, one_hot, softmax
+
+from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["WeightedSum", "build_loss", "cross_entropy", "dice", "focal", "lovasz", "tversky"]
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from greenschemas.errors import ConfigError, nearest
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["Target", "TargetRule", "against_all", "as_fractions", "as_hard", "ignore_mixed", "target_rule"]
 
