@@ -34,7 +34,7 @@ CELL = 4
 
 
 def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.bool_] | None:
-    """(h, w), true where a quality band says cloud; None where there is no such band or all of them are 0.
+    """(h, w), true where a quality band says cloud; None where no such band says anything.
 
     image: (C, h, w).
     """
@@ -49,20 +49,26 @@ def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.boo
         if not values.any():
             continue
         found = _by_name(name, values)
-        cloud = found if cloud is None else cloud | found
+        if found is not None:
+            cloud = found if cloud is None else cloud | found
     return cloud
 
 
-def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where one quality band says cloud; None where its values cannot be that band's, so that it says nothing."""
     if name.startswith("msk_classi"):
-        return values > 0
-    whole = values if values.dtype.kind in "iu" else np.nan_to_num(values).astype(np.int64)
+        return values > 0 if values.max() <= 1 else None
+    if values.dtype.kind == "f" or values.min() < 0:
+        values = np.nan_to_num(values).astype(np.int64)
+    highest = int(values.max())
     if name == "scl":
-        return np.isin(whole, CLOUDY_CLASSES)
-    bits = QA60_BITS if name == "qa60" else FMASK_BITS
-    if bits > np.iinfo(whole.dtype).max:
-        return np.zeros(whole.shape, bool)
-    return (whole & whole.dtype.type(bits)) != 0
+        return np.isin(values, CLOUDY_CLASSES) if highest <= 11 else None
+    if name == "fmask":
+        return (values & values.dtype.type(FMASK_BITS)) != 0 if highest <= 255 else None
+    others = ~QA60_BITS & np.iinfo(values.dtype).max
+    if highest < 1 << 10 or (values & values.dtype.type(others)).any():
+        return None
+    return (values & values.dtype.type(QA60_BITS)) != 0
 
 
 def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:

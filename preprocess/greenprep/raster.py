@@ -65,6 +65,8 @@ class Pixels:
     """(C, h, w), of the type handed on; 0 where it was NaN or infinite and the recipe masks such pixels."""
     valid: NDArray[np.bool_]
     """(h, w), true where the image may be used: not nodata, not NaN, not cloud (by the quality bands)."""
+    present: NDArray[np.bool_]
+    """(h, w), as `valid`, with the clouds."""
     fraction: NDArray[np.uint8]
     """(K, h, w), round(fraction * 200); 255 where there is no label."""
     labels: LabelCounts
@@ -74,7 +76,7 @@ class Pixels:
     empty: NDArray[np.bool_] | None
     """(h, w), true where tags, internal mask or alpha say that there is nothing; None: nowhere."""
     cloud: NDArray[np.bool_] | None
-    """(h, w), true where a quality band says cloud; None where the recipe has no such band, or all are empty here."""
+    """(h, w), true where a quality band says cloud; None where no such band says anything here."""
 
 
 class OpenPair:
@@ -129,11 +131,15 @@ class OpenPair:
         valid = ~empty if empty is not None else np.ones((height, width), bool)
         if nonfinite is not None:
             valid &= ~nonfinite
-        if cloud is not None and self._recipe.limits.cloud is CloudPolicy.MASK:
-            valid &= ~cloud
+        present = valid
+        if cloud is not None:
+            cloud &= present
+            if self._recipe.limits.cloud is CloudPolicy.MASK:
+                valid = present & ~cloud
         bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
         fraction, labels = self._labels(row, col, height, width)
-        return Pixels(row, col, image, valid, fraction, labels, 0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
+        return Pixels(row, col, image, valid, present, fraction, labels,
+                      0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
 
     def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """(image of the type handed on, where any band is not finite or None for whole numbers)."""
