@@ -75,7 +75,7 @@ class Base:
     @cached_property
     def paths(self) -> dict[str, str]:
         """Checksum of each of its sources by path."""
-        paths, checksums = self.store.read("path").astype(str), self.store.read("checksum").astype(str)
+        paths, checksums = self.store.texts("path"), self.store.texts("checksum")
         return dict(zip(paths.tolist(), checksums.tolist(), strict=True))
 
     @cached_property
@@ -85,7 +85,7 @@ class Base:
 
     @cached_property
     def _group_place(self) -> dict[str, int]:
-        return {name: g for g, name in enumerate(self.store.read("group_name").astype(str).tolist())}
+        return {name: g for g, name in enumerate(self.store.texts("group_name").tolist())}
 
     def types(self) -> list[tuple[str, float, float]]:
         """For `common_type`: what it holds fits its own type."""
@@ -114,7 +114,7 @@ class Base:
 
     def full_digests(self, contract: Contract) -> Iterator[tuple[int, tuple[str, ...]]]:
         """(shard, digests) of the shards that stay."""
-        digests = self.store.read("shard_digest").astype(str)
+        digests = self.store.texts("shard_digest")
         for shard in range(self.contract.tiles // contract.shard_tiles):
             yield shard, tuple(digests[shard].tolist())
 

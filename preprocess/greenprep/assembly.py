@@ -21,7 +21,7 @@ from greenschemas.layout import TILED
 __all__ = ["Digests", "ShardJob", "Slot", "common_type", "digest_of", "recalled", "write_shard"]
 
 Digests = tuple[str, ...]
-"""SHA-256 of the shard's file of each of TILED, in their order; empty for a shard that is not stored, being all fill."""
+"""SHA-256 of the shard's file of each of TILED, in their order; empty for a shard of fill alone, which has none."""
 
 
 @dataclass(frozen=True)

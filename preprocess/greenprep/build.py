@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from greenprep.append import Base
 from greenprep.assembly import Digests, ShardJob, Slot, common_type, recalled, write_shard
 from greenprep.cluster import Engine, Lost
+from greenprep.grids import IDENTITY
 from greenprep.ledger import Ledger
 from greenprep.moments import Moments, merge_all
 from greenprep.pipeline import Reading, Source
@@ -50,6 +50,11 @@ class Accepted:
 
     source: Source
     entry: Entry
+
+    @property
+    def group(self) -> str:
+        """The ground that it shows; where its name does not say, it is its own."""
+        return self.entry.group or self.source.candidate.name
 
     @property
     def tiles(self) -> int:
@@ -116,7 +121,7 @@ def _contract(reading: Reading, accepted: Sequence[Accepted], base: Base | None)
     if base is not None and dtype != np.dtype(base.contract.dtype):
         raise StoreError(base.store.location, f"it holds {base.contract.dtype}, the new sources need {dtype}",
                          "build the store anew from all sources")
-    groups = {one.entry.group or one.source.candidate.name for one in accepted} | (base.groups if base else set())
+    groups = {one.group for one in accepted} | (base.groups if base else set())
     bands: tuple[Band, ...] = recipe.bands
     return Contract(
         bands=bands, classes=recipe.mask.classes, tile_size=recipe.tile.size, stride=stride_of(recipe.tile),
@@ -190,14 +195,13 @@ def _source_table(accepted: Sequence[Accepted]) -> SourceTable:
     def text(values: Iterable[str]) -> NDArray[Any]:
         return np.array(list(values), dtype=object).astype(Text)
 
-    facts = [one.source.parts[0].facts for one in accepted]
+    entries = [one.entry for one in accepted]
     return SourceTable(
-        path=text(one.source.candidate.name for one in accepted),
-        checksum=text(one.entry.checksum or "" for one in accepted), crs=text(each.crs for each in facts),
-        transform=np.array([each.transform for each in facts], np.float64).reshape(-1, 6),
-        group=text(one.entry.group or one.source.candidate.name for one in accepted),
-        time=text(one.entry.time or "" for one in accepted),
-        extent=np.array([each.shape[1:] if each.shape else (0, 0) for each in facts], np.int64).reshape(-1, 2))
+        path=text(entry.image or "" for entry in entries), checksum=text(entry.checksum or "" for entry in entries),
+        crs=text(entry.crs or "" for entry in entries),
+        transform=np.array([entry.transform or IDENTITY for entry in entries], np.float64).reshape(-1, 6),
+        group=text(one.group for one in accepted), time=text(entry.time or "" for entry in entries),
+        extent=np.array([entry.shape[1:] if entry.shape else (0, 0) for entry in entries], np.int64).reshape(-1, 2))
 
 
 def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
@@ -229,7 +233,7 @@ def _group_moments(ledger: Ledger, accepted: Sequence[Accepted], contract: Contr
 
     members: dict[str, list[Accepted]] = {name: [] for name in (base.groups if base else ())}
     for one in accepted:
-        members.setdefault(one.entry.group or one.source.candidate.name, []).append(one)
+        members.setdefault(one.group, []).append(one)
     for group in sorted(members):
         pieces: list[Moments] = [base.moments_of(group)] if base and group in base.groups else []
         for one in members[group]:
@@ -267,9 +271,3 @@ def _prune(target: Place, contract: Contract) -> None:
         for shard in (target / f"{name}/c").names():
             if shard not in due:
                 (target / f"{name}/c/{shard}").remove()
-
-
-def clear(place: Place) -> None:
-    """Remove a local folder that a stopped build left."""
-    if place.local and place.path.exists():
-        shutil.rmtree(place.path)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.checks import judge
+from greenprep.checks import bad_file, judge
 from greenprep.evidence import Evidence, RowPiece, examine
 from greenprep.labels import LabelCounts
 from greenprep.ledger import Ledger
@@ -98,7 +98,8 @@ class Part:
     """One for each row of tiles, so that sums do not depend on where strips begin."""
 
 
-_KINDS = (Part, Facts, Candidate, Entry, Evidence, RowPiece, Texture, Fit, Reason, Moments, Histogram, LabelCounts, Code)
+_KINDS = (Part, Facts, Candidate, Entry, Evidence, RowPiece, Texture, Fit, Reason, Moments, Histogram, LabelCounts,
+          Code)
 
 
 def spill_of(build: Place, key: str) -> Place:
@@ -130,9 +131,15 @@ def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part
             return _read_rows(piece, pair, part, spill)
         except BadFile as problem:
             if piece.judge:
-                raise
+                return replace(part, entry=_spoilt(pair, problem, piece.recipe))
             raise SourceError(candidate.name, f"it was accepted, but now {problem.found}",
                               "run `greenprep clean` again: the file was changed") from None
+
+
+def _spoilt(pair: OpenPair, problem: BadFile, recipe: Recipe) -> Entry:
+    """The verdict on a pair one of whose files cannot be decoded to its end."""
+    mask = pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where
+    return judge(pair.facts, None, recipe, more=[bad_file(problem, "mask" if mask else "image", recipe)])
 
 
 def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
@@ -152,7 +159,7 @@ def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
 
 def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> Part:
     """The strip of the piece, or the whole source."""
-    if pair.facts.shape is None or (piece.judge and pair.facts.rejected):
+    if pair.facts.shape is None or pair.image_file is None:
         return replace(part, entry=judge(pair.facts, None, piece.recipe))
     _, height, width = pair.facts.shape
     row, rows = piece.strip or (0, height)
@@ -220,7 +227,8 @@ class _Cut:
         self.moments.append(merge_all(measured, len(pixels.image), len(pixels.fraction)))
 
     def _tile(self, row: int, col: int, pixels: Pixels) -> Moments:
-        inside = np.s_[..., row - pixels.row:row - pixels.row + self.size, col - pixels.col:col - pixels.col + self.size]
+        at, left = row - pixels.row, col - pixels.col
+        inside = np.s_[..., at:at + self.size, left:left + self.size]
         image, fraction, valid = pixels.image[inside], pixels.fraction[inside], pixels.valid[inside]
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             # NaN times a weight of 0 is still NaN: what may not be used must at least be a number.
