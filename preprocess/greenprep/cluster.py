@@ -77,9 +77,9 @@ def _client(workers: int | None, scheduler: str | None, processes: bool) -> Iter
             yield client
         return
     count = workers or worker_count()
-    shape = {"n_workers": count, "threads_per_worker": 1} if processes else {"n_workers": 1, "threads_per_worker": count}
-    with LocalCluster(processes=processes, dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0,
-                      silence_logs=50, **shape) as cluster, Client(cluster) as client:
+    many, threads = (count, 1) if processes else (1, count)
+    with LocalCluster(n_workers=many, threads_per_worker=threads, processes=processes, host="127.0.0.1",
+                      dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50) as cluster, Client(cluster) as client:
         yield client
 
 

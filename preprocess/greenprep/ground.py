@@ -26,7 +26,7 @@ def footprints(store: Store) -> NDArray[np.float64]:
     Degrees are stretched to metres along the meridian and along the mean parallel.
     """
     corner = _pixel_boxes(store)
-    crs = store.read("crs").astype(str)
+    crs = store.texts("crs")
     transform = store.read("transform")
     boxes = _mapped(corner, transform)
     boxes[crs == ""] = np.nan

@@ -44,7 +44,7 @@ def deal(sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> N
 
 
 def imbalance(sums: NDArray[np.float64], shares: NDArray[np.float64], choice: NDArray[np.int64]) -> float:
-    """Pearson's chi-square distance (per pixel) of the splits' sizes and class sums from proportional ones; 0 is perfect.
+    """Pearson's chi-square distance of the splits' sizes and class sums from proportional ones; 0 is perfect.
 
     sums: (U, K); shares: (S,) all above 0; choice: (U,) indices into shares.
     """

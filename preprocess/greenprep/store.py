@@ -20,7 +20,6 @@ from greenprep.moments import Moments
 from greenprep.shards import CLEVEL
 from greenschemas.contract import Contract
 from greenschemas.layout import ARRAYS, FRACTION_SCALE, NO_SPLIT, TILED, UNLABELLED
-from greenschemas.store import write_contract
 
 __all__ = ["FILLS", "SourceTable", "TileTable", "shard_count", "shard_key", "shard_tiles", "tile_shapes", "write_store"]
 
@@ -91,12 +90,12 @@ def tile_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
 
 def write_store(folder: Path, contract: Contract, sources: SourceTable, tiles: TileTable, moments: Iterable[Moments],
                 codes: NDArray[np.int64], digests: list[tuple[str, str, str]]) -> None:
-    """Write metadata, all arrays but the tiled ones, and the contract into `folder`, which may hold shards already.
+    """Write the metadata of all arrays, and all but the tiled ones, into an empty `folder`; the contract is left out.
 
     moments: of each group, in the order of the sorted group names; read once. codes: (N,) histogram bins that occur.
     digests: SHA-256 of the shards of `image`, `fraction` and `valid`, for each shard.
     """
-    group = zarr.open_group(str(folder), mode="a", zarr_format=3)
+    group = zarr.create_group(str(folder), zarr_format=3)
     _create_tiled(group, contract)
     names, index = np.unique(sources.group, return_inverse=True)
     small = {"path": sources.path, "checksum": sources.checksum, "crs": sources.crs, "transform": sources.transform,
@@ -107,7 +106,6 @@ def write_store(folder: Path, contract: Contract, sources: SourceTable, tiles: T
     for name, data in small.items():
         write_array(group, name, data)
     _write_moments(group, contract, len(names), moments, codes)
-    write_contract(group, contract)
 
 
 def write_array(group: zarr.Group, name: str, data: NDArray[Any]) -> None:
