@@ -97,6 +97,20 @@ class OpenPair:
         """The open mask; None where it cannot be read, or does not fit the image."""
         return self._mask
 
+    def grid_of(self, file: File) -> Grid:
+        """The grid of the pair as one of its two files places it; its own georeference, or none."""
+        if self._grids is None:
+            return file.grid
+        at = self._grids.image_at if file is self._image else self._grids.mask_at
+        return file.grid.cropped(*at, self._grids.grid.height, self._grids.grid.width)
+
+    def mask_values(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
+        """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair."""
+        if self._mask is None or self._grids is None:
+            raise BadFile(self.facts.candidate.name, "the pair has no readable mask", "see `facts.findings`")
+        top, left = self._grids.mask_at
+        return self._mask.window(row + top, height, col + left, width)
+
     def strips(self, align: int = 1) -> list[tuple[int, int]]:
         """[(row, height)]: windows of full width that cover each row once, from the top.
 
@@ -159,7 +173,7 @@ class OpenPair:
             return np.full((len(rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
         top, left = self._grids.mask_at
         source = self._mask
-        raw = source.window(row + top, height, col + left, width)
+        raw = self.mask_values(row, col, height, width)
         inside = source.inside(row + top, height, col + left, width)
         fraction, labels = decode(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
         if inside is not None and not inside.all():

@@ -9,11 +9,12 @@ from greenprep.checks import bad_file, examine, judge
 from greenprep.evidence import Evidence
 from greenprep.pairs import Candidate
 from greenprep.raster import OpenPair, Pixels, open_pair
+from greenprep.stamps import stamp_of
 from greenprep.tiffheader import BadFile
 from greenschemas.manifest import Entry
 from greenschemas.recipe import Recipe
 
-__all__ = ["stamp_of", "survey", "survey_open"]
+__all__ = ["survey", "survey_open"]
 
 
 def survey(root: Path, candidate: Candidate, recipe: Recipe, *, align: int = 1,
@@ -23,7 +24,7 @@ def survey(root: Path, candidate: Candidate, recipe: Recipe, *, align: int = 1,
     each: called with every strip as it is read, so that others need not read it again; strips start at multiples of
     `align` rows.
     """
-    stamp = stamp_of(root, candidate)
+    stamp = stamp_of(root, candidate.image, candidate.mask)
     with open_pair(root, candidate, recipe) as pair:
         return survey_open(pair, recipe, stamp=stamp, align=align, each=each)
 
@@ -43,15 +44,3 @@ def survey_open(pair: OpenPair, recipe: Recipe, *, stamp: str | None = None, ali
         about = "mask" if pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where else "image"
         return judge(pair.facts, None, recipe, more=[bad_file(problem, about, recipe)], stamp=stamp)
     return judge(pair.facts, evidence, recipe, stamp=stamp)
-
-
-def stamp_of(root: Path, candidate: Candidate) -> str:
-    """Sizes and modification times of a candidate's files: what is unchanged need not be read again."""
-    parts = []
-    for relative in (candidate.image, candidate.mask):
-        try:
-            found = (root / relative).stat() if relative else None
-        except OSError:
-            found = None
-        parts.append(f"{found.st_size}:{found.st_mtime_ns}" if found else "-")
-    return " ".join(parts)

@@ -176,15 +176,15 @@ def fit_of(image: Array, fraction: NDArray[np.uint8], valid: Array | None) -> Fi
     if np.count_nonzero(inside > 0.05) < 0.02 * inside.size:
         return nothing
     inside = np.ascontiguousarray(inside - inside.mean()).ravel()
-    norm = float(np.sqrt(inside @ inside))
+    norm = float(np.sqrt(np.einsum("i,i->", inside, inside)))  # einsum: no BLAS threads in a worker
     out = np.zeros(len(SHIFTS))
     rows, cols = picture.shape
     for at, (down, right) in enumerate(SHIFTS):
         moved = np.ascontiguousarray(picture[margin + down:rows - margin + down,
                                              margin + right:cols - margin + right]).ravel()
-        spread = float(np.sqrt(max(float(moved @ moved) - float(moved.sum()) ** 2 / moved.size, 0)))
+        spread = float(np.sqrt(max(float(np.einsum("i,i->", moved, moved)) - float(moved.sum()) ** 2 / moved.size, 0)))
         # `inside` has mean 0, so that the product needs no centring of the other side.
-        out[at] = float(inside @ moved) / (norm * spread) if norm * spread > 0 else 0
+        out[at] = float(np.einsum("i,i->", inside, moved)) / (norm * spread) if norm * spread > 0 else 0
     return Fit(inside.size, out * inside.size)
 
 

@@ -1,0 +1,73 @@
+"""Each side imports with the other side's libraries out of reach, and no extra brings what it must not."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+
+import pytest
+from packaging.requirements import Requirement
+
+BLOCK = """
+import sys, importlib, pkgutil
+blocked = {blocked!r}
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{{name}} is behind the wall")
+sys.meta_path.insert(0, Wall())
+for package in {packages!r}:
+    root = importlib.import_module(package)
+    for module in pkgutil.walk_packages(root.__path__, package + "."):
+        if module.name not in {allowed!r}:
+            importlib.import_module(module.name)
+print("imported")
+"""
+
+
+@pytest.mark.parametrize(("packages", "blocked", "allowed"), [
+    (["greenschemas"], ["torch", "rasterio", "dask", "xarray", "tensorstore", "greenprep", "greentrain"],
+     ["greenschemas.testing"]),
+    (["greenprep"], ["torch", "lightning_fabric", "tensorstore", "tensorboard", "sklearn", "greentrain"], []),
+    # Triton is imported on machines with a GPU alone; maps is the one module that may read rasters.
+    (["greentrain"], ["rasterio", "dask", "distributed", "xarray", "greenprep"],
+     ["greentrain.maps", "greentrain.scan.triton_scan"]),
+], ids=["greenschemas", "greenprep", "greentrain"])
+def test_each_side_imports_without_the_libraries_of_the_other(
+        packages: list[str], blocked: list[str], allowed: list[str]) -> None:
+    code = BLOCK.format(packages=packages, blocked=set(blocked), allowed=set(allowed))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def _closure(extra: str) -> set[str]:
+    """Names of all distributions that greenspace with one extra asks for, as far as they are installed."""
+    found: set[str] = set()
+    todo = [("greenspace", frozenset({extra}))]
+    seen = set()
+    while todo:
+        name, extras = todo.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        found.add(name)
+        try:
+            needs = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for need in map(Requirement, needs):
+            if need.marker is None or any(need.marker.evaluate({"extra": e}) for e in ("", *extras)):
+                todo.append((re.sub(r"[-_.]+", "-", need.name).lower(), frozenset(need.extras)))
+    return found
+
+
+def test_the_prep_extra_alone_brings_no_torch() -> None:
+    closure = _closure("prep")
+    assert "rasterio" in closure
+    assert not closure & {"torch", "torchvision", "tensorstore", "lightning-fabric"}
+
+
+def test_the_train_extra_alone_brings_no_gdal() -> None:
+    closure = _closure("train")
+    assert "torch" in closure
+    assert not closure & {"rasterio", "gdal", "fiona", "dask", "distributed", "xarray", "torchvision"}

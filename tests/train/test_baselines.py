@@ -1,0 +1,68 @@
+"""Baselines without a net: shares of the labelled pixels, and what a pixel's own bands say."""
+
+import numpy as np
+import pytest
+
+from greentrain.baselines import Baseline, ConstantBaseline, SpectralBaseline
+
+
+def _task(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images (4, 3, 16, 16) and hard fractions (4, 2, 16, 16): the class is the sign of the first band."""
+    image = np.random.default_rng(seed).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    first = image[:, 0] > 0
+    return image, np.stack([~first, first], axis=1).astype(np.float32)
+
+
+def test_constant_is_the_mean_of_the_labelled_valid_fractions() -> None:
+    image, fraction = _task()
+    fraction[:, 0, :8], fraction[:, 1, :8] = 0.25, 0.75
+    fraction[0] = np.nan
+    valid = np.ones((4, 16, 16), dtype=bool)
+    valid[:, 8:] = False
+    got = ConstantBaseline().fit(image, fraction, valid).predict(image[:1, :, :5, :7])
+    assert got.shape == (1, 2, 5, 7)
+    np.testing.assert_allclose(got[0, :, 2, 3], [0.25, 0.75])
+
+
+def test_spectral_learns_a_rule_on_a_band() -> None:
+    got = SpectralBaseline(iterations=20).fit(*_task()).predict(_task(1)[0]).argmax(axis=1)
+    assert (got == _task(1)[1].argmax(axis=1)).mean() > 0.95
+
+
+def test_spectral_probabilities_estimate_fractions() -> None:
+    image = np.repeat(np.repeat([[[[-1.0]], [[1.0]]]], 64, axis=2), 64, axis=3).reshape(2, 1, 64, 64)
+    fraction = np.where(image > 0, 0.8, 0.3)
+    fraction = np.concatenate([fraction, 1 - fraction], axis=1)
+    got = SpectralBaseline(iterations=30).fit(image, fraction).predict(image)
+    np.testing.assert_allclose(got, fraction, atol=0.03)
+
+
+def test_spectral_runs_of_one_seed_agree_and_sums_are_one() -> None:
+    image, fraction = _task()
+    runs = [SpectralBaseline(max_pixels=300, iterations=5, seed=4).fit(image, fraction).predict(image) for _ in "ab"]
+    np.testing.assert_array_equal(*runs)
+    np.testing.assert_allclose(runs[0].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_spectral_keeps_a_place_for_classes_it_never_saw() -> None:
+    image, fraction = _task()
+    wide = np.insert(fraction, 1, 0.0, axis=1)
+    got = SpectralBaseline(iterations=5).fit(image, wide).predict(image)
+    assert got.shape == (4, 3, 16, 16)
+    assert (got[:, 1] == 0).all()
+    only = np.zeros_like(wide)
+    only[:, 2] = 1
+    assert (SpectralBaseline().fit(image, only).predict(image)[:, 2] == 1).all()
+
+
+@pytest.mark.parametrize("model", [ConstantBaseline(), SpectralBaseline()])
+def test_nothing_labelled_is_an_error(model: Baseline) -> None:
+    image, fraction = _task()
+    with pytest.raises(ValueError, match="no pixel of 1024"):
+        model.fit(image, np.full_like(fraction, np.nan))
+
+
+@pytest.mark.parametrize("model", [ConstantBaseline(), SpectralBaseline()])
+def test_predicting_before_fitting_is_an_error(model: Baseline) -> None:
+    with pytest.raises(ValueError, match="before `fit`"):
+        model.predict(np.zeros((1, 1, 2, 2)))

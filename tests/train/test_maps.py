@@ -1,0 +1,177 @@
+"""Maps on the ground: what is written is what rasterio and a validator of others read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+
+from greenschemas.errors import SourceError
+from greentrain.colours import class_colours
+from greentrain.maps import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
+
+UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
+LAYOUT = ("B1", "B2", "QA")
+
+
+def write_scene(path: Path, values: np.ndarray, *, names: tuple[str, ...] = (), nodata: float | None = None,
+                crs: str | None = "EPSG:32618") -> Path:
+    """A GeoTIFF of (C, H, W) as anybody writes one."""
+    where = {"transform": rasterio.Affine(*UTM.transform), "crs": crs} if crs else {}
+    with rasterio.open(path, "w", driver="GTiff", count=len(values), height=values.shape[1], width=values.shape[2],
+                       dtype=values.dtype, nodata=nodata, **where) as file:
+        file.write(values)
+        for index, name in enumerate(names, 1):
+            file.set_band_description(index, name)
+    return path
+
+
+def test_a_class_map_is_cloud_optimised_coloured_and_on_the_grid(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (1, 700, 600)).astype(np.uint8)
+    values[0, :9] = 255
+    write_map(tmp_path / "m.tif", UTM, Layer(("class",), "uint8", 255, class_colours(["trees", "water", "roof"])),
+              [(0, 0, values[:, :512]), (512, 0, values[:, 512:])], {"GREENSPACE_RUN": "abc"})
+    assert cog_validate(tmp_path / "m.tif", strict=True) == (True, [], [])
+    with rasterio.open(tmp_path / "m.tif") as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert (file.nodata, file.descriptions, file.crs.to_epsg()) == (255, ("class",), 32618)
+        assert tuple(file.transform)[:6] == UTM.transform
+        assert file.overviews(1) == [2]
+        assert file.colormap(1)[0] == (30, 104, 46, 255)
+        assert file.tags()["GREENSPACE_RUN"] == "abc"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]
+
+
+def test_fractions_keep_their_names_and_their_values(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((2, 700, 600), np.float32)
+    write_map(tmp_path / "f.tif", UTM, Layer(("a", "b"), "float32", float("nan")), [(0, 0, values)], {})
+    assert cog_validate(tmp_path / "f.tif", strict=True) == (True, [], [])
+    with rasterio.open(tmp_path / "f.tif") as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.descriptions == ("a", "b") and np.isnan(file.nodata)
+
+
+def test_a_map_without_georeference_is_written_without_one(tmp_path: Path) -> None:
+    grid = Grid(20, 30, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
+    write_map(tmp_path / "m.tif", grid, Layer(("class",), "uint8", 255, class_colours(["a", "b"])),
+              [(0, 0, np.zeros((1, 20, 30), np.uint8))], {})
+    with open_raster(tmp_path / "m.tif") as file:
+        assert file.grid == grid and file.crs_kind == "none"
+
+
+def test_a_map_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def pieces():  # type: ignore[no-untyped-def]
+        yield 0, 0, np.zeros((1, 512, 600), np.uint8)
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_map(tmp_path / "m.tif", UTM, Layer(("class",), "uint8", 255), pieces(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_reads_what_rasterio_reads_in_the_order_wanted(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(1, 9000, (3, 40, 50)).astype(np.uint16)
+    path = write_scene(tmp_path / "s.tif", values, names=("QA", "b2", "B1"))
+    with open_scene(path, ("B1", "B2"), LAYOUT) as scene:
+        found, usable = scene.values(3, 5, 20, 30)
+    np.testing.assert_array_equal(found, values[[2, 1], 3:23, 5:35])
+    assert usable.all()
+
+
+def test_nodata_nan_and_black_borders_are_unusable_and_hold_zero(tmp_path: Path) -> None:
+    values = np.ones((3, 10, 10), np.float32)
+    values[0, 0, 0], values[1, 0, 1], values[:, 0, 2], values[0, 0, 3] = -9999, np.nan, 0, 0
+    path = write_scene(tmp_path / "s.tif", values, nodata=-9999)
+    with open_scene(path, LAYOUT, LAYOUT) as scene:
+        found, usable = scene.values(0, 0, 10, 10)
+    assert usable[0].tolist() == [False] * 3 + [True] * 7 and usable[1:].all()
+    assert (found[:, 0, :3] == 0).all()
+
+
+def test_bands_go_by_order_only_when_no_band_has_a_name() -> None:
+    where = Path("s.tif")
+    assert match_bands(where, (None, None, None), ("B2", "B1"), LAYOUT) == (1, 0)
+    assert match_bands(where, ("QA", " b1", "B2"), ("B2", "B1"), LAYOUT) == (2, 1)
+    assert match_bands(where, ("B2", None, "B1", "more"), ("B1", "B2"), LAYOUT) == (2, 0)
+
+
+@pytest.mark.parametrize(("names", "found"), [
+    ((None, None), "2 bands without names, the run knows 3 by name and order"),
+    (("B1", "B3", "QA"), "no band B2; it has B1, B3, QA"),
+    (("B1", "B1", "B2"), "more than one band called B1"),
+    (("B1", None, None), "no band B2; it has B1, (no name), (no name)"),
+])
+def test_bands_that_do_not_fit_are_refused_by_name(names: tuple[str | None, ...], found: str) -> None:
+    with pytest.raises(SourceError) as error:
+        match_bands(Path("s.tif"), names, ("B1", "B2"), LAYOUT)
+    assert found in str(error.value)
+
+
+def test_what_is_no_geotiff_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.tif").write_text("<html>")
+    (tmp_path / "vrt.tif").write_text('<VRTDataset rasterXSize="1" rasterYSize="1"></VRTDataset>')
+    for name in ("page.tif", "vrt.tif"):
+        with pytest.raises(SourceError, match="not a GeoTIFF"):
+            open_raster(tmp_path / name)
+    with pytest.raises(SourceError, match="no such file"):
+        open_raster(tmp_path / "none.tif")
+
+
+def test_pages_instead_of_bands_are_refused_with_the_command_that_mends_them(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "p.tif", np.ones((3, 20, 20), np.uint16), photometric="minisblack")
+    with pytest.raises(SourceError, match="greenprep clean"):
+        open_scene(tmp_path / "p.tif", LAYOUT, LAYOUT)
+
+
+def test_a_file_that_breaks_off_says_where(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((3, 500, 500), np.uint16))
+    path.write_bytes(path.read_bytes()[:400_000])
+    with open_scene(path, LAYOUT, LAYOUT) as scene, pytest.raises(SourceError, match="row 0, column 0"):
+        scene.values(0, 0, 500, 500)
+
+
+def test_grids_differ_in_words() -> None:
+    moved = Grid(700, 600, (10.0, 0.0, 400001.0, 0.0, -10.0, 4080000.0), UTM.crs)
+    assert UTM.differs(UTM) is None
+    assert UTM.differs(Grid(699, 600, UTM.transform, UTM.crs)) == "600 x 699 pixels instead of 600 x 700"
+    assert UTM.differs(moved) == "corner (0, 0) lies at pixel (0.100, 0.000)"
+
+
+def zone_file(path: Path, *, crs: str | None = "EPSG:32618") -> Path:
+    """A square of 100 x 50 pixels, 20 pixels from the map's corner."""
+    west, north = 400200.0, 4079800.0
+    ring = [[west, north], [west + 1000, north], [west + 1000, north - 500], [west, north - 500], [west, north]]
+    data: dict[str, object] = {"type": "FeatureCollection", "features": [
+        {"type": "Feature", "properties": {"Name": "park"}, "geometry": {"type": "Polygon", "coordinates": [ring]}},
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}}]}
+    if crs:
+        data["crs"] = {"type": "name", "properties": {"name": crs}}
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_a_zone_covers_the_pixels_whose_centres_it_holds(tmp_path: Path) -> None:
+    (zone,) = read_zones(zone_file(tmp_path / "z.geojson"), UTM)
+    assert (zone.name, zone.window(UTM)) == ("park", (20, 20, 50, 100))
+    inside = zone.inside(UTM, 10, 10, 100, 200)
+    assert inside.sum() == 5000 and inside[10:60, 10:110].all()
+
+
+def test_a_zone_beside_the_map_has_no_pixels(tmp_path: Path) -> None:
+    (zone,) = read_zones(zone_file(tmp_path / "z.geojson"), Grid(10, 10, UTM.transform, UTM.crs))
+    assert zone.window(Grid(10, 10, UTM.transform, UTM.crs)) == (0, 0, 0, 0)
+
+
+def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    zones = zone_file(tmp_path / "z.geojson")
+    with pytest.raises(SourceError, match="no CRS"):
+        read_zones(zones, Grid(10, 10, UTM.transform, None))
+    (tmp_path / "bad.geojson").write_text("{}")
+    with pytest.raises(SourceError, match="no GeoJSON"):
+        read_zones(tmp_path / "bad.geojson", UTM)
+    (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(SourceError, match="no polygon among 0"):
+        read_zones(tmp_path / "empty.geojson", UTM)

@@ -1,0 +1,117 @@
+"""The fused scan on a CPU as torch operators: the C++ kernel, or numba's where there is no compiler.
+
+Operators rather than an autograd function: torch.compile takes them as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from greentrain.scan import native
+
+__all__ = ["cpu_scan", "kernel"]
+
+log = logging.getLogger("greentrain.scan")
+
+
+@functools.cache
+def kernel() -> ModuleType:
+    """The module that computes: `native`, or `fallback`. Says once which one, and why."""
+    try:
+        native.library()
+    except native.BuildError as error:
+        from greentrain.scan import fallback  # numba takes a second to import
+
+        log.warning("selective scan: numba's kernel, the slower one: %s", error)
+        return fallback
+    log.info("selective scan: the C++ kernel")
+    return native
+
+
+def cpu_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+) -> Tensor:
+    """What `reference_scan` computes, with O(L) memory; float32 or float64, on the CPU."""
+    given = [t for t in (u, delta, A, B, C, D, delta_bias) if t is not None]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+    y, _ = _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, keep)
+    return y  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("greentrain::scan_forward", mutates_args=(), device_types="cpu")
+def _forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    return kernel().forward(*_contiguous(u, delta, A, B, C, D, bias), softplus, keep)  # type: ignore[no-any-return]
+
+
+@_forward.register_fake
+def _(u: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+    unknown = torch.library.get_ctx().new_dynamic_size() if args[-1] else 0
+    return torch.empty_like(u, memory_format=torch.contiguous_format), u.new_empty(unknown)
+
+
+@torch.library.custom_op("greentrain::scan_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    dy: Tensor,
+    state: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = _contiguous(u, delta, A, B, C, D, bias)
+    return kernel().backward(dy.contiguous(), state, *inputs, softplus)  # type: ignore[no-any-return]
+
+
+@_backward.register_fake
+def _(dy: Tensor, state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *_: Any) -> Any:
+    vector = u.new_empty(u.shape[1])
+    like = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta, A, B, C, vector, vector)]
+    return tuple(like)
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, softplus, _ = inputs
+    ctx.save_for_backward(output[1], *tensors)
+    ctx.softplus = softplus
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    state, *inputs = ctx.saved_tensors
+    grads = _backward(dy, state, *inputs, ctx.softplus)
+    kept = [None if given is None else grad for given, grad in zip(inputs, grads, strict=True)]
+    return *kept, None, None
+
+
+_forward.register_autograd(_gradients, setup_context=_setup)

@@ -1,0 +1,521 @@
+// The selective scan on a CPU: forward, and backward with the states recomputed chunk by chunk.
+//
+// What is computed stands in reference.py; this says how. A vector of LANES numbers holds the states of one channel
+// (N >= LANES, then several vectors), or those of several channels where N is smaller: lane = channel * NP + state, with
+// NP the power of two from N up. Time runs in chunks of T steps whose buffers stay in the first-level cache. A task is a
+// block of channels of one sample and one group; tasks share nothing that they write, and their number does not depend
+// on the number of threads, so neither do the results. Loop order: task, chunk, channels, states, time.
+//
+// exp is computed as 2^z = 2^round(z) * p(z - round(z)), p a polynomial of degree 6 (relative error 1e-7 in float).
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+typedef void (*Parallel)(void (*)(void *), void *, unsigned, unsigned);  // GOMP_parallel's type
+
+struct Args {  // the same fields in native.py
+    const void *u, *delta, *A, *B, *C, *D, *bias;  // D and bias may be null
+    void *y, *state;                               // state: where each chunk starts, or null if no backward follows
+    const void *dy;
+    void *du, *ddelta, *dA, *dB, *dC, *dD, *dbias;  // dA (batch, D, N); dB, dC (batch, G, blocks, N, L); dD, dbias (batch, D)
+    int64_t batch, groups, width, states, length;   // width: channels of a group
+    int64_t block;                                  // channels of a task
+    int64_t softplus, threads;
+    Parallel parallel;  // torch's own OpenMP pool where it was found, or null
+};
+
+namespace {
+
+constexpr int T = 64;
+
+template <class R> struct Lanes {
+    static constexpr int n = VECTOR_BYTES / sizeof(R);
+    typedef R V __attribute__((vector_size(VECTOR_BYTES)));
+};
+
+template <class V, class R> inline V load(const R *p) {
+    V v;
+    std::memcpy(&v, p, sizeof(V));
+    return v;
+}
+
+template <class V, class R> inline void store(R *p, V v) { std::memcpy(p, &v, sizeof(V)); }
+
+typedef Lanes<float>::V VF;
+typedef Lanes<double>::V VD;
+typedef int32_t VI __attribute__((vector_size(VECTOR_BYTES)));
+
+inline VF exp2v(VF z) {
+    const VF low = VF{} - 126.0f, high = VF{} + 127.99f;
+    z = z < low ? low : z;  // comparisons this way round let a NaN through
+    z = z > high ? high : z;
+    const VF shifted = z + 12582912.0f;  // 1.5 * 2^23: the low bits now hold round(z)
+    const VF f = z - (shifted - 12582912.0f);
+    VF p = f * 1.5466987317218716e-4f + 1.3399618760979617e-3f;
+    p = p * f + 9.61803735502784e-3f;
+    p = p * f + 5.5503300057977906e-2f;
+    p = p * f + 0.2402265107219863f;
+    p = p * f + 0.6931472046057543f;
+    p = p * f + 1.0f;
+    return (VF)((VI)p + ((VI)shifted << 23));
+}
+
+inline VD exp2v(VD z) {
+    for (int i = 0; i < Lanes<double>::n; ++i) z[i] = std::exp2(z[i]);
+    return z;
+}
+
+template <class V> inline V expv(V x) { return exp2v(x * (decltype(x[0] + 0))1.4426950408889634074); }
+
+inline VF log1pv(VF e) {  // 0 <= e <= 1, by the series of 2 artanh(e / (2 + e))
+    const VF s = e / (e + 2.0f), q = s * s;
+    VF p = q * (1.0f / 15) + 1.0f / 13;
+    p = p * q + 1.0f / 11;
+    p = p * q + 1.0f / 9;
+    p = p * q + 1.0f / 7;
+    p = p * q + 1.0f / 5;
+    p = p * q + 1.0f / 3;
+    return 2.0f * s + 2.0f * s * q * p;
+}
+
+inline VD log1pv(VD e) {
+    for (int i = 0; i < Lanes<double>::n; ++i) e[i] = std::log1p(e[i]);
+    return e;
+}
+
+template <class V> inline V softplus(V x) {  // torch's: x itself above 20
+    const V zero = V{};
+    const V size = x < zero ? -x : x, part = x > zero ? x : zero;
+    const V soft = part + log1pv(expv(-size));
+    return x > (V{} + 20) ? x : soft;
+}
+
+template <class V> inline V softplus_slope(V x) {
+    const V one = V{} + 1;
+    return x > (V{} + 20) ? one : one / (one + expv(-x));
+}
+
+// --- Rows of lanes to time series and back -------------------------------------------------------------------------
+// fold: n rows (one a step) of lanes (channel, state) to P = n / NP vectors over time, summed over states.
+// spread: P vectors over time to n rows in which every state of a channel holds the channel's value.
+// Both are butterflies of n log n shuffles.
+
+template <class V, int n, int K, size_t... I> inline V low(V a, V b, std::index_sequence<I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, (int)((I & K) ? n + I - K : I)...);
+#else
+    return V{((I & K) ? b[I & ~(size_t)K] : a[I])...};
+#endif
+}
+
+template <class V, int n, int K, size_t... I> inline V high(V a, V b, std::index_sequence<I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, (int)((I & K) ? n + I : I + K)...);
+#else
+    return V{((I & K) ? b[I] : a[I | K])...};
+#endif
+}
+
+template <class V, int n, int NP, int r, size_t... I> inline V repeat(V a, std::index_sequence<I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, a, (int)((I & ~(size_t)(NP - 1)) | r)...);
+#else
+    return V{a[(I & ~(size_t)(NP - 1)) | r]...};
+#endif
+}
+
+template <class V, int n, int NP> struct Butterfly {
+    static constexpr int P = n / NP;
+
+    template <int K> static inline void add(V *v) {  // 2 vectors to 1, until those of a channel's states are one
+        if constexpr (K < NP) {
+            constexpr std::make_index_sequence<n> all{};
+            for (int i = 0; i < n / (2 * K); ++i) v[i] = low<V, n, K>(v[2 * i], v[2 * i + 1], all) + high<V, n, K>(v[2 * i], v[2 * i + 1], all);
+            add<2 * K>(v);
+        }
+    }
+
+    template <int K> static inline void transpose(V *v) {  // bits of the vector's index against those of the channel
+        if constexpr (K < n) {
+            constexpr std::make_index_sequence<n> all{};
+            constexpr int bit = K / NP;
+            for (int i = 0; i < P; ++i)
+                if (!(i & bit)) {
+                    const V a = v[i], b = v[i | bit];
+                    v[i] = low<V, n, K>(a, b, all);
+                    v[i | bit] = high<V, n, K>(a, b, all);
+                }
+            transpose<2 * K>(v);
+        }
+    }
+
+    static inline void fold(const V *rows, V *out) {
+        V v[n];
+        for (int i = 0; i < n; ++i) v[i] = rows[i];
+        add<1>(v);
+        transpose<NP>(v);
+        for (int p = 0; p < P; ++p) out[p] = v[p];
+    }
+
+    template <size_t... r> static inline void repeat_all(V a, V *rows, std::index_sequence<r...>) {
+        constexpr std::make_index_sequence<n> all{};
+        ((rows[r] = repeat<V, n, NP, (int)r>(a, all)), ...);
+    }
+
+    static inline void spread(const V *in, V *rows) {
+        V v[P];
+        for (int p = 0; p < P; ++p) v[p] = in[p];
+        transpose<NP>(v);
+        for (int i = 0; i < P; ++i) repeat_all(v[i], rows + i * NP, std::make_index_sequence<NP>{});
+    }
+};
+
+// --- The kernel ----------------------------------------------------------------------------------------------------
+
+template <class R, int NP> struct Scan {
+    static constexpr int n = Lanes<R>::n, P = n / NP;
+    typedef typename Lanes<R>::V V;
+    typedef Butterfly<V, n, NP> Fly;
+
+    const Args &a;
+    const int64_t vectors, chunks, bundles, blocks;  // vectors of a bundle of P channels, bundles of a group
+
+    explicit Scan(const Args &args)
+        : a(args), vectors((args.states + NP - 1) / NP), chunks((args.length + T - 1) / T),
+          bundles((args.width + P - 1) / P), blocks((args.width + args.block - 1) / args.block) {}
+
+    // What a task is about.
+    struct Place {
+        int64_t b, g, k, first, count;  // sample, group, block, first channel within the group, channels
+        int64_t bg;
+    };
+
+    Place place(int64_t task) const {
+        Place p;
+        p.k = task % blocks;
+        p.bg = task / blocks;
+        p.g = p.bg % a.groups;
+        p.b = p.bg / a.groups;
+        p.first = p.k * a.block;
+        p.count = std::min(a.block, a.width - p.first);
+        return p;
+    }
+
+    int64_t channel(const Place &p, int64_t c) const { return p.g * a.width + p.first + c; }  // in 0..D
+    int64_t series(const Place &p, int64_t c) const {  // offset of a channel's time series in (batch, D, L)
+        return (p.b * a.groups * a.width + channel(p, c)) * a.length;
+    }
+
+    V *state(const Place &p, int64_t chunk, int64_t bundle) const {
+        const int64_t at = (p.bg * chunks + chunk) * bundles + p.first / P + bundle;
+        return (V *)a.state + at * vectors;
+    }
+
+    // Steps t0.. of B or C (states, length) as rows of lanes, repeated for each of P channels; zero past the last state.
+    void rows_of(const void *from, const Place &p, int64_t t0, int steps, V *out) const {
+        const R *x = (const R *)from + p.bg * a.states * a.length + t0;
+        std::memset((void *)out, 0, sizeof(V) * vectors * T);
+        for (int64_t s = 0; s < a.states; ++s) {
+            R *column = (R *)(out + (s / NP) * T) + s % NP;
+            for (int t = 0; t < steps; ++t)
+                for (int q = 0; q < P; ++q) column[t * n + q * NP] = x[s * a.length + t];
+        }
+    }
+
+    // The decays of a bundle of channels, times `scale`, as lanes.
+    void decays(const Place &p, int64_t c, R scale, V *out) const {
+        for (int64_t v = 0; v < vectors; ++v)
+            for (int lane = 0; lane < n; ++lane) {
+                const int64_t q = c + lane / NP, s = v * NP + lane % NP;
+                const bool real = q < p.count && s < a.states;
+                out[v][lane] = real ? scale * ((const R *)a.A)[channel(p, q) * a.states + s] : R(0);
+            }
+    }
+
+    // A chunk of the series of P channels; zero past the end.
+    struct Series {
+        R x[P][T] __attribute__((aligned(VECTOR_BYTES)));
+    };
+
+    void read(const void *from, const Place &p, int64_t c, int64_t t0, int steps, Series &out) const {
+        if (steps < T || c + P > p.count) std::memset((void *)&out, 0, sizeof(Series));
+        for (int q = 0; q < P && c + q < p.count; ++q)
+            std::memcpy(out.x[q], (const R *)from + series(p, c + q) + t0, sizeof(R) * steps);
+    }
+
+    void write(const Series &from, const Place &p, int64_t c, int64_t t0, int steps, void *to) const {
+        for (int q = 0; q < P && c + q < p.count; ++q)
+            std::memcpy((R *)to + series(p, c + q) + t0, from.x[q], sizeof(R) * steps);
+    }
+
+    R bias_of(const Place &p, int64_t c) const {
+        return a.bias && c < p.count ? ((const R *)a.bias)[channel(p, c)] : R(0);
+    }
+
+    // delta to the step size d, in place, and d * u.
+    void step_sizes(const Place &p, int64_t c, Series &delta, const Series &u, Series &du) const {
+        for (int q = 0; q < P; ++q) {
+            const R bias = bias_of(p, c + q);
+            for (int t = 0; t < T; t += n) {
+                V d = load<V>(delta.x[q] + t) + bias;
+                if (a.softplus) d = softplus(d);
+                store(delta.x[q] + t, d);
+                store(du.x[q] + t, d * load<V>(u.x[q] + t));
+            }
+        }
+    }
+
+    // A series as something that gives a row of lanes for each step.
+    struct Row {
+        const R *one;  // NP == n: one channel, its value fills the row
+        V rows[NP == n ? 1 : T];
+        inline V operator[](int t) const {
+            if constexpr (NP == n)
+                return V{} + one[t];
+            else
+                return rows[t];
+        }
+    };
+
+    static void row(const Series &x, Row &out) {
+        out.one = x.x[0];
+        if constexpr (NP != n)
+            for (int t = 0; t < T; t += n) {
+                V v[P];
+                for (int q = 0; q < P; ++q) v[q] = load<V>(x.x[q] + t);
+                Fly::spread(v, out.rows + t);
+            }
+    }
+
+    static void fold(const V *rows, Series &out) {
+        for (int t = 0; t < T; t += n) {
+            V v[P];
+            Fly::fold(rows + t, v);
+            for (int q = 0; q < P; ++q) store(out.x[q] + t, v[q]);
+        }
+    }
+
+    void forward(int64_t task) const {
+        const Place p = place(task);
+        const int64_t mine = (p.count + P - 1) / P;
+        std::vector<V> h(mine * vectors, V{}), decay(mine * vectors), Bt(vectors * T), Ct(vectors * T);
+        for (int64_t i = 0; i < mine; ++i) decays(p, i * P, R(1.4426950408889634074), &decay[i * vectors]);
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+            const int64_t t0 = chunk * T;
+            const int steps = (int)std::min<int64_t>(T, a.length - t0);
+            rows_of(a.B, p, t0, steps, Bt.data());
+            rows_of(a.C, p, t0, steps, Ct.data());
+            for (int64_t i = 0; i < mine; ++i) {
+                V *hi = &h[i * vectors];
+                if (a.state) std::memcpy((void *)state(p, chunk, i), hi, sizeof(V) * vectors);
+                forward_bundle(p, i * P, t0, steps, &decay[i * vectors], Bt.data(), Ct.data(), hi);
+            }
+        }
+    }
+
+    void forward_bundle(const Place &p, int64_t c, int64_t t0, int steps, const V *decay, const V *Bt, const V *Ct, V *h) const {
+        Series u, d, du;
+        Row dr, dur;
+        V out[T];
+        read(a.u, p, c, t0, steps, u);
+        read(a.delta, p, c, t0, steps, d);
+        step_sizes(p, c, d, u, du);
+        row(d, dr);
+        row(du, dur);
+        const int rounded = (steps + n - 1) / n * n;
+        for (int64_t v = 0; v < vectors; ++v) {
+            const V A = decay[v];
+            V x = h[v];
+            for (int t = 0; t < steps; ++t) {
+                x = exp2v(dr[t] * A) * x + dur[t] * Bt[v * T + t];
+                const V part = x * Ct[v * T + t];
+                out[t] = v ? out[t] + part : part;
+            }
+            h[v] = x;
+        }
+        for (int t = steps; t < rounded; ++t) out[t] = V{};
+        Series y;
+        for (int t = 0; t < rounded; t += n) {
+            V s[P];
+            Fly::fold(out + t, s);
+            for (int q = 0; q < P; ++q) store(y.x[q] + t, s[q]);
+        }
+        if (a.D)
+            for (int q = 0; q < P && c + q < p.count; ++q) {
+                const R D = ((const R *)a.D)[channel(p, c + q)];
+                for (int t = 0; t < rounded; ++t) y.x[q][t] += D * u.x[q][t];
+            }
+        write(y, p, c, t0, steps, a.y);
+    }
+
+    struct Sums {  // over time, of a block of channels
+        std::vector<V> dA;
+        std::vector<R> dD, dbias;
+    };
+
+    void backward(int64_t task) const {
+        const Place p = place(task);
+        const int64_t mine = (p.count + P - 1) / P;
+        std::vector<V> carry(mine * vectors, V{}), decay(mine * vectors), Bt(vectors * T), Ct(vectors * T), dBt(vectors * T),
+            dCt(vectors * T);
+        Sums sums{std::vector<V>(mine * vectors, V{}), std::vector<R>(mine * P, R(0)), std::vector<R>(mine * P, R(0))};
+        for (int64_t i = 0; i < mine; ++i) decays(p, i * P, R(1), &decay[i * vectors]);
+        for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
+            const int64_t t0 = chunk * T;
+            const int steps = (int)std::min<int64_t>(T, a.length - t0);
+            rows_of(a.B, p, t0, steps, Bt.data());
+            rows_of(a.C, p, t0, steps, Ct.data());
+            std::fill(dBt.begin(), dBt.end(), V{});
+            std::fill(dCt.begin(), dCt.end(), V{});
+            for (int64_t i = 0; i < mine; ++i)
+                backward_bundle(p, i, chunk, steps, &decay[i * vectors], Bt.data(), Ct.data(), dBt.data(), dCt.data(),
+                                &carry[i * vectors], sums);
+            write_rows(dBt.data(), p, t0, steps, a.dB);
+            write_rows(dCt.data(), p, t0, steps, a.dC);
+        }
+        for (int64_t c = 0; c < p.count; ++c) {
+            const int64_t at = p.b * a.groups * a.width + channel(p, c);
+            for (int64_t s = 0; s < a.states; ++s)
+                ((R *)a.dA)[at * a.states + s] = sums.dA[(c / P) * vectors + s / NP][(c % P) * NP + s % NP];
+            ((R *)a.dD)[at] = sums.dD[c];
+            ((R *)a.dbias)[at] = sums.dbias[c];
+        }
+    }
+
+    // Rows of lanes, summed over the P channels, to a block's (states, length).
+    void write_rows(const V *rows, const Place &p, int64_t t0, int steps, void *to) const {
+        R *out = (R *)to + (p.bg * blocks + p.k) * a.states * a.length + t0;
+        for (int64_t s = 0; s < a.states; ++s)
+            for (int t = 0; t < steps; ++t) {
+                const R *column = (const R *)(rows + (s / NP) * T + t) + s % NP;
+                R sum = 0;
+                for (int q = 0; q < P; ++q) sum += column[q * NP];
+                out[s * a.length + t] = sum;
+            }
+    }
+
+    void backward_bundle(const Place &p, int64_t i, int64_t chunk, int steps, const V *decay, const V *Bt, const V *Ct, V *dBt,
+                         V *dCt, V *carry, Sums &sums) const {
+        const int64_t c = i * P, t0 = chunk * T;
+        Series u, raw, d, du, dy, s1, s2;
+        Row dr, dur, dyr;
+        V e[T], h[T + 1], by_du[T], by_d[T];  // exp(d A), states, and what reaches d u and d (through exp)
+        read(a.u, p, c, t0, steps, u);
+        read(a.delta, p, c, t0, steps, raw);
+        read(a.dy, p, c, t0, steps, dy);
+        d = raw;
+        step_sizes(p, c, d, u, du);
+        row(d, dr);
+        row(du, dur);
+        row(dy, dyr);
+        const V *start = state(p, chunk, i);
+        for (int64_t v = 0; v < vectors; ++v) {
+            const V A = decay[v], A2 = A * R(1.4426950408889634074);
+            V x = h[0] = start[v];
+            for (int t = 0; t < steps; ++t) {
+                e[t] = exp2v(dr[t] * A2);
+                h[t + 1] = x = e[t] * x + dur[t] * Bt[v * T + t];
+            }
+            V g = carry[v], dA = V{};
+            for (int t = steps - 1; t >= 0; --t) {
+                g = g + dyr[t] * Ct[v * T + t];
+                dCt[v * T + t] += dyr[t] * h[t + 1];
+                dBt[v * T + t] += dur[t] * g;
+                const V b = g * Bt[v * T + t];
+                g = g * e[t];
+                const V m = g * h[t];
+                dA += dr[t] * m;
+                by_du[t] = v ? by_du[t] + b : b;
+                by_d[t] = v ? by_d[t] + m * A : m * A;
+            }
+            carry[v] = g;
+            sums.dA[i * vectors + v] += dA;
+        }
+        for (int t = steps; t < T; ++t) by_du[t] = by_d[t] = V{};
+        fold(by_du, s1);
+        fold(by_d, s2);
+        for (int q = 0; q < P && c + q < p.count; ++q) finish(p, c + q, q, u, raw, d, dy, s1, s2, sums);
+        write(s1, p, c, t0, steps, a.du);
+        write(s2, p, c, t0, steps, a.ddelta);
+    }
+
+    // From what reaches d u (s1) and d (s2) to what reaches u (into s1) and delta (into s2).
+    void finish(const Place &p, int64_t c, int q, const Series &u, const Series &raw, const Series &d, const Series &dy,
+                Series &s1, Series &s2, Sums &sums) const {
+        const R D = a.D ? ((const R *)a.D)[channel(p, c)] : R(0), bias = bias_of(p, c);
+        V dD = V{}, dbias = V{};
+        for (int t = 0; t < T; t += n) {
+            const V by_du = load<V>(s1.x[q] + t), ut = load<V>(u.x[q] + t), g = load<V>(dy.x[q] + t);
+            V by_d = by_du * ut + load<V>(s2.x[q] + t);
+            if (a.softplus) by_d = by_d * softplus_slope(load<V>(raw.x[q] + t) + bias);
+            store(s1.x[q] + t, by_du * load<V>(d.x[q] + t) + g * D);
+            store(s2.x[q] + t, by_d);
+            dD += g * ut;
+            dbias += by_d;  // zero past the end
+        }
+        for (int lane = 0; lane < n; ++lane) {
+            sums.dD[c] += dD[lane];
+            sums.dbias[c] += dbias[lane];
+        }
+    }
+};
+
+// --- Threads and choice of the variant -----------------------------------------------------------------------------
+
+template <class S> struct Job {
+    const S &scan;
+    bool backward;
+    int64_t tasks;
+    std::atomic<int64_t> next{0};
+
+    static void work(void *self) {
+        Job &job = *(Job *)self;
+        for (int64_t task; (task = job.next.fetch_add(1)) < job.tasks;)
+            job.backward ? job.scan.backward(task) : job.scan.forward(task);
+    }
+};
+
+template <class R, int NP> void run(const Args &a, bool backward) {
+    const Scan<R, NP> scan(a);
+    Job<Scan<R, NP>> job{scan, backward, a.batch * a.groups * scan.blocks};
+    const int64_t threads = std::max<int64_t>(1, std::min(a.threads, job.tasks));
+    if (threads == 1) return Job<Scan<R, NP>>::work(&job);
+    if (a.parallel) return a.parallel(Job<Scan<R, NP>>::work, &job, (unsigned)threads, 0);
+    std::vector<std::thread> others;
+    for (int64_t i = 1; i < threads; ++i) others.emplace_back(Job<Scan<R, NP>>::work, &job);
+    Job<Scan<R, NP>>::work(&job);
+    for (auto &other : others) other.join();
+}
+
+template <class R, int NP> int64_t state_size(const Args &a) {
+    const Scan<R, NP> scan(a);
+    return a.batch * a.groups * scan.chunks * scan.bundles * scan.vectors * Scan<R, NP>::n;
+}
+
+template <class R, int NP> int64_t dispatch(const Args &a, int what) {
+    if constexpr (NP < Lanes<R>::n)
+        if (a.states > NP) return dispatch<R, 2 * NP>(a, what);
+    if (what == 2) return state_size<R, NP>(a);
+    run<R, NP>(a, what == 1);
+    return 0;
+}
+
+}  // namespace
+
+// what: 0 forward, 1 backward, 2 only the length of `state` in numbers.
+extern "C" int64_t greentrain_scan_f32(const Args *a, int what) { return dispatch<float, 1>(*a, what); }
+extern "C" int64_t greentrain_scan_f64(const Args *a, int what) { return dispatch<double, 1>(*a, what); }

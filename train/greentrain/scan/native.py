@@ -1,0 +1,206 @@
+"""Builds kernel.cpp at first use, with the C++ compiler of the machine, and calls it.
+
+No compiler is needed to install the package. The library is built once a user, source, compiler and processor, in the
+folder GREENTRAIN_CACHE, or greentrain under XDG_CACHE_HOME or ~/.cache. Building takes some seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["BuildError", "backward", "forward", "library"]
+
+SOURCE = Path(__file__).with_name("kernel.cpp")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
+TUNING = (("-march=native",), ("-mcpu=native",), ())
+"""What makes code for this very processor, tried in this order: not every compiler knows the first two."""
+
+BLOCK = 64
+"""Channels of a task. A constant, so that sums are taken in the same order on any number of threads."""
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+class BuildError(Exception):
+    """There is no compiler, or it failed; the message says which."""
+
+
+class _Args(ctypes.Structure):
+    """The same fields as `struct Args` in kernel.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("u", "delta", "A", "B", "C", "D", "bias", "y", "state", "dy")),
+        *((name, ctypes.c_void_p) for name in ("du", "ddelta", "dA", "dB", "dC", "dD", "dbias")),
+        *((name, ctypes.c_int64) for name in ("batch", "groups", "width", "states", "length", "block")),
+        *((name, ctypes.c_int64) for name in ("softplus", "threads")),
+        ("parallel", ctypes.c_void_p),
+    )
+
+
+def forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """y, and with `keep` the states at the start of each chunk, which `backward` wants; all inputs contiguous."""
+    args = _arguments(u, delta, A, B, C, D, bias, softplus)
+    y = torch.empty_like(u)
+    state = u.new_empty(_call(u.dtype, args, 2) if keep else 0)
+    args.y, args.state = y.data_ptr(), state.data_ptr() if keep else None
+    _call(u.dtype, args, 0)
+    return y, state
+
+
+def backward(
+    dy: Tensor,
+    state: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+) -> Gradients:
+    """Gradients of u, delta, A, B, C, D and bias (of the last two also where they are None); all inputs contiguous."""
+    args = _arguments(u, delta, A, B, C, D, bias, softplus)
+    batch, channels = u.shape[:2]
+    groups, states, length = B.shape[1:]
+    blocks = -(-args.width // BLOCK)
+    du, ddelta = torch.empty_like(u), torch.empty_like(u)
+    dA = u.new_empty(batch, channels, states)
+    dB, dC = (u.new_empty(batch, groups, blocks, states, length) for _ in range(2))
+    dD, dbias = (u.new_empty(batch, channels) for _ in range(2))
+    args.dy, args.state = dy.data_ptr(), state.data_ptr()
+    args.du, args.ddelta, args.dA = du.data_ptr(), ddelta.data_ptr(), dA.data_ptr()
+    args.dB, args.dC, args.dD, args.dbias = dB.data_ptr(), dC.data_ptr(), dD.data_ptr(), dbias.data_ptr()
+    _call(u.dtype, args, 1)
+    return du, ddelta, dA.sum(0), dB.sum(2), dC.sum(2), dD.sum(0), dbias.sum(0)
+
+
+def _arguments(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+) -> _Args:
+    args = _Args()
+    for name, tensor in (("u", u), ("delta", delta), ("A", A), ("B", B), ("C", C), ("D", D), ("bias", bias)):
+        setattr(args, name, None if tensor is None else tensor.data_ptr())
+    args.batch, args.groups, args.states, args.length = u.shape[0], *B.shape[1:]
+    args.width = u.shape[1] // B.shape[1]
+    args.block, args.softplus, args.threads = BLOCK, softplus, torch.get_num_threads()
+    args.parallel = _torch_threads()
+    return args
+
+
+def _call(dtype: torch.dtype, args: _Args, what: int) -> int:
+    entry = library().greentrain_scan_f64 if dtype == torch.float64 else library().greentrain_scan_f32
+    return int(entry(ctypes.byref(args), what))
+
+
+@functools.cache
+def _torch_threads() -> int | None:
+    """Address of the OpenMP pool's entry that torch itself uses, so that two pools do not fight for the cores."""
+    if sys.platform != "linux":
+        return None
+    entry = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    return None if entry is None else ctypes.cast(entry, ctypes.c_void_p).value
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernel, built if this user has not got it yet. Raises BuildError."""
+    compiler = _compiler()
+    folder = _cache()
+    path = folder / f"scan-{_fingerprint(compiler)}.so"
+    if not path.exists():
+        _build(compiler, path)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"{path} does not load: {error}") from error
+    for entry in (loaded.greentrain_scan_f32, loaded.greentrain_scan_f64):
+        entry.argtypes, entry.restype = (ctypes.POINTER(_Args), ctypes.c_int), ctypes.c_int64
+    return loaded
+
+
+def _compiler() -> list[str]:
+    named = shlex.split(os.environ.get("CXX", ""))
+    for command in ([named] if named else []) + [["c++"], ["g++"], ["clang++"]]:
+        if shutil.which(command[0]):
+            return command
+    raise BuildError("no C++ compiler (CXX, c++, g++ or clang++)")
+
+
+def _fingerprint(compiler: list[str]) -> str:
+    """Changes with source, flags, compiler and processor."""
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    parts = [SOURCE.read_text(), repr(FLAGS), repr(compiler), version, platform.machine(), _processor()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The features of this processor: a home folder may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def _cache() -> Path:
+    """A folder of this user's that can be written, or else a private one for this process alone."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("GREENTRAIN_CACHE") or Path(base) / "greentrain")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(_private_folder().name)
+
+
+@functools.cache
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Deleted when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="greentrain-", ignore_cleanup_errors=True)
+
+
+def _build(compiler: list[str], path: Path) -> None:
+    """Compile beside `path` and rename: processes that build at the same time do not disturb each other."""
+    said = ""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        built = Path(folder) / path.name
+        for tuning in TUNING:
+            command = [*compiler, *FLAGS, *tuning, str(SOURCE), "-o", str(built)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                os.replace(built, path)
+                return
+            said = done.stderr.strip()
+    raise BuildError(f"{shlex.join(compiler)} failed: {said.splitlines()[0] if said else 'it said nothing'}")

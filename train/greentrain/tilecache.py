@@ -1,0 +1,199 @@
+"""Raw tiles of a store, read with tensorstore and kept in memory where they fit.
+
+Letters: B tiles asked for, C bands read, K classes, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from greenschemas.errors import StoreError
+from greenschemas.store import Store
+from greentrain.buffers import Buffers
+
+__all__ = ["Budget", "RawTiles", "TileReader", "available_memory", "forget_tiles"]
+
+Budget = Literal["auto", "none"] | float
+"""Memory for raw tiles: half of what is free, none, or so many GB (1e9 bytes)."""
+
+_ARRAYS = ("image", "fraction", "valid")
+
+
+@dataclass(frozen=True)
+class RawTiles:
+    """Tiles as stored."""
+
+    image: NDArray[Any]
+    """(B, C, S, S) in the store's type."""
+    fraction: NDArray[np.uint8]
+    """(B, K, S, S) in 1/200; 255 unlabelled."""
+    valid: NDArray[np.uint8]
+    """(B, S, S) 1 where the image may be used."""
+
+    def parts(self) -> tuple[NDArray[Any], ...]:
+        """The three, in the order of the fields."""
+        return self.image, self.fraction, self.valid
+
+
+class TileReader:
+    """Reads any tiles of one store; safe to call from several threads at once.
+
+    With a cache each tile is decoded once a process: readers of the same store and bands share it.
+    """
+
+    def __init__(self, store: Store, bands: Sequence[int], tiles: NDArray[np.int64], budget: Budget,
+                 buffers: Buffers) -> None:
+        """bands: positions on the `band` axis; tiles: the ids that will be asked for, which the budget must hold."""
+        self._arrays = [_open(store.location, name) for name in _ARRAYS]
+        self._bands = _as_slice(bands)
+        size, classes = store.contract.tile_size, len(store.contract.classes)
+        self._shapes = ((len(bands), size, size), (classes, size, size), (size, size))
+        self._types = (np.dtype(store.contract.dtype), np.dtype(np.uint8), np.dtype(np.uint8))
+        self.tile_bytes = sum(int(np.prod(s)) * t.itemsize for s, t in zip(self._shapes, self._types, strict=True))
+        """Bytes of a raw tile."""
+        self._buffers = buffers
+        self._cache = self._shared_cache(store, tuple(bands), tiles, budget)
+
+    @property
+    def cached(self) -> bool:
+        """Whether tiles are kept in memory."""
+        return self._cache is not None
+
+    def read(self, tiles: NDArray[np.int64]) -> RawTiles:
+        """The tiles of these ids, in this order, in memory of their own."""
+        out = tuple(self._buffers.lend((len(tiles), *s), t) for s, t in zip(self._shapes, self._types, strict=True))
+        if self._cache is None:
+            self._read_into(tiles, out, slice(None))
+        else:
+            self._cache.gather(tiles, self._read_into, out)
+        return RawTiles(*out)
+
+    def _read_into(self, tiles: NDArray[np.int64], out: Sequence[NDArray[Any]], rows: Any) -> None:
+        """Decode `tiles` into the rows of `out`: one asynchronous request an array, all under way at once."""
+        with ts.Batch() as batch:
+            futures = []
+            for array, target in zip(self._arrays, out, strict=True):
+                source = array.oindex[tiles, self._bands] if array.rank == 4 and array is self._arrays[0] \
+                    else array.oindex[tiles]
+                destination = ts.array(target, copy=False, write=True).oindex[rows]
+                futures.append(destination.write(source[ts.d[:].translate_to[0]], batch=batch))
+        for future in futures:
+            future.result()
+
+    def _shared_cache(self, store: Store, bands: tuple[int, ...], tiles: NDArray[np.int64],
+                      budget: Budget) -> _Cache | None:
+        key = (_absolute(store.location), store.contract.identity(), bands)
+        with _shelf_lock:
+            cache = _shelf.get(key)
+            if cache is None:
+                cache = _Cache(store.contract.tiles, self._shapes, self._types)
+            need = cache.missing(tiles) * self.tile_bytes
+            free = available_memory() / 2 if budget == "auto" else 0.0 if budget == "none" else budget * 1e9
+            if budget == "none" or need > free:
+                return None
+            cache.reserve(tiles)
+            _shelf[key] = cache
+            return cache
+
+
+class _Cache:
+    """Raw tiles by id, filled as they are first asked for. Rows are set aside by `reserve`, in blocks of memory that
+    the system fills with pages only as they are written."""
+
+    def __init__(self, total: int, shapes: Sequence[tuple[int, ...]], types: Sequence[np.dtype[Any]]) -> None:
+        self._shapes, self._types = shapes, types
+        self._block = np.full(total, -1, np.int32)
+        self._row = np.zeros(total, np.int64)
+        self._filled = np.zeros(total, np.bool_)
+        self._blocks: list[tuple[NDArray[Any], ...]] = []
+        self._lock = threading.Lock()
+
+    def missing(self, tiles: NDArray[np.int64]) -> int:
+        """How many of these have no row yet."""
+        return int((self._block[tiles] < 0).sum())
+
+    def reserve(self, tiles: NDArray[np.int64]) -> None:
+        """Set rows aside for those that have none."""
+        new = np.unique(tiles[self._block[tiles] < 0])
+        if len(new) == 0:
+            return
+        self._row[new] = np.arange(len(new))
+        self._block[new] = len(self._blocks)
+        self._blocks.append(tuple(np.empty((len(new), *s), t) for s, t in zip(self._shapes, self._types, strict=True)))
+
+    def gather(self, tiles: NDArray[np.int64], read_into: Any, out: Sequence[NDArray[Any]]) -> None:
+        """Copy these tiles to `out`, those not there yet read first. Two threads may read the same tile: same bytes."""
+        absent = np.unique(tiles[~self._filled[tiles]])
+        for block in np.unique(self._block[absent]):
+            ids = absent[self._block[absent] == block]
+            read_into(ids, self._blocks[block], self._row[ids])
+            self._filled[ids] = True
+        for block in np.unique(self._block[tiles]):
+            rows = np.flatnonzero(self._block[tiles] == block)
+            for part, target in zip(self._blocks[block], out, strict=True):
+                if len(rows) == len(tiles):
+                    part.take(self._row[tiles], axis=0, out=target, mode="clip")  # "raise" would copy twice
+                else:
+                    target[rows] = part[self._row[tiles[rows]]]
+
+
+_shelf: dict[tuple[str, str, tuple[int, ...]], _Cache] = {}
+_shelf_lock = threading.Lock()
+
+
+def forget_tiles() -> None:
+    """Give the memory of all cached tiles back."""
+    with _shelf_lock:
+        _shelf.clear()
+
+
+def available_memory() -> float:
+    """Bytes that this process may still take: the system's free memory, or what its control group leaves if less."""
+    free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            free = float(line.split()[1]) * 1024
+    limit, used = _text("/sys/fs/cgroup/memory.max"), _text("/sys/fs/cgroup/memory.current")
+    if limit.isdigit() and used.isdigit():
+        free = min(free, max(float(limit) - float(used), 0.0))
+    return free
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _as_slice(bands: Sequence[int]) -> slice | list[int]:
+    """Neighbouring bands as a slice, which tensorstore copies in one piece."""
+    if list(bands) == list(range(bands[0], bands[0] + len(bands))):
+        return slice(bands[0], bands[0] + len(bands))
+    return list(bands)
+
+
+def _absolute(location: str) -> str:
+    return location if "://" in location else str(Path(location).resolve())
+
+
+def _open(location: str, name: str) -> Any:
+    where = f"{_absolute(location).rstrip('/')}/{name}/"
+    kvstore = where if "://" in where else {"driver": "file", "path": where}
+    try:
+        # The cache of tensorstore is off: tiles come in random order, and those worth keeping are kept here.
+        return ts.open({"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False,
+                        "recheck_cached_metadata": False}, read=True,
+                       context=ts.Context({"cache_pool": {"total_bytes_limit": 0}})).result()
+    except (ValueError, RuntimeError) as problem:
+        raise StoreError(location, f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
+                         "write the store with `greenprep tile`") from None
