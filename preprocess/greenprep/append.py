@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from greenprep.histogram import Histogram
@@ -94,9 +96,13 @@ class Base:
     def moments_of(self, group: str) -> Moments:
         """The record of one of its groups."""
         g = self._group_place[group]
-        row = {field.name: np.asarray(self.store.group[field.name][g])  # type: ignore[index]
-               for field in fields(Moments)}
-        return Moments(**{**row, "histogram": Histogram(self.codes, row["histogram"])})
+        row = {field.name: self._row(field.name, g) for field in fields(Moments)}
+        histogram = Histogram(self.codes, row.pop("histogram"))
+        return Moments(**row, histogram=histogram)
+
+    def _row(self, name: str, group: int) -> Any:
+        array = self.store.group[name]
+        return np.asarray(array[group]) if isinstance(array, zarr.Array) else None
 
     def with_sources(self, more: SourceTable) -> SourceTable:
         """Its sources, then `more`."""

@@ -258,7 +258,7 @@ class _Extremes:
     @property
     def constant(self) -> list[bool]:
         """Bands that have one value in all valid pixels."""
-        return (self._low == self._high).tolist()
+        return [bool(same) for same in self._low == self._high]
 
 
 def _prune(target: Place, contract: Contract) -> None:

@@ -16,7 +16,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 StoreArg = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes on this machine; default: one a processor.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a "
+                                             "processor.")]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")]
 Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store of the same name.")]
@@ -71,7 +72,8 @@ def split(store: StoreArg,
           seed: Annotated[int | None, typer.Option(min=0)] = None,
           by: Annotated[str | None, typer.Option(help="What stays together: group, a named part of the file name "
                                                  "(city, year), or a regular expression.")] = None,
-          block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of so many metres together.")] = None,
+          block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of this many metres together."
+                                                      )] = None,
           buffer: Annotated[float, typer.Option(min=0, help="Metres between splits; what is nearer is in none.")] = 0,
           folds: Annotated[int | None, typer.Option(min=2, help="Deal out to so many folds.")] = None,
           fold: Annotated[int, typer.Option(min=0, help="The fold that is val, the others being train.")] = 0,

@@ -16,7 +16,7 @@ __all__ = ["pack", "unpack"]
 
 
 def pack(value: object) -> bytes:
-    """Bytes of a value made of dataclasses, models, arrays, dicts, tuples, lists, frozen sets, bytes, enums and JSON's own types."""
+    """Bytes of a value made of dataclasses, models, enums, arrays, containers, bytes and JSON's own types."""
     blobs: list[bytes] = []
     tree = json.dumps(_down(value, blobs), separators=(",", ":")).encode()
     return b"".join([len(tree).to_bytes(8, "little"), tree, *blobs])

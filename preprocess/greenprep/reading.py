@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from greenprep.checks import bad_file, judge
 from greenprep.evidence import Evidence, RowPiece, examine
+from greenprep.histogram import Histogram
 from greenprep.labels import LabelCounts
 from greenprep.ledger import Ledger
 from greenprep.likeness import fingerprint
-from greenprep.histogram import Histogram
 from greenprep.moments import Moments, merge_all
 from greenprep.pack import pack, unpack
 from greenprep.pairs import Candidate
 from greenprep.place import Place
 from greenprep.raster import BadFile, Facts, OpenPair, Pixels, open_pair
 from greenprep.shards import encode_chunk
+from greenprep.stamps import stamp_of
 from greenprep.store import FILLS
 from greenprep.texture import Fit, Texture
 from greenprep.tiling import stride_of, tiles_of, tiles_starting_in
@@ -131,15 +132,20 @@ def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part
             return _read_rows(piece, pair, part, spill)
         except BadFile as problem:
             if piece.judge:
-                return replace(part, entry=_spoilt(pair, problem, piece.recipe))
+                return replace(part, entry=_spoilt(piece, pair, problem))
             raise SourceError(candidate.name, f"it was accepted, but now {problem.found}",
                               "run `greenprep clean` again: the file was changed") from None
 
 
-def _spoilt(pair: OpenPair, problem: BadFile, recipe: Recipe) -> Entry:
+def _spoilt(piece: Piece, pair: OpenPair, problem: BadFile) -> Entry:
     """The verdict on a pair one of whose files cannot be decoded to its end."""
     mask = pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where
-    return judge(pair.facts, None, recipe, more=[bad_file(problem, "mask" if mask else "image", recipe)])
+    reason = bad_file(problem, "mask" if mask else "image", piece.recipe)
+    return judge(pair.facts, None, piece.recipe, more=[reason], stamp=_stamp(piece, pair.facts))
+
+
+def _stamp(piece: Piece, facts: Facts) -> str:
+    return stamp_of(Path(piece.root), facts.candidate.image, facts.candidate.mask)
 
 
 def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
@@ -160,7 +166,7 @@ def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
 def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> Part:
     """The strip of the piece, or the whole source."""
     if pair.facts.shape is None or pair.image_file is None:
-        return replace(part, entry=judge(pair.facts, None, piece.recipe))
+        return replace(part, entry=judge(pair.facts, None, piece.recipe, stamp=_stamp(piece, pair.facts)))
     _, height, width = pair.facts.shape
     row, rows = piece.strip or (0, height)
     tiles = tiles_starting_in(tiles_of(height, width, piece.recipe.tile), row, rows)
@@ -173,7 +179,7 @@ def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> 
             more = examine(pixels if end == at + count else pair.read(at, 0, count, width), piece.recipe)
             evidence = more if evidence is None else evidence + more
             if piece.strip is None:
-                entry = judge(pair.facts, evidence, piece.recipe)
+                entry = judge(pair.facts, evidence, piece.recipe, stamp=_stamp(piece, pair.facts))
                 part = replace(part, entry=entry)
                 if entry.verdict is Verdict.REJECTED:
                     return part

@@ -21,28 +21,26 @@ from greenprep.audit import Audit
 from greenprep.build import Accepted, assemble, build_place, finish, target_of
 from greenprep.catalogue import finding
 from greenprep.checks import judge, judge_collection, verdict_of
+from greenprep.clean import RECIPE_NAME
 from greenprep.cluster import engine, warm_up
 from greenprep.pairs import Candidate, find_pairs
 from greenprep.pipeline import Reading, Source, read_sources
 from greenprep.place import Place
+from greenprep.stamps import stamp_of
 from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.manifest import MANIFEST_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe
 
-__all__ = ["CLEAN_RECIPE", "Cluster", "Outcome", "run_recipe", "tile_clean"]
-
-CLEAN_RECIPE = "recipe.yaml"
-"""The recipe that `greenprep clean` leaves in its folder."""
-
+__all__ = ["Cluster", "Outcome", "run_recipe", "tile_clean"]
 
 @dataclass(frozen=True)
 class Cluster:
     """Who does the work."""
 
     workers: int | None = None
-    """Processes of this machine; None: one a processor."""
+    """Processes of this machine; None: one a processor; 0: this process itself, without Dask."""
     scheduler: str | None = None
     """Address of a Dask scheduler, instead."""
 
@@ -67,7 +65,7 @@ def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cl
 
     rules: fields of `TileRules` instead of those of the folder's recipe. Raises SourceError, StoreError or RecipeError.
     """
-    warm_up()
+    warm_up(cluster.workers)
     recipe = _recipe_of(clean)
     tile = TileRules.parse("tile", {**recipe.tile.model_dump(), **rules})
     recipe = recipe.model_copy(update={"tile": tile})
@@ -78,7 +76,7 @@ def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cl
     new = [entry for entry in kept if base is None or _is_new(entry, base)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
     reading = Reading(clean.absolute(), recipe, build_place(store), judge=False)
-    with engine(cluster.workers, cluster.scheduler, processes=store.shared) as run:
+    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
         for source in sources:
             if source.crashed:
@@ -96,7 +94,7 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
     copied there. Raises SourceError, StoreError or RecipeError.
     """
-    warm_up()
+    warm_up(cluster.workers)
     recipe = load_recipe(path)
     if recipe.raw is None or recipe.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
@@ -106,9 +104,9 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     if not candidates:
         raise SourceError(recipe.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
     reading = Reading(recipe.raw.absolute(), recipe, build_place(store), judge=True)
-    with engine(cluster.workers, cluster.scheduler, processes=store.shared) as run:
+    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
-        entries = judge_collection([_verdict(source, recipe) for source in sources], recipe)
+        entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
         clean = recipe.clean or Path(recipe.store).with_suffix(".clean")
         summary = write_manifest(clean, recipe, entries)
         by_name = {source.candidate.name: source for source in sources}
@@ -125,9 +123,9 @@ def _name(entry: Entry) -> str:
 
 
 def _recipe_of(clean: Path) -> Recipe:
-    if not (clean / CLEAN_RECIPE).is_file():
-        raise SourceError(clean, f"no {CLEAN_RECIPE} in it", "run `greenprep clean` first: it writes one")
-    return load_recipe(clean / CLEAN_RECIPE)
+    if not (clean / RECIPE_NAME).is_file():
+        raise SourceError(clean, f"no {RECIPE_NAME} in it", "run `greenprep clean` first: it writes one")
+    return load_recipe(clean / RECIPE_NAME)
 
 
 def _base(store: Place, recipe: Recipe, append: bool, overwrite: bool) -> Base | None:
@@ -151,19 +149,21 @@ def _is_new(entry: Entry, base: Base) -> bool:
     return known is None
 
 
-def _verdict(source: Source, recipe: Recipe) -> Entry:
+def _verdict(source: Source, reading: Reading) -> Entry:
     """The verdict on one source: as it fell on the worker, from the evidence of its strips, or by its crash."""
-    candidate = source.candidate
+    candidate, recipe = source.candidate, reading.recipe
+    stamp = stamp_of(reading.root, candidate.image, candidate.mask)
     if source.crashed:
-        reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="none allowed",
+        reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives",
                          limits=recipe.limits)
         return Entry(image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
-                     parts=dict(candidate.parts), verdict=verdict_of([reason]), reasons=(reason,))
+                     parts=dict(candidate.parts), verdict=verdict_of([reason]), reasons=(reason,),
+                     stamp=stamp)
     whole = [part.entry for part in source.parts if part.entry is not None]
     if whole:
         return whole[0]
     evidence = [part.evidence for part in source.parts if part.evidence is not None]
-    return judge(source.parts[0].facts, reduce(add, evidence), recipe)
+    return judge(source.parts[0].facts, reduce(add, evidence), recipe, stamp=stamp)
 
 
 def write_manifest(clean: Path, recipe: Recipe, entries: Sequence[Entry]) -> Summary:
@@ -171,6 +171,6 @@ def write_manifest(clean: Path, recipe: Recipe, entries: Sequence[Entry]) -> Sum
     summary = Summary.of(entries, recipe.hash())
     place = Place.at(clean)
     (place / MANIFEST_NAME).write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
-    (place / SUMMARY_NAME).write(f"{summary.model_dump_json(indent=1)}\n".encode())
-    (place / CLEAN_RECIPE).write(yaml.safe_dump(recipe.about_data(), sort_keys=False).encode())
+    (place / SUMMARY_NAME).write(f"{summary.to_json()}\n".encode())
+    (place / RECIPE_NAME).write(yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True).encode())
     return summary

@@ -77,7 +77,8 @@ def _loss(held: NDArray[np.float64], target: NDArray[np.float64]) -> float:
 
 def _missing(held: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """(S, K + 1) what each split holds beyond its due."""
-    return held - target[:, None] * held.sum(axis=0)
+    over: NDArray[np.float64] = held - target[:, None] * held.sum(axis=0)
+    return over
 
 
 def _dealt(parts: NDArray[np.float64], target: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
