@@ -77,6 +77,8 @@ def fit(store: StorePath,
     settings = load_config(config, wanted, settings_of(out) if resume else None)
     outcome = train(open_store(store), out, settings, resume=resume, allow_leak=allow_leak,
                     command=("greentrain", *sys.argv[1:]), mlflow=mlflow, wandb=wandb)
+    if not outcome.leader:
+        return
     if outcome.signal is not None:
         say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: "
             f"greentrain fit {shlex.quote(store)} --out {shlex.quote(str(out))} --resume")

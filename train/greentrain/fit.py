@@ -56,6 +56,8 @@ class Outcome:
     epochs: int
     best: dict[str, Any] | None
     """Scores of the best validation; None where nothing was validated."""
+    leader: bool
+    """Whether this process speaks for all."""
 
 
 def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_leak: bool = False,
@@ -90,7 +92,7 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
             write_record(run, record.model_copy(update={
                 "status": status, "seconds": record.seconds + time.time() - began}))
     best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
-    return Outcome(status, stop.received, place.epoch, best)
+    return Outcome(status, stop.received, place.epoch, best, first)
 
 
 def _train(session: Session, place: Place, trackers: Trackers | None, stop: StopSignals) -> str:
@@ -167,7 +169,8 @@ def _step(session: Session, place: Place, group: list[Batch]) -> float:
             loss = session.loss(*_of_all_ranks(fabric, logits.float(), target, counted))
             value = float(loss.detach())
             _stop_if_not_finite(session, place, value, batch, image)
-            fabric.backward(loss / len(group))
+            # Times the number of ranks, because DistributedDataParallel takes the mean over them and not the sum.
+            fabric.backward(loss * (fabric.world_size / len(group)))
         total += value
         place.batch += 1
     if config.gradient_clip is not None:
@@ -211,18 +214,17 @@ def _filled(batch: Batch, session: Session) -> Batch:
             for name, part in batch.items()}
 
 
-def _of_all_ranks(fabric: Fabric, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors of a global batch; gradients of the first find their way back to the rank that it came from.
+def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    """The tensors of a global batch on every rank, so that each computes the same loss, that of one process.
 
-    Each rank computes the same loss. The gather adds up their gradients, DistributedDataParallel takes the mean over
-    ranks: what is left is the gradient of that one loss.
+    The gradient flows into this rank's own logits alone: DistributedDataParallel adds up what the ranks give.
     """
     if fabric.world_size == 1:
-        return tensors
-    logits, *rest = tensors
-    gathered = [fabric.all_gather(logits, sync_grads=True)]
-    gathered += [fabric.all_gather(part.to(torch.uint8) if part.dtype == torch.bool else part) for part in rest]
-    return tuple(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
+        return logits, *rest
+    others = fabric.all_gather(logits.detach())
+    own = [logits if rank == fabric.global_rank else other for rank, other in enumerate(others)]
+    gathered = [fabric.all_gather(part.to(torch.uint8) if part.dtype == torch.bool else part) for part in rest]
+    return torch.cat(own), *(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
 
 
 def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Batch, image: Tensor) -> None:
