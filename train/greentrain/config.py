@@ -1,0 +1,233 @@
+"""Settings of a training run: one frozen model, saved in full with the run.
+
+They come from the defaults, a YAML file and `--set key=value`, the later winning; `greentrain config` prints them all.
+Settings end here: functions and nets take plain arguments.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, Field, model_validator
+
+from greenschemas.errors import ConfigError
+from greenschemas.model import Frozen, digest
+from greentrain.augment import Augment
+from greentrain.sampler import Order
+
+__all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_config"]
+
+
+class ModelConfig(Frozen):
+    """Which net; what is null is as the preset has it."""
+
+    preset: str = "small"
+    """tiny, small or base (the published VM-UNet in three sizes), detail (full resolution, few states), unet."""
+    scan: str = "auto"
+    """Kernel of the selective scan: auto, reference, cpu, triton or mamba-ssm."""
+    dims: tuple[int, ...] | None = None
+    """Widths of the stages, the finest first."""
+    depths: tuple[int, ...] | None = None
+    """Blocks of each encoder stage."""
+    depths_decoder: tuple[int, ...] | None = None
+    """Blocks of each decoder stage, the coarsest first."""
+    d_state: int | None = Field(None, ge=1)
+    """States of the scan a channel."""
+    drop_path: float | None = Field(None, ge=0, lt=1)
+    """Largest probability with which a block is left out in training."""
+    activation: Literal["silu", "gelu"] | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """What differs from the preset."""
+        return self.model_dump(exclude={"preset"}, exclude_none=True, exclude_defaults=True)
+
+
+class Config(Frozen):
+    """All settings of `greentrain fit`."""
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides weights, order and augmentation: the same seed gives the same run."""
+    epochs: int = Field(60, ge=1)
+    """Times that the net sees the train split; the schedule is laid out over all of them."""
+    batch_size: int = Field(16, ge=1)
+    """Tiles in a step on each device, before `accumulate`."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are added up before the weights move."""
+    model: ModelConfig = ModelConfig()
+    bands: str | tuple[str, ...] | None = None
+    """Names, a role such as `reflectance`, or `pca:3`; null for all feature bands."""
+    normalise: Literal["channel", "global"] = "channel"
+    """By each band's mean and deviation over the train split, or by those of all feature bands together."""
+    input_clip: float | None = Field(4.0, gt=0)
+    """Greatest distance from the mean that the net sees, in deviations; null for no limit."""
+    target: str = "fractions"
+    """`fractions` of a pixel, `hard` labels (the largest fraction), or one class by name against all others."""
+    min_purity: float = Field(0.0, ge=0, le=1)
+    """Pixels whose largest fraction is below it count in no loss and no score."""
+    loss: str = "ce+dice"
+    """A sum such as 0.3*ce+0.7*dice of: ce, dice, focal, tversky, lovasz."""
+    class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "sqrt"
+    """Scheme of the weights that the store holds."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    """Highest rate of AdamW; 6e-4 to 1e-3 from scratch, 1e-4 for fine-tuning."""
+    weight_decay: float = Field(0.05, ge=0)
+    """Of matrices and convolutions; biases, norms and the scan's decays have none."""
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    """How the rate goes down after the warm-up, by step."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of all steps over which the rate rises."""
+    rate_floor: float = Field(0.01, ge=0, le=1)
+    """Lowest rate of cosine and plateau, as a share of the highest."""
+    plateau_patience: int = Field(5, ge=1)
+    """Schedule `plateau`: validations without a better score before the rate is divided by `plateau_divisor`."""
+    plateau_divisor: float = Field(3.0, gt=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Greatest norm of the gradient; null for no limit."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
+    augment: Augment = Augment()
+    patience: int = Field(20, ge=0)
+    """Validations without a better mean IoU after which training stops; 0 never stops early."""
+    order: Order = Order.RANDOM
+    """random, blocks (of shards, for slow disks), weighted (rare classes more often) or sequential."""
+    cache: Literal["auto", "none"] | float = "auto"
+    """Memory for tiles: auto (half of what is free), none, or GB."""
+    ahead: int = Field(4, ge=1)
+    """Batches read ahead."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int | Literal["auto"] = 1
+    """Devices of this machine; under torchrun it decides."""
+    compile: bool = False
+    """Compile the net with torch.compile."""
+    pretrained: Path | None = None
+    """Checkpoint of VMamba or VM-UNet to start from."""
+    stem: Literal["mean", "repeat", "copy-rgb", "random"] = "mean"
+    """How a 3-band patch embedding of `pretrained` is made to fit the bands."""
+    checkpoint_steps: int | None = Field(None, ge=1)
+    """Also write a checkpoint every so many steps; null: at the ends of epochs and when told to stop."""
+    checkpoint_keep: int = Field(2, ge=1)
+    """Checkpoints kept beside `best`."""
+    collapse_checks: int = Field(5, ge=1)
+    """Validations in a row no better than a constant before the watchdog barks."""
+    stop_on_collapse: bool = False
+
+    @model_validator(mode="after")
+    def _ranges_of_two(self) -> Self:
+        if isinstance(self.devices, int) and self.devices < 1:
+            raise ValueError("devices is 1 or more, or auto")
+        if isinstance(self.cache, float) and self.cache <= 0:
+            raise ValueError("cache is auto, none or a number of GB above 0")
+        return self
+
+    def hash(self) -> str:
+        """Digest of what decides the result of a run."""
+        return digest(self.about_result())
+
+    def about_result(self) -> dict[str, Any]:
+        """The settings that a resumed run must share; where it runs and how it reads may change."""
+        return self.model_dump(mode="json", exclude=set(_FREE))
+
+
+_FREE = ("cache", "ahead", "checkpoint_steps", "checkpoint_keep", "stop_on_collapse", "collapse_checks", "accelerator",
+         "devices", "compile")
+
+
+def load_config(path: Path | None, changes: Iterable[str] = (), base: Config | None = None) -> Config:
+    """The settings of a YAML file (None: those of `base`, or the defaults) with changes such as `epochs=5` on top.
+
+    Raises ConfigError for a file that cannot be read, an unknown key (naming the nearest) or an impossible value.
+    """
+    data: dict[str, Any] = {} if base is None else base.model_dump(mode="json")
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as problem:
+            raise ConfigError(path, f"cannot be read ({problem.strerror})", "give the path of a YAML file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as problem:
+            raise ConfigError(path, f"not YAML ({str(problem).splitlines()[0]})", "see `greentrain config`") from None
+        if not isinstance(loaded, dict | None):
+            raise ConfigError(path, f"holds a {type(loaded).__name__}", "write keys and values, as `greentrain config`")
+        data = loaded or {}
+    for change in changes:
+        _put(data, change)
+    return Config.parse(path or "--set", data)
+
+
+def _put(data: dict[str, Any], change: str) -> None:
+    """Set the dotted key of `key=value` in nested dicts."""
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError("--set", f"`{change}`", "write it as key=value, such as epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str):
+        value = _number(value)
+    *outer, last = key.split(".")
+    for part in outer:
+        inner = data.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError("--set", f"`{part}` of `{key}` holds {inner!r}", f"leave `.{last}` out")
+        data = inner
+    data[last] = value
+
+
+def _number(text: str) -> float | str:
+    """YAML takes 1e-3 for text; nobody else does."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """`key: old -> new` for each setting that differs, nested keys dotted."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a} -> {b}")
+    return found
+
+
+def commented_yaml(config: BaseModel) -> str:
+    """All settings as YAML, each under a comment that says what it is."""
+    return "\n".join(_lines(config)) + "\n"
+
+
+def _lines(config: BaseModel, indent: str = "") -> Iterator[str]:
+    comments = _comments(type(config))
+    dumped = config.model_dump(mode="json")
+    for name in type(config).model_fields:
+        for line in textwrap.wrap(comments.get(name, ""), 110 - len(indent)):
+            yield f"{indent}# {line}"
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            text = yaml.safe_dump(dumped[name], default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            yield f"{indent}{name}: {text}"
+
+
+def _comments(cls: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field of a model, from its source."""
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr) \
+                and isinstance(text.value, ast.Constant):
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
