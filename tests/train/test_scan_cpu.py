@@ -152,7 +152,8 @@ def test_half_precision_is_computed_in_single(kernel: ModuleType) -> None:
 
 
 def test_the_operators_are_sound_for_the_compiler() -> None:
-    inputs = [t if t is None else t.float() for t in case(1, 2, 3, 4, 20, softplus=True).values()]
+    # A shape whose kept states leave no gaps: what is in the gaps differs from call to call.
+    inputs = [t if t is None else t.float() for t in case(1, 2, 16, 16, 20, softplus=True).values()]
     leaves = [t if t is None else t.requires_grad_() for t in inputs]
     torch.library.opcheck(torch.ops.greentrain.scan_forward.default, (*leaves, True, True))
 
