@@ -55,7 +55,7 @@ def case(
 
 def scan(inputs: Case, backend: str, dtype: torch.dtype, softplus: bool) -> dict[str, Tensor]:
     """The output and every gradient."""
-    leaves = {name: None if t is None else t.to(dtype).requires_grad_() for name, t in inputs.items()}
+    leaves = {name: None if t is None else t.detach().clone().to(dtype).requires_grad_() for name, t in inputs.items()}
     y = selective_scan(**leaves, delta_softplus=softplus, backend=backend)  # type: ignore[arg-type]
     weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).cos().to(dtype)
     y.backward(weights)  # type: ignore[no-untyped-call]
