@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BandChoice", "choose_bands"]
 
-FEATURE_ROLE = "reflectance"
+FEATURE_ROLES = ("reflectance", "derived")
 """Masks and dead bands are never features unless they are named."""
 
 
@@ -57,10 +57,10 @@ def choose_bands(
 ) -> BandChoice:
     """Read `wanted`, of the forms
 
-    - `auto`: every band whose role is reflectance;
+    - `auto`: every band whose role is reflectance or derived;
     - `role:mask`, `role:reflectance,mask`: every band of these roles;
     - `B4,B8,QA60`: these bands, in this order, whatever their roles;
-    - `pca:3`, `pca:3:B2,B3,B4,B8`: components of the reflectance bands, or of these.
+    - `pca:3`, `pca:3:B2,B3,B4,B8`: components of the bands of `auto`, or of these.
 
     `count` (pixels) and `comoment` (C, C) are the sums of the training pixels, needed for PCA only. The components are
     those of the correlation matrix, as the net sees z-scored bands; each has its largest coefficient positive.
@@ -76,8 +76,10 @@ def choose_bands(
 
 
 def _indices(wanted: str, names: Sequence[str], roles: Sequence[str]) -> list[int]:
-    if wanted == "auto" or wanted.startswith("role:"):
-        kept = [FEATURE_ROLE] if wanted == "auto" else [role.strip() for role in wanted[5:].split(",")]
+    if wanted == "auto":
+        return [i for i, role in enumerate(roles) if role in FEATURE_ROLES]
+    if wanted.startswith("role:"):
+        kept = [role.strip() for role in wanted[5:].split(",")]
         for role in kept:
             if role not in roles:
                 raise ConfigError("bands", f"no band has the role {role!r}", nearest(role, set(roles)))

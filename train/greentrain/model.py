@@ -93,7 +93,7 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, H, W, D)
         x = self.act(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, D, H, W)
-        y = self.out_norm(self._cross_scan(x)).to(z.dtype)
+        y = self.out_norm(self._cross_scan(x).to(self.out_norm.weight.dtype)).to(z.dtype)
         return self.out_proj(y * self.act(z))  # type: ignore[no-any-return]
 
     def _cross_scan(self, x: Tensor) -> Tensor:

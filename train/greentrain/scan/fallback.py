@@ -37,16 +37,14 @@ def forward(
     D: Tensor | None,
     bias: Tensor | None,
     softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and with `keep` the states at the start of each chunk, (batch, D, chunks, N)."""
-    batch, channels, length = u.shape
-    chunks = -(-length // CHUNK) if keep else 0
-    state = u.new_empty(batch, channels, chunks, A.shape[1])
+    state: Tensor | None,
+) -> Tensor:
+    """y; the states at the start of each chunk, which `backward` wants, go to `state`."""
     y = torch.empty_like(u)
     arrays = _arrays(u, delta, A, B, C, D, bias)
-    _with_threads(_forward, *arrays, softplus, y.numpy(), state.numpy())
-    return y, state.flatten()
+    starts = u.new_empty(*u.shape[:2], 0, A.shape[1]) if state is None else _starts(state, u, A)
+    _with_threads(_forward, *arrays, softplus, y.numpy(), starts.numpy())
+    return y
 
 
 def backward(
@@ -70,7 +68,7 @@ def backward(
     dB, dC = (u.new_zeros(batch, groups, blocks, length, states) for _ in range(2))
     dD, dbias = (u.new_zeros(batch, channels) for _ in range(2))
     arrays = _arrays(u, delta, A, B, C, D, bias)
-    starts = state.view(batch, channels, -1, states)
+    starts = _starts(state, u, A)
     outputs = (t.numpy() for t in (du, ddelta, dA, dB, dC, dD, dbias))
     _with_threads(_backward, *arrays, softplus, dy.detach().numpy(), starts.numpy(), *outputs)
     summed = (t.sum(2).transpose(2, 3).contiguous() for t in (dB, dC))
@@ -85,6 +83,12 @@ def _arrays(
     by_step = (t.transpose(2, 3).contiguous() for t in (B, C))
     vectors = (zeros if t is None else t for t in (D, bias))
     return [t.detach().numpy() for t in (u, delta, A, *by_step, *vectors)]
+
+
+def _starts(state: Tensor, u: Tensor, A: Tensor) -> Tensor:
+    """The beginning of `state` as (batch, D, chunks, N)."""
+    shape = (*u.shape[:2], -(-u.shape[2] // CHUNK), A.shape[1])
+    return state[: math.prod(shape)].view(shape)
 
 
 def _with_threads(function: Any, *arguments: Any) -> None:
