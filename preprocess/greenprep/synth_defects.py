@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 
 from greenschemas.bands import SENTINEL2_L1C_19
 
@@ -169,10 +169,10 @@ def _write_image(path: Path, raw: Raw) -> None:
 
 def _write(path: Path, data: Array, east: float, north: float, crs: str, *, names: tuple[str, ...] | None = None,
            south_up: bool = False, **options: Any) -> None:
-    transform = from_origin(east, north, 10, 10)
+    transform = Affine(10, 0, east, 0, -10, north)
     if south_up:
         data = data[:, ::-1]
-        transform = from_origin(east, north - 10 * data.shape[1], 10, -10)
+        transform = Affine(10, 0, east, 0, 10, north - 10 * data.shape[1])
     with rasterio.open(path, "w", **({"driver": "GTiff", "height": data.shape[1], "width": data.shape[2],
                                       "count": data.shape[0], "dtype": data.dtype.name, "crs": crs,
                                       "transform": transform, "compress": "deflate"} | options)) as sink:
