@@ -62,8 +62,8 @@ def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
 
 def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits, bands = recipe.limits, recipe.bands
-    reflectance = _reflectance(recipe)
-    constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]] if evidence.present > 1 else []
+    reflectance = _reflectance(recipe) if evidence.present > 1 else []
+    constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]]
     if constant and len(constant) == len(reflectance):
         yield finding(Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture", limits=limits)
     else:
