@@ -158,22 +158,18 @@ NOISE_FLOOR = 0.01
 
 def _lines(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits, texture = recipe.limits, evidence.texture
-    flat = np.concatenate([piece.flat for piece in evidence.rows])
-    digests = b"".join(piece.image for piece in evidence.rows)
-    lines = [digests[at:at + 32] for at in range(0, len(digests), 32)]
-    repeated = np.array([False, *(one == other for one, other in zip(lines[1:], lines[:-1], strict=True))])
-    suspect = flat | repeated
+    suspect = np.concatenate([piece.suspect for piece in evidence.rows])
     inner = np.flatnonzero(~suspect)
     if evidence.empty == 0 and len(inner):
         dropped = int(np.count_nonzero(suspect[inner[0]:inner[-1] + 1]))
-        if dropped > limits.dropped_lines_max * len(lines):
-            yield finding(Code.DROPPED_LINES, "image", f"{dropped} of {len(lines)} lines", limits=limits,
+        if dropped > limits.dropped_lines_max * len(suspect):
+            yield finding(Code.DROPPED_LINES, "image", f"{dropped} of {len(suspect)} lines", limits=limits,
                           limit=f"{limits.dropped_lines_max:.1%}")
     if texture.pixels < TEXTURE_MIN or evidence.present < evidence.pixels:
         return
     rows = np.concatenate([piece.means for piece in evidence.rows], axis=1)
     for name, means, squared, count in (("rows", rows, texture.down, texture.pairs[1]),
-                                        ("columns", evidence.columns / max(len(lines), 1), texture.across,
+                                        ("columns", evidence.columns / max(len(suspect), 1), texture.across,
                                          texture.pairs[0])):
         jump = _jump(means)
         expected = np.sqrt(squared / max(count, 1))

@@ -79,21 +79,25 @@ def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> f
     at = {band.common: index for index, band in enumerate(bands) if band.role is Role.REFLECTANCE and band.common}
     if not {"blue", "green", "red"} <= at.keys() or min(image.shape[1:]) < CELL:
         return None
-    blue, green, red = (_cells(image[at[name]]) / scale for name in ("blue", "green", "red"))
+    names = [name for name in ("blue", "green", "red", "swir16", "cirrus") if name in at]
+    cells = dict(zip(names, _cells(image[[at[name] for name in names]]) / np.float32(scale), strict=True))
+    blue, green, red = cells["blue"], cells["green"], cells["red"]
     mean = (blue + green + red) / 3
     spread = np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red)
     cloud = (blue > BLUE_MIN) & (spread < GREY_MAX * mean)
-    if "swir16" in at:
-        swir = _cells(image[at["swir16"]]) / scale
+    if "swir16" in cells:
+        swir = cells["swir16"]
         cloud &= green - swir < SNOW_MAX * (green + swir)
-    if "cirrus" in at:
-        cloud |= _cells(image[at["cirrus"]]) / scale > CIRRUS_MIN
+    if "cirrus" in cells:
+        cloud |= cells["cirrus"] > CIRRUS_MIN
     return float(cloud.mean())
 
 
-def _cells(band: NDArray[Any]) -> NDArray[np.float32]:
-    """Means over cells of CELL x CELL pixels; the rest at the right and lower edge is left out."""
-    rows, cols = (side // CELL * CELL for side in band.shape)
-    cells: NDArray[np.float32] = band[:rows, :cols].reshape(rows // CELL, CELL, cols // CELL, CELL).mean(
-        axis=(1, 3), dtype=np.float32)
-    return cells
+def _cells(bands: NDArray[Any]) -> NDArray[np.float32]:
+    """(n, h // 4, w // 4) means over cells of CELL x CELL pixels; the rest at the right and lower edge is left out."""
+    rows, cols = (side // CELL * CELL for side in bands.shape[1:])
+    cells = bands[:, :rows, :cols].astype(np.float32)
+    while cells.shape[1] > rows // CELL:
+        cells = cells[:, ::2] + cells[:, 1::2]
+        cells = cells[:, :, ::2] + cells[:, :, 1::2]
+    return cells / np.float32(CELL * CELL)

@@ -17,8 +17,8 @@ from greenprep.clouds import bright_clouds
 from greenprep.labels import LabelCounts
 from greenprep.raster import Pixels
 from greenprep.texture import Fit, Texture, fit_of, looked_at, texture_of
-from greenschemas.bands import Role
-from greenschemas.layout import UNLABELLED
+from greenschemas.bands import Role, where_role
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.recipe import Recipe
 
 __all__ = ["Evidence", "RowPiece", "checksum", "examine", "image_digest"]
@@ -34,16 +34,17 @@ IMPULSE = 0.15
 
 @dataclass(frozen=True)
 class RowPiece:
-    """What is kept of each row of a strip."""
+    """What is kept of the rows of a strip."""
 
     row: int
     """First row."""
     image: bytes
-    """32 bytes a row: SHA-256 of its pixels, band after band."""
+    """SHA-256 of the pixels: of the whole strip, band after band, if it is the whole of a small pair; else row by row,
+    so that it does not matter how the pair was cut."""
     labels: bytes
-    """32 bytes a row: SHA-256 of its coded fractions and validity."""
-    flat: Array
-    """(h,) bool: some reflectance band has one value all along the row."""
+    """As `image`, of the coded fractions and validity."""
+    suspect: Array
+    """(h,) bool: some reflectance band has one value all along the row, or the row repeats the one before."""
     means: Array
     """(N, h) float32: mean of each row of the bands looked at."""
 
@@ -107,7 +108,7 @@ _OTHERWISE = frozenset({"has_flags", "single", "low", "high", "twins", "rows"})
 def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
     """The evidence of one strip of full width."""
     image, bands = pixels.image, recipe.bands
-    reflectance = np.flatnonzero([band.role is Role.REFLECTANCE for band in bands])
+    reflectance = where_role(bands, Role.REFLECTANCE)
     present = pixels.present
     whole = bool(present.all())
     values = image.reshape(len(image), -1) if whole else image[:, present]
@@ -120,17 +121,19 @@ def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
     with np.errstate(all="ignore"):  # NaN and infinity are counted elsewhere; here they may do what they like.
         sums = values.sum(axis=1, dtype=np.float64)
         texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
-        fit = fit_of(seen, pixels.fraction, None if whole else present)
+        fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
         bright = bright_clouds(image, bands, scale) if recipe.limits.reflectance_scale else None
     lit = image[reflectance] != 0
-    coded = np.where(pixels.fraction == UNLABELLED, 0, pixels.fraction).sum(axis=(1, 2), dtype=np.float64)
+    # Where there is no label, all classes hold UNLABELLED.
+    without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
+    coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without
     return Evidence(
         pixels=present.size, valid=_count(pixels.valid), present=_count(present),
         content=_count(lit.any(axis=0) & present), nonfinite=pixels.nonfinite,
         empty=_count(pixels.empty), flagged=_count(pixels.cloud), has_flags=pixels.cloud is not None,
         bright=present.size * (-1.0 if bright is None else bright),
         filler=_fillers(image[reflectance], pixels.empty, low[reflectance]), labels=pixels.labels,
-        class_sum=coded / 200, single=int(np.count_nonzero(coded)) == 1, low=low, high=high, total=sums,
+        class_sum=coded / FRACTION_SCALE, single=int(np.count_nonzero(coded)) == 1, low=low, high=high, total=sums,
         square=_squares(values), top=_top(values, high), twins=_twins(image, sums, reflectance), texture=texture,
         columns=seen.sum(axis=1, dtype=np.float64), fit=fit, rows=(_rows(pixels, reflectance, seen),))
 
@@ -172,25 +175,31 @@ def _fillers(reflectances: Array, empty: NDArray[np.bool_] | None, low: Array) -
     return out
 
 
-def _twins(image: Array, sums: Array, reflectance: Array) -> frozenset[tuple[int, int]]:
+def _twins(image: Array, sums: Array, reflectance: slice | list[int]) -> frozenset[tuple[int, int]]:
     """Equal pairs among the reflectance bands: bands of another sum are never looked at."""
     by_sum: dict[float, list[int]] = {}
-    for band in reflectance.tolist():
+    for band in np.arange(len(image))[reflectance].tolist():
         by_sum.setdefault(float(sums[band]), []).append(band)
     return frozenset((one, other) for group in by_sum.values() for i, one in enumerate(group)
                      for other in group[i + 1:] if np.array_equal(image[one], image[other]))
 
 
-def _rows(pixels: Pixels, reflectance: Array, seen: Array) -> RowPiece:
-    by_row = np.ascontiguousarray(pixels.image.transpose(1, 0, 2))
-    labels = np.ascontiguousarray(np.concatenate([pixels.fraction, pixels.valid[None].view(np.uint8)]).transpose(1, 0, 2))
+def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowPiece:
+    labels = np.concatenate([pixels.fraction, pixels.valid[None].view(np.uint8)])
+    means = seen.mean(axis=2)
     part = pixels.image[reflectance]
-    flat = (part.max(axis=2) == part.min(axis=2)).any(axis=0) if part.shape[2] > 1 else np.zeros(part.shape[1], bool)
-    return RowPiece(pixels.row, _digests(by_row), _digests(labels), flat, seen.mean(axis=2))
+    suspect = np.zeros(part.shape[1], bool)
+    if part.shape[2] > 1:
+        suspect = (part == part[:, :, :1]).all(axis=2).any(axis=0)
+        for row in np.flatnonzero((means[:, 1:] == means[:, :-1]).all(axis=0)) + 1:
+            suspect[row] |= np.array_equal(part[:, row], part[:, row - 1])
+    return RowPiece(pixels.row, _digest(pixels.image, pixels.whole), _digest(labels, pixels.whole), suspect, means)
 
 
-def _digests(rows: Array) -> bytes:
-    return b"".join(hashlib.sha256(row).digest() for row in rows)
+def _digest(pixels: Array, whole: bool) -> bytes:
+    if whole:
+        return hashlib.sha256(np.ascontiguousarray(pixels)).digest()
+    return b"".join(hashlib.sha256(row).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
 
 
 def image_digest(evidence: Evidence, dtype: str) -> str:

@@ -61,6 +61,8 @@ class Pixels:
     row: int
     """First row of the window in the pair as handed on."""
     col: int
+    whole: bool
+    """Whether the window is the whole of a small pair, which always comes in one piece."""
     image: NDArray[Any]
     """(C, h, w), of the type handed on; 0 where it was NaN or infinite and the recipe masks such pixels."""
     valid: NDArray[np.bool_]
@@ -86,6 +88,7 @@ class OpenPair:
                  facts: Facts) -> None:
         self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
         self.facts = facts
+        self._small = facts.shape is not None and math.prod(facts.shape) * np.dtype(facts.dtype).itemsize <= STRIP_BYTES
 
     @property
     def image_file(self) -> File | None:
@@ -120,6 +123,8 @@ class OpenPair:
         if self.facts.shape is None or self._image is None:
             return []
         channels, height, width = self.facts.shape
+        if self._small:
+            return [(0, height)]
         row_bytes = channels * width * self._image.tiff.dtype.itemsize
         step = math.lcm(align, self._image.tiff.block_rows)
         if step * row_bytes > STRIP_BYTES:
@@ -152,7 +157,8 @@ class OpenPair:
                 valid = present & ~cloud
         bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
         fraction, labels = self._labels(row, col, height, width)
-        return Pixels(row, col, image, valid, present, fraction, labels,
+        whole = self._small and self.facts.shape is not None and (height, width) == self.facts.shape[1:]
+        return Pixels(row, col, whole, image, valid, present, fraction, labels,
                       0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
 
     def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.bands import Band, Role
-from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.layout import UNLABELLED
 
 __all__ = ["SHIFTS", "Fit", "Texture", "fit_of", "looked_at", "texture_of"]
 
 Array = NDArray[Any]
-LOOKED_AT = ("blue", "green", "red", "nir")
+LOOKED_AT = ("blue", "red", "nir")
 GREY_VALUES = 256
 JUMP = 128
 """Half of an 8-bit range: neighbours seldom differ by more in a picture, and often do in values modulo 256."""
@@ -84,10 +84,10 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 def looked_at(bands: Sequence[Band]) -> list[int]:
-    """Indices of the bands that textures are measured in: blue, green, red and near infrared, or the first four."""
+    """Indices of the bands that textures are measured in: blue, red and near infrared, or the first three."""
     features = [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
     common = [i for i in features if bands[i].common in LOOKED_AT]
-    return common or features[:4] or list(range(min(4, len(bands))))
+    return common or features[:3] or list(range(min(3, len(bands))))
 
 
 def texture_of(image: Array, centre: float, threshold: float) -> Texture:
@@ -166,31 +166,33 @@ def fit_of(image: Array, fraction: NDArray[np.uint8], valid: Array | None) -> Fi
     nothing = Fit(0, np.zeros(len(SHIFTS)))
     if min(height, width) < 4 * margin:
         return nothing
-    picture = _edges(image, np.maximum(image.std(axis=(1, 2)), 1e-9))
-    labels = _edges(np.where(fraction == UNLABELLED, 0, fraction).astype(np.float32), np.float32([FRACTION_SCALE]))
+    # Edges are taken at every second row, and all shifts are even.
+    picture = _edges(image, 1 / np.maximum(image[:, ::4].std(axis=(1, 2)), 1e-9))
+    labels = _edges(np.where(fraction == UNLABELLED, 0, fraction).astype(np.float32), np.full(len(fraction), 1 / 200))
     hidden = fraction[0] == UNLABELLED if valid is None else (fraction[0] == UNLABELLED) | ~valid
     if hidden.any():
-        near = hidden[:-1, :-1] | hidden[1:, :-1] | hidden[:-1, 1:]
-        labels[near] = 0
-    inside = labels[margin:-margin, margin:-margin]
+        labels[hidden[:-1:2, :-1] | hidden[1::2, :-1] | hidden[:-1:2, 1:]] = 0
+    half = margin // 2
+    inside = labels[half:-half, margin:-margin]
     if np.count_nonzero(inside > 0.05) < 0.02 * inside.size:
         return nothing
-    inside = np.ascontiguousarray(inside - inside.mean()).ravel()
-    norm = float(np.sqrt(np.einsum("i,i->", inside, inside)))  # einsum: no BLAS threads in a worker
-    out = np.zeros(len(SHIFTS))
+    # `inside` gets mean 0, so that the products need no centring of the other side.
+    inside = np.ascontiguousarray(inside - inside.mean())
+    norm = float(np.sqrt(np.einsum("ij,ij->", inside, inside)) * picture.std() * np.sqrt(inside.size))
+    if norm == 0:
+        return nothing
     rows, cols = picture.shape
-    for at, (down, right) in enumerate(SHIFTS):
-        moved = np.ascontiguousarray(picture[margin + down:rows - margin + down,
-                                             margin + right:cols - margin + right]).ravel()
-        spread = float(np.sqrt(max(float(np.einsum("i,i->", moved, moved)) - float(moved.sum()) ** 2 / moved.size, 0)))
-        # `inside` has mean 0, so that the product needs no centring of the other side.
-        out[at] = float(np.einsum("i,i->", inside, moved)) / (norm * spread) if norm * spread > 0 else 0
-    return Fit(inside.size, out * inside.size)
+    products = [float(np.einsum("ij,ij->", inside, picture[half + down // 2:rows - half + down // 2,
+                                                           margin + right:cols - margin + right]))
+                for down, right in SHIFTS]
+    return Fit(inside.size, np.array(products) / norm * inside.size)
 
 
-def _edges(bands: Array, unit: Array) -> Array:
-    """(h - 1, w - 1): square root of the sum over bands of absolute differences to the right and lower neighbour."""
-    across = np.abs(bands[:, :-1, 1:] - bands[:, :-1, :-1])
-    across += np.abs(bands[:, 1:, :-1] - bands[:, :-1, :-1])
-    edges: Array = np.sqrt(np.einsum("nhw,n->hw", across, np.broadcast_to(1 / unit, len(bands)).astype(np.float32)))
+def _edges(bands: Array, weights: Array) -> Array:
+    """(h // 2, w - 1), every second row: square root of the weighted sum over bands of the absolute differences to the
+    right and the lower neighbour."""
+    here = bands[:, :-1:2, :-1]
+    steps = np.abs(bands[:, :-1:2, 1:] - here)
+    steps += np.abs(bands[:, 1::2, :-1] - here)
+    edges: Array = np.sqrt(np.einsum("nhw,n->hw", steps, weights.astype(np.float32)))
     return edges
