@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +28,11 @@ from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, Scene, open_raster, open_scene, write_map
 from greentrain.metrics import scores
 
-__all__ = ["NO_CLASS", "Classifier", "Options", "count_blocks", "is_done", "predict_scene", "score_map"]
+if TYPE_CHECKING:
+    from greentrain.checkpoint import Trained
+
+__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene",
+           "score_map"]
 
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
@@ -78,6 +83,12 @@ class Options:
     def step(self, size: int) -> int:
         """Pixels from one window to the next."""
         return max(1, round(size * (1 - self.overlap)))
+
+
+def classifier_of(trained: Trained) -> Classifier:
+    """A run's net, on whatever device it was put."""
+    return Classifier(trained.identity, trained.rule.classes, tuple(band.name for band in trained.contract.bands),
+                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities)
 
 
 def count_blocks(grid: Grid, options: Options) -> int:

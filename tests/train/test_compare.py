@@ -1,0 +1,125 @@
+"""A comparison says what it may, and no more."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenschemas.errors import ConfigError
+from greenschemas.testing import write_tiny_store
+from greentrain.compare import Plan, Result, compare, picture_tiles
+from greentrain.compare_page import remarks, write_comparison
+from greentrain.contenders import check_names
+from greentrain.verdicts import difference, mean_iou, verdicts
+
+
+def confusion(right: float, groups: int = 8, seeds: int = 3, noise: float = 0.0) -> np.ndarray:
+    """(S, G, 2, 2) of a model that is right in that share of the pixels, give or take."""
+    share = right + noise * np.random.default_rng(0).standard_normal((seeds, groups))
+    hit = np.round(1000 * share).astype(np.int64)
+    return np.stack([np.stack([hit, 1000 - hit], -1), np.stack([1000 - hit, hit], -1)], -2)
+
+
+def test_a_clear_lead_may_be_said() -> None:
+    (verdict,) = verdicts({"worse": confusion(0.6), "better": confusion(0.9)})
+    assert verdict.sure and verdict.text.startswith("better beats worse: +")
+    assert verdict.interval is not None and verdict.interval[0] > 0
+
+
+def test_a_lead_inside_the_spread_of_the_seeds_may_not_be_said() -> None:
+    wild, calm = confusion(0.8), confusion(0.79)
+    wild[0] = confusion(0.7)[0]
+    wild[1] = confusion(0.95)[0]
+    (verdict,) = verdicts({"wild": wild, "calm": calm})
+    assert not verdict.sure and "inside the seeds' spread" in verdict.text
+
+
+def test_a_lead_that_one_place_makes_may_not_be_said() -> None:
+    a, b = confusion(0.8, noise=0.001), confusion(0.8, noise=0.001)
+    a[:, 0] = confusion(0.99)[:, 0]
+    (verdict,) = verdicts({"a": a, "b": b})
+    assert not verdict.sure and "the interval holds 0" in verdict.text
+
+
+def test_one_group_says_nothing_about_other_places() -> None:
+    (verdict,) = verdicts({"a": confusion(0.9, groups=1), "b": confusion(0.6, groups=1)})
+    assert not verdict.sure and verdict.interval is None and "one group" in verdict.text
+
+
+@given(st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+def test_a_difference_turns_its_sign_with_the_models(p: float, q: float) -> None:
+    a, b = confusion(p, noise=0.02), confusion(q, noise=0.05)
+    forth, back = difference(a, b, draws=50), difference(b, a, draws=50)
+    assert forth is not None and back is not None
+    assert forth == pytest.approx((-back[1], -back[0]))
+
+
+def test_a_model_does_not_beat_itself() -> None:
+    a = confusion(0.7, noise=0.05)
+    assert difference(a, a) == (0.0, 0.0)
+    (verdict,) = verdicts({"a": a, "b": a.copy()})
+    assert not verdict.sure
+
+
+def test_mean_iou_by_hand() -> None:
+    assert mean_iou(np.array([[3, 1], [0, 4]])) == pytest.approx((3 / 4 + 4 / 5) / 2)
+
+
+@pytest.mark.parametrize(("names", "found"), [(["vmunett"], "Did you mean `vmunet`"), (["unet", "unet"], "each once"),
+                                              ([], "each once")])
+def test_models_that_are_not_there_are_refused(names: list[str], found: str) -> None:
+    with pytest.raises(ConfigError, match=found):
+        check_names(names)
+
+
+def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path)):
+        with pytest.raises(ConfigError):
+            compare(plan)
+
+
+def test_a_constant_needs_one_seed_only(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, ("constant", "unet"), 2, 1.0, tmp_path)
+    assert list(plan.runs()) == [("constant", 0), ("unet", 0), ("unet", 1)]
+
+
+def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr", sources=8)
+    plan = Plan(tmp_path / "s.zarr", ("constant", "spectral"), 1, 1.0, tmp_path / "out")
+    report = compare(plan)
+    iou = {name: model["mean"]["iou"] for name, model in report["models"].items()}
+    assert iou["spectral"] > 0.9 > iou["constant"]
+    assert report["models"]["constant"]["mean"]["iou"] <= report["models"]["constant"]["constant"]["mean"]["iou"]
+    assert report["groups"] == 4 and report["models"]["spectral"]["cost"]["peak_memory_mb"] > 50
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == report
+    before = (tmp_path / "out" / "runs" / "spectral_0" / "result.json").stat().st_mtime_ns
+    assert compare(plan) == report
+    assert (tmp_path / "out" / "runs" / "spectral_0" / "result.json").stat().st_mtime_ns == before
+    write_comparison(plan, report, tmp_path / "out" / "compare.html")
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "spectral beats constant" in page and page.count("data:image/png") == 4 * 4
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_few_seeds_and_few_groups_are_remarked_upon() -> None:
+    model = {"interval": {"mean": {"iou": [0.1, 0.5]}}, "constant": {"mean": {"iou": 0.2}, "class": "trees"}}
+    found = " ".join(remarks({"seeds": 1, "groups": 2, "models": {"unet": model}}))
+    assert "With 1 seed the" in found and "2 groups cannot" in found
+    assert "unet is not surely better than always saying trees" in found
+
+
+def test_pictures_come_from_different_groups(tmp_path: Path) -> None:
+    from greenschemas.store import open_store
+
+    write_tiny_store(tmp_path / "s.zarr", sources=20)
+    store = open_store(tmp_path / "s.zarr")
+    tiles = picture_tiles(store, "val")
+    assert len(tiles) == 4 and len(set(store.tile_group()[list(tiles)])) == 4
+
+
+def test_a_result_gives_its_matrices_back() -> None:
+    result = Result("unet", 0, 1.0, 1.0, 1.0, 1.0, None, "", ("g",), [[[1, 2], [3, 4]]], {})
+    assert result.counts().tolist() == [[[1, 2], [3, 4]]]
