@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from greentrain.nets import build_net
 from greentrain.normalise import Normaliser
 from greentrain.targets import TargetRule, target_rule
 
-__all__ = ["FORMAT", "Trained", "describe_net", "load_trained", "newest_checkpoint", "prune", "write_checkpoint"]
+__all__ = ["FORMAT", "Trained", "describe_net", "link_last", "load_trained", "newest_checkpoint", "prune", "write_checkpoint"]
 
 FORMAT = "greenspace-checkpoint-1"
 """Value of `format` in every checkpoint."""
@@ -135,8 +136,11 @@ def load_trained(run: Path, which: str = "best") -> Trained:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums that it wrote
+                raise ValueError(f"the checksum of {damaged} does not fit")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as problem:
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as problem:
         raise ConfigError(path, f"a broken checkpoint ({str(problem).splitlines()[0][:120]})",
                           "delete it, or copy it again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:

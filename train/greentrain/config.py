@@ -103,6 +103,7 @@ class Config(Frozen):
     """Batches read ahead."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
     devices: int | Literal["auto"] = 1
     """Devices of this machine; under torchrun it decides."""
     compile: bool = False

@@ -147,5 +147,5 @@ def weights_for(store: Store, rule: TargetRule, scheme: str) -> Tensor | None:
     else:
         groups = np.flatnonzero(store.read("split") == 0)
         sums = store.read("class_sum")[groups].astype(np.float64)
-        weights = class_weights(np.array([rule.fold(row) for row in sums.tolist()]))[scheme]
+        weights = class_weights(rule.fold(sums))[scheme]
     return torch.tensor(weights, dtype=torch.float32) * len(weights)
