@@ -109,8 +109,8 @@ def _units(store: Store, plan: Plan) -> NDArray[np.int64]:
         keys = block_keys((boxes[:, :2] + boxes[:, 2:]) / 2, plan.block)
     else:
         recipe = Recipe.parse(store.location, store.contract.recipe)
-        names = store.read("group_name").astype(str)[index]
-        keys = name_keys(store.read("path").astype(str).tolist(), names.tolist(), plan.rules.by, recipe.pairing)
+        names = store.texts("group_name")[index]
+        keys = name_keys(store.texts("path").tolist(), names.tolist(), plan.rules.by, recipe.pairing)
     units = joined(index, keys, store.contract.groups)
     used = np.zeros(store.contract.groups, bool)
     used[store.tile_group()[store.usable_tiles()]] = True
@@ -176,7 +176,7 @@ def _rows(path: Path, columns: Sequence[str]) -> tuple[str, list[dict[str, str]]
 
 def _from_file(store: Store, path: Path) -> NDArray[np.uint8]:
     column, rows = _rows(path, ("group",))
-    place = {name: g for g, name in enumerate(store.read("group_name").astype(str))}
+    place = {name: g for g, name in enumerate(store.texts("group_name"))}
     split = np.full(len(place), NO_SPLIT, np.uint8)
     for row in rows:
         name, said = row[column], (row.get("split") or "").strip()
@@ -200,7 +200,7 @@ def _excluded(store: Store, path: Path) -> NDArray[np.int64]:
         if len(tiles) != len(said) or max(tiles, default=0) >= store.contract.tiles:
             raise ConfigError(path, "a tile that the store does not have", f"ids go to {store.contract.tiles - 1}")
         return np.unique(store.tile_group()[tiles])
-    known = store.read("group_name" if column == "group" else "path").astype(str).tolist()
+    known = store.texts("group_name" if column == "group" else "path").tolist()
     place = {name: i for i, name in enumerate(known)}
     unknown = [name for name in said if name not in place]
     if unknown:

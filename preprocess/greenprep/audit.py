@@ -67,7 +67,7 @@ def audit_store(store: Store, split: NDArray[np.uint8], *, reach: float = 10_000
     split: (G,) code of each group, as the store would hold it. reach: metres within which distances between splits are
     measured. pixels: whether look-alikes are confirmed by reading the pixels of both tiles; without, none is reported.
     """
-    index, path = store.read("group_index"), store.read("path").astype(str)
+    index, path = store.read("group_index"), store.texts("path")
     side = np.where(split < len(SPLITS), split, -1).astype(np.int64)[index]
     boxes = footprints(store)
     overlaps, distance = _ground(store, boxes, index, side, path, reach)
@@ -86,7 +86,7 @@ def _twice(store: Store, split: NDArray[np.uint8]) -> list[Leak]:
     """Groups of one name in two splits: only a store written by other means has them."""
     seen: dict[str, int] = {}
     leaks = []
-    for name, code in zip(store.read("group_name").astype(str), split.tolist(), strict=True):
+    for name, code in zip(store.texts("group_name"), split.tolist(), strict=True):
         if code < len(SPLITS) and seen.setdefault(name, code) != code:
             leaks.append(Leak("group", name, name, (SPLITS[seen[name]], SPLITS[code]), "the same group"))
     return leaks
@@ -125,7 +125,7 @@ def _ground(store: Store, boxes: NDArray[np.float64], index: NDArray[np.int64], 
 def _checksums(store: Store, side: NDArray[np.int64], path: NDArray[Any]) -> list[Leak]:
     first: dict[str, int] = {}
     leaks = []
-    for source, checksum in enumerate(store.read("checksum").astype(str)):
+    for source, checksum in enumerate(store.texts("checksum")):
         if side[source] < 0 or not checksum:
             continue
         other = first.setdefault(checksum, source)

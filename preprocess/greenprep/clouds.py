@@ -34,7 +34,7 @@ CELL = 4
 
 
 def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.bool_] | None:
-    """(h, w), true where a quality band says cloud; None where there is no such band or all of them are 0.
+    """(h, w), true where a quality band says cloud; None where no such band says anything.
 
     image: (C, h, w).
     """
@@ -49,20 +49,26 @@ def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.boo
         if not values.any():
             continue
         found = _by_name(name, values)
-        cloud = found if cloud is None else cloud | found
+        if found is not None:
+            cloud = found if cloud is None else cloud | found
     return cloud
 
 
-def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where one quality band says cloud; None where its values cannot be that band's, so that it says nothing."""
     if name.startswith("msk_classi"):
-        return values > 0
-    whole = values if values.dtype.kind in "iu" else np.nan_to_num(values).astype(np.int64)
+        return values > 0 if values.max() <= 1 else None
+    if values.dtype.kind == "f" or values.min() < 0:
+        values = np.nan_to_num(values).astype(np.int64)
+    highest = int(values.max())
     if name == "scl":
-        return np.isin(whole, CLOUDY_CLASSES)
-    bits = QA60_BITS if name == "qa60" else FMASK_BITS
-    if bits > np.iinfo(whole.dtype).max:
-        return np.zeros(whole.shape, bool)
-    return (whole & whole.dtype.type(bits)) != 0
+        return np.isin(values, CLOUDY_CLASSES) if highest <= 11 else None
+    if name == "fmask":
+        return (values & values.dtype.type(FMASK_BITS)) != 0 if highest <= 255 else None
+    others = ~QA60_BITS & np.iinfo(values.dtype).max
+    if highest < 1 << 10 or (values & values.dtype.type(others)).any():
+        return None
+    return (values & values.dtype.type(QA60_BITS)) != 0
 
 
 def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:
@@ -73,21 +79,25 @@ def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> f
     at = {band.common: index for index, band in enumerate(bands) if band.role is Role.REFLECTANCE and band.common}
     if not {"blue", "green", "red"} <= at.keys() or min(image.shape[1:]) < CELL:
         return None
-    blue, green, red = (_cells(image[at[name]]) / scale for name in ("blue", "green", "red"))
+    names = [name for name in ("blue", "green", "red", "swir16", "cirrus") if name in at]
+    cells = dict(zip(names, _cells(image[[at[name] for name in names]]) / np.float32(scale), strict=True))
+    blue, green, red = cells["blue"], cells["green"], cells["red"]
     mean = (blue + green + red) / 3
     spread = np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red)
     cloud = (blue > BLUE_MIN) & (spread < GREY_MAX * mean)
-    if "swir16" in at:
-        swir = _cells(image[at["swir16"]]) / scale
+    if "swir16" in cells:
+        swir = cells["swir16"]
         cloud &= green - swir < SNOW_MAX * (green + swir)
-    if "cirrus" in at:
-        cloud |= _cells(image[at["cirrus"]]) / scale > CIRRUS_MIN
+    if "cirrus" in cells:
+        cloud |= cells["cirrus"] > CIRRUS_MIN
     return float(cloud.mean())
 
 
-def _cells(band: NDArray[Any]) -> NDArray[np.float32]:
-    """Means over cells of CELL x CELL pixels; the rest at the right and lower edge is left out."""
-    rows, cols = (side // CELL * CELL for side in band.shape)
-    cells: NDArray[np.float32] = band[:rows, :cols].reshape(rows // CELL, CELL, cols // CELL, CELL).mean(
-        axis=(1, 3), dtype=np.float32)
-    return cells
+def _cells(bands: NDArray[Any]) -> NDArray[np.float32]:
+    """(n, h // 4, w // 4) means over cells of CELL x CELL pixels; the rest at the right and lower edge is left out."""
+    rows, cols = (side // CELL * CELL for side in bands.shape[1:])
+    cells = bands[:, :rows, :cols].astype(np.float32)
+    while cells.shape[1] > rows // CELL:
+        cells = cells[:, ::2] + cells[:, 1::2]
+        cells = cells[:, :, ::2] + cells[:, :, 1::2]
+    return cells / np.float32(CELL * CELL)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from greenschemas.console import say
-from greenschemas.errors import ConfigError, GreenError
+from greenschemas.errors import ConfigError
 
-__all__ = ["Engine", "Lost", "engine", "warm_up", "worker_count"]
+__all__ = ["Engine", "Here", "Lost", "OnDask", "engine", "warm_up", "worker_count"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -35,36 +35,58 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def warm_up() -> None:
-    """Start the fork server now; call this first, so that its imports run while the caller looks for files."""
-    if hasattr(os, "fork"):
+def warm_up(workers: int | None) -> None:
+    """Start the fork server now, if one is needed: its imports then run while the caller looks for files."""
+    if hasattr(os, "fork") and workers != 0:
         # One thread a worker: sums in a library must not depend on how many cores the machine has.
         os.environ.update(dict.fromkeys(_THREADS, "1"))
         forkserver.set_forkserver_preload(["distributed", "distributed.nanny", "greenprep.reading", "greenprep.shards"])
         forkserver.ensure_running()
 
 
-@contextmanager
-def engine(workers: int | None, scheduler: str | None, *, processes: bool = True) -> Iterator[Engine]:
-    """A client of a cluster for the time of a build; prints the dashboard's address.
+class Engine(Protocol):
+    """Runs a function over many jobs, in whatever order they finish."""
 
-    scheduler: address of an existing cluster, whose workers have greenprep and greenschemas installed and see the
-    same files. processes: False keeps workers inside this process, for stores that only it can see.
-    Raises ConfigError where the scheduler does not answer.
+    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
+        """(job, result) as they come. Raises what `function` raises."""
+        ...
+
+
+class Here:
+    """Does the work in this process: for stores that no other sees, and where a cluster costs more than it saves."""
+
+    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
+        """One after the other."""
+        for job in jobs:
+            yield job, function(job)
+
+
+@contextmanager
+def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -> Iterator[Engine]:
+    """Who does the work of a build: a cluster of `workers` processes, or one that exists.
+
+    Prints the dashboard's address.
+
+    workers: None for one a processor, 0 for this process itself. scheduler: address of an existing cluster, whose
+    workers have greenprep and greenschemas installed and see the same files. shared: whether other processes see the
+    store; if not, all is done here. Raises ConfigError where the scheduler does not answer.
     """
+    if not shared or (workers == 0 and scheduler is None):
+        yield Here()
+        return
     import dask
 
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 2, "distributed.worker.daemon": True,
                                 "distributed.comm.timeouts.connect": "20s", "distributed.logging.distributed": "error"}
     if scheduler is None and hasattr(os, "fork"):
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
-    with dask.config.set(settings), _client(workers, scheduler, processes) as client:
+    with dask.config.set(settings), _client(workers, scheduler) as client:
         say(f"Dashboard: {client.dashboard_link}")
-        yield Engine(client)
+        yield OnDask(client)
 
 
 @contextmanager
-def _client(workers: int | None, scheduler: str | None, processes: bool) -> Iterator[Any]:
+def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -76,24 +98,20 @@ def _client(workers: int | None, scheduler: str | None, processes: bool) -> Iter
         with client:
             yield client
         return
-    count = workers or worker_count()
-    shape = {"n_workers": count, "threads_per_worker": 1} if processes else {"n_workers": 1, "threads_per_worker": count}
-    with LocalCluster(processes=processes, dashboard_address="127.0.0.1:0", host="127.0.0.1", memory_limit=0,
-                      silence_logs=50, **shape) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=workers or worker_count(), threads_per_worker=1, processes=True, host="127.0.0.1",
+                      dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50) as cluster, \
+            Client(cluster) as client:
         yield client
 
 
-class Engine:
-    """Runs a function over many jobs, some at a time, in whatever order they finish."""
+class OnDask:
+    """Sends jobs to the workers of a cluster, some at a time: what Dask has to remember stays small."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
-        """(job, result) as they come. A job whose worker dies again and again comes as Lost.
-
-        Raises what `function` raises, if it is a GreenError; any other error is a mistake of ours and comes as it is.
-        """
+        """(job, result) as they come; a job whose worker dies again and again comes as Lost."""
         from distributed import as_completed
 
         waiting = iter(jobs)
@@ -124,5 +142,3 @@ def _outcome(future: Any, job: J) -> Any:
         return future.result()
     except KilledWorker:
         return Lost(job)
-    except GreenError:
-        raise

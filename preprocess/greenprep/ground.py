@@ -26,7 +26,7 @@ def footprints(store: Store) -> NDArray[np.float64]:
     Degrees are stretched to metres along the meridian and along the mean parallel.
     """
     corner = _pixel_boxes(store)
-    crs = store.read("crs").astype(str)
+    crs = store.texts("crs")
     transform = store.read("transform")
     boxes = _mapped(corner, transform)
     boxes[crs == ""] = np.nan
@@ -80,10 +80,14 @@ def _in_metres(boxes: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     from rasterio.crs import CRS
 
     system = CRS.from_string(crs)
+    scale = np.full(4, 1.0)
     if system.is_geographic:
         along = _METRES * np.cos(np.radians(np.nanmean(boxes[:, [1, 3]])))
-        return boxes * np.array([along, _METRES, along, _METRES])
-    return boxes * float(system.linear_units_factor[1])
+        scale = np.array([along, _METRES, along, _METRES])
+    else:
+        scale *= float(system.linear_units_factor[1])
+    metres: NDArray[np.float64] = boxes * scale
+    return metres
 
 
 def near_pairs(boxes: NDArray[np.float64], reach: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -111,5 +115,6 @@ def gaps(boxes: NDArray[np.float64], i: NDArray[np.int64], j: NDArray[np.int64])
     a, b = boxes[i], boxes[j]
     x = np.maximum(a[:, 0], b[:, 0]) - np.minimum(a[:, 2], b[:, 2])
     y = np.maximum(a[:, 1], b[:, 1]) - np.minimum(a[:, 3], b[:, 3])
-    apart = np.hypot(np.maximum(x, 0), np.maximum(y, 0))
-    return np.where((x < 0) & (y < 0), np.maximum(x, y), apart)
+    apart: NDArray[np.float64] = np.hypot(np.maximum(x, 0), np.maximum(y, 0))
+    np.maximum(x, y, out=apart, where=(x < 0) & (y < 0))
+    return apart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from greenprep.catalogue import About, finding
 from greenprep.grids import Grid
 from greenprep.labels import guess_scale, native_scale
-from greenprep.pairs import SIDECARS, Candidate
+from greenprep.pairs import Candidate
 from greenprep.tiff import Dress, Tiff, open_tiff
 from greenprep.tiffheader import BadFile
-from greenschemas.bands import Role
+from greenschemas.bands import Role, where_role
 from greenschemas.codes import Code
 from greenschemas.limits import NanPolicy
 from greenschemas.manifest import Reason
@@ -61,7 +62,7 @@ class File:
     """With its rows from north to south."""
     target: np.dtype[Any]
     """Type that its pixels are handed on in."""
-    features: slice | NDArray[np.intp] = field(default_factory=lambda: slice(None))
+    features: slice | list[int] = field(default_factory=lambda: slice(None))
     """Index of the bands that carry measurements."""
     scale: int = 1
     """For masks: what a whole pixel is written as."""
@@ -109,10 +110,9 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
     recipe = header.recipe
     bands = (len(recipe.bands) if about == "image" else
              1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes))
-    for ending in SIDECARS:
-        if path.with_name(path.name + ending).exists() or path.with_suffix(ending).exists():
-            header.add(Code.SIDECAR, about, f"`{ending}` beside {path.name}", limit="not read")
-            break
+    beside = next((name for name in _sidecars(str(path)) if os.path.exists(name)), None)
+    if beside is not None:
+        header.add(Code.SIDECAR, about, Path(beside).name, limit="not read")
     try:
         tiff = open_tiff(path, recipe.limits, bands)
     except BadFile as problem:
@@ -126,6 +126,12 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
         tiff.close()
         return None
     return file
+
+
+def _sidecars(path: str) -> tuple[str, ...]:
+    """What GDAL would read beside a TIFF, unless told not to."""
+    stem = os.path.splitext(path)[0]
+    return f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", f"{stem}.tfw", f"{stem}.aux.xml"
 
 
 def examine_header(image: File | None, mask: File | None, header: Header) -> tuple[File | None, File | None]:
@@ -149,7 +155,7 @@ def _image(file: File, header: Header) -> File | None:
     if tiff.bands != len(bands):
         header.add(Code.BAND_COUNT, "image", f"{tiff.bands} bands", limit=f"{len(bands)}")
         return None
-    file.features = np.flatnonzero([band.role in MEASURED for band in bands])
+    file.features = where_role(bands, *MEASURED)
     due = [band.name for band in bands]
     named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
     if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):

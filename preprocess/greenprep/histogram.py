@@ -49,8 +49,9 @@ def middle_of(code: int, integer: bool) -> float:
 def _codes(values: NDArray[Any]) -> NDArray[np.intp]:
     single = values.astype(np.float32)
     magnitude = np.abs(single).view(np.int32) >> 19
-    code = np.clip(magnitude - (_BASE - 1), 0, _TOP).astype(np.intp)
-    return np.where(single < 0, -code, code)
+    code: NDArray[np.intp] = np.clip(magnitude - (_BASE - 1), 0, _TOP).astype(np.intp)
+    np.negative(code, out=code, where=single < 0)
+    return code
 
 
 @cache

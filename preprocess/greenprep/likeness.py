@@ -35,10 +35,10 @@ def fingerprint(image: NDArray[Any]) -> int:
 
 
 def like_pairs(prints: NDArray[np.uint64], side: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 2) pairs of tiles on different sides whose fingerprints differ in at most FAR bits; a tile without is in none.
+    """(n, 2) pairs of tiles on different sides whose fingerprints differ in at most FAR bits.
 
-    prints: (T,); side: (T,) split of each tile, negative for those that do not matter. Fingerprints that differ in
-    three bits agree in at least one quarter: only tiles that share a quarter are compared.
+    prints: (T,), 0 where there is none; side: (T,) split of each tile, negative for those that do not matter.
+    Fingerprints that differ in three bits agree in at least one quarter: only tiles that share one are compared.
     """
     matter = np.flatnonzero((prints != 0) & (side >= 0))
     found = [_sharing(prints, side, matter, quarter) for quarter in range(4)]

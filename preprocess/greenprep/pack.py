@@ -16,7 +16,7 @@ __all__ = ["pack", "unpack"]
 
 
 def pack(value: object) -> bytes:
-    """Bytes of a value made of dataclasses, models, arrays, dicts, tuples, lists, enums and JSON's own types."""
+    """Bytes of a value made of dataclasses, models, enums, arrays, containers, bytes and JSON's own types."""
     blobs: list[bytes] = []
     tree = json.dumps(_down(value, blobs), separators=(",", ":")).encode()
     return b"".join([len(tree).to_bytes(8, "little"), tree, *blobs])
@@ -37,8 +37,6 @@ def _down(value: Any, blobs: list[bytes]) -> Any:
     if isinstance(value, np.ndarray):
         blobs.append(np.ascontiguousarray(value).tobytes())
         return {"array": [value.dtype.str, list(value.shape), len(blobs[-1])]}
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Enum):
         return {"enum": [type(value).__name__, value.value]}
     if isinstance(value, Frozen):
@@ -46,28 +44,31 @@ def _down(value: Any, blobs: list[bytes]) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {field.name: _down(getattr(value, field.name), blobs) for field in dataclasses.fields(value)}
         return {"data": [type(value).__name__, fields]}
+    if isinstance(value, tuple | list | frozenset | dict):
+        return _held(value, blobs)
+    if isinstance(value, bytes):
+        blobs.append(value)
+        return {"bytes": len(value)}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _held(value: Any, blobs: list[bytes]) -> Any:
     if isinstance(value, dict):
         return {"dict": [[_down(k, blobs), _down(v, blobs)] for k, v in value.items()]}
-    if isinstance(value, tuple | list):
-        items = [_down(item, blobs) for item in value]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    return value
-
-
-class _Reader:
-    def __init__(self, rest: memoryview, types: dict[str, Any]) -> None:
-        self.rest, self.types, self.at = rest, types, 0
-
-    def array(self, dtype: str, shape: list[int], size: int) -> np.ndarray[Any, Any]:
-        piece = self.rest[self.at:self.at + size]
-        self.at += size
-        return np.frombuffer(piece, dtype).reshape(shape)
+    items = [_down(item, blobs) for item in value]
+    return items if isinstance(value, list) else {"tuple" if isinstance(value, tuple) else "set": items}
 
 
 def _up(tree: Any, rest: memoryview, types: dict[str, Any]) -> Any:
-    reader = _Reader(rest, types)
+    at = 0
+
+    def take(size: int) -> memoryview:
+        nonlocal at
+        at += size
+        return rest[at - size:at]
+
+    def array(dtype: str, shape: list[int], size: int) -> Any:
+        return np.frombuffer(take(size), dtype).reshape(shape)
 
     def up(node: Any) -> Any:
         if isinstance(node, list):
@@ -78,12 +79,13 @@ def _up(tree: Any, rest: memoryview, types: dict[str, Any]) -> Any:
         return makers[kind](inside)
 
     makers: dict[str, Callable[[Any], Any]] = {
-        "array": lambda inside: reader.array(*inside),
+        "array": lambda inside: array(*inside),
+        "bytes": lambda inside: bytes(take(inside)),
         "enum": lambda inside: types[inside[0]](inside[1]),
         "model": lambda inside: types[inside[0]].model_validate(inside[1]),
         "data": lambda inside: types[inside[0]](**{name: up(item) for name, item in inside[1].items()}),
         "dict": lambda inside: {up(k): up(v) for k, v in inside},
         "tuple": lambda inside: tuple(up(item) for item in inside),
-        "bytes": bytes.fromhex,
+        "set": lambda inside: frozenset(up(item) for item in inside),
     }
     return up(tree)

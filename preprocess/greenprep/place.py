@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,17 +83,18 @@ class Place:
         except FileNotFoundError:
             return []
 
-    def write(self, data: bytes) -> None:
-        """Make this file hold `data`: at once, so that no reader and no later run sees a part of it."""
+    def write(self, data: bytes | Sequence[bytes]) -> None:
+        """Make this file hold `data`, or its pieces one after the other: at once, so that nobody sees a part of it."""
+        pieces = [data] if isinstance(data, bytes) else data
         if not self.local:
             fs, path = self._remote
-            fs.pipe_file(path, data)
+            fs.pipe_file(path, b"".join(pieces))
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
             os.chmod(name, 0o644)
             os.replace(name, self.path)
         except BaseException:

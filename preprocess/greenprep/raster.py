@@ -61,10 +61,14 @@ class Pixels:
     row: int
     """First row of the window in the pair as handed on."""
     col: int
+    whole: bool
+    """Whether the window is the whole of a small pair, which always comes in one piece."""
     image: NDArray[Any]
     """(C, h, w), of the type handed on; 0 where it was NaN or infinite and the recipe masks such pixels."""
     valid: NDArray[np.bool_]
     """(h, w), true where the image may be used: not nodata, not NaN, not cloud (by the quality bands)."""
+    present: NDArray[np.bool_]
+    """(h, w), as `valid`, with the clouds."""
     fraction: NDArray[np.uint8]
     """(K, h, w), round(fraction * 200); 255 where there is no label."""
     labels: LabelCounts
@@ -74,7 +78,7 @@ class Pixels:
     empty: NDArray[np.bool_] | None
     """(h, w), true where tags, internal mask or alpha say that there is nothing; None: nowhere."""
     cloud: NDArray[np.bool_] | None
-    """(h, w), true where a quality band says cloud; None where the recipe has no such band, or all are empty here."""
+    """(h, w), true where a quality band says cloud; None where no such band says anything here."""
 
 
 class OpenPair:
@@ -84,6 +88,7 @@ class OpenPair:
                  facts: Facts) -> None:
         self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
         self.facts = facts
+        self._small = facts.shape is not None and math.prod(facts.shape) * np.dtype(facts.dtype).itemsize <= STRIP_BYTES
 
     @property
     def image_file(self) -> File | None:
@@ -95,6 +100,20 @@ class OpenPair:
         """The open mask; None where it cannot be read, or does not fit the image."""
         return self._mask
 
+    def grid_of(self, file: File) -> Grid:
+        """The grid of the pair as one of its two files places it; its own georeference, or none."""
+        if self._grids is None:
+            return file.grid
+        at = self._grids.image_at if file is self._image else self._grids.mask_at
+        return file.grid.cropped(*at, self._grids.grid.height, self._grids.grid.width)
+
+    def mask_values(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
+        """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair."""
+        if self._mask is None or self._grids is None:
+            raise BadFile(self.facts.candidate.name, "the pair has no readable mask", "see `facts.findings`")
+        top, left = self._grids.mask_at
+        return self._mask.window(row + top, height, col + left, width)
+
     def strips(self, align: int = 1) -> list[tuple[int, int]]:
         """[(row, height)]: windows of full width that cover each row once, from the top.
 
@@ -104,6 +123,8 @@ class OpenPair:
         if self.facts.shape is None or self._image is None:
             return []
         channels, height, width = self.facts.shape
+        if self._small:
+            return [(0, height)]
         row_bytes = channels * width * self._image.tiff.dtype.itemsize
         step = math.lcm(align, self._image.tiff.block_rows)
         if step * row_bytes > STRIP_BYTES:
@@ -129,11 +150,16 @@ class OpenPair:
         valid = ~empty if empty is not None else np.ones((height, width), bool)
         if nonfinite is not None:
             valid &= ~nonfinite
-        if cloud is not None and self._recipe.limits.cloud is CloudPolicy.MASK:
-            valid &= ~cloud
+        present = valid
+        if cloud is not None:
+            cloud &= present
+            if self._recipe.limits.cloud is CloudPolicy.MASK:
+                valid = present & ~cloud
         bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
         fraction, labels = self._labels(row, col, height, width)
-        return Pixels(row, col, image, valid, fraction, labels, 0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
+        whole = self._small and self.facts.shape is not None and (height, width) == self.facts.shape[1:]
+        return Pixels(row, col, whole, image, valid, present, fraction, labels,
+                      0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
 
     def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """(image of the type handed on, where any band is not finite or None for whole numbers)."""
@@ -153,7 +179,7 @@ class OpenPair:
             return np.full((len(rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
         top, left = self._grids.mask_at
         source = self._mask
-        raw = source.window(row + top, height, col + left, width)
+        raw = self.mask_values(row, col, height, width)
         inside = source.inside(row + top, height, col + left, width)
         fraction, labels = decode(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
         if inside is not None and not inside.all():

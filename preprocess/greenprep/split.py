@@ -44,7 +44,7 @@ def deal(sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> N
 
 
 def imbalance(sums: NDArray[np.float64], shares: NDArray[np.float64], choice: NDArray[np.int64]) -> float:
-    """Pearson's chi-square distance (per pixel) of the splits' sizes and class sums from proportional ones; 0 is perfect.
+    """Pearson's chi-square distance of the splits' sizes and class sums from proportional ones; 0 is perfect.
 
     sums: (U, K); shares: (S,) all above 0; choice: (U,) indices into shares.
     """
@@ -77,7 +77,8 @@ def _loss(held: NDArray[np.float64], target: NDArray[np.float64]) -> float:
 
 def _missing(held: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """(S, K + 1) what each split holds beyond its due."""
-    return held - target[:, None] * held.sum(axis=0)
+    over: NDArray[np.float64] = held - target[:, None] * held.sum(axis=0)
+    return over
 
 
 def _dealt(parts: NDArray[np.float64], target: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -146,4 +146,4 @@ def group_table(store: Store) -> list[dict[str, Any]]:
              "mean": dict(zip(names, mean[g].tolist(), strict=True)),
              "std": dict(zip(names, std[g].tolist(), strict=True)),
              "classes": dict(zip(store.contract.classes, share[g].tolist(), strict=True))}
-            for g, group in enumerate(store.read("group_name"))]
+            for g, group in enumerate(store.texts("group_name"))]

@@ -6,7 +6,7 @@ group's own file with the contract last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from greenprep.moments import Moments
 from greenprep.shards import CLEVEL
 from greenschemas.contract import Contract
 from greenschemas.layout import ARRAYS, FRACTION_SCALE, NO_SPLIT, TILED, UNLABELLED
-from greenschemas.store import write_contract
 
 __all__ = ["FILLS", "SourceTable", "TileTable", "shard_count", "shard_key", "shard_tiles", "tile_shapes", "write_store"]
 
@@ -90,24 +89,23 @@ def tile_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
 
 
 def write_store(folder: Path, contract: Contract, sources: SourceTable, tiles: TileTable, moments: Iterable[Moments],
-                codes: NDArray[np.int64], digests: list[tuple[str, str, str]]) -> None:
-    """Write metadata, all arrays but the tiled ones, and the contract into `folder`, which may hold shards already.
+                codes: NDArray[np.int64], digests: Sequence[tuple[str, ...]]) -> None:
+    """Write the metadata of all arrays, and all but the tiled ones, into an empty `folder`; the contract is left out.
 
     moments: of each group, in the order of the sorted group names; read once. codes: (N,) histogram bins that occur.
     digests: SHA-256 of the shards of `image`, `fraction` and `valid`, for each shard.
     """
-    group = zarr.open_group(str(folder), mode="a", zarr_format=3)
+    group = zarr.create_group(str(folder), zarr_format=3)
     _create_tiled(group, contract)
     names, index = np.unique(sources.group, return_inverse=True)
     small = {"path": sources.path, "checksum": sources.checksum, "crs": sources.crs, "transform": sources.transform,
              "group_index": index.astype(np.int64), "time": sources.time, "extent": sources.extent, "group_name": names,
              "split": np.full(len(names), NO_SPLIT, np.uint8), "bin_code": codes,
-             "shard_digest": np.array(digests, dtype=object).reshape(-1, len(TILED)),
+             "shard_digest": np.array(list(digests), dtype=object).reshape(-1, len(TILED)),
              **{field.name: getattr(tiles, field.name) for field in fields(tiles)}}
     for name, data in small.items():
         write_array(group, name, data)
     _write_moments(group, contract, len(names), moments, codes)
-    write_contract(group, contract)
 
 
 def write_array(group: zarr.Group, name: str, data: NDArray[Any]) -> None:
@@ -124,7 +122,8 @@ def _create_tiled(group: zarr.Group, contract: Contract) -> None:
         dtype = np.dtype(types[name])
         codec = BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=CLEVEL, shuffle=BloscShuffle.bitshuffle)
         # CF packing: with both the fill value and `_FillValue`, xarray decodes fractions to 0..1 and NaN.
-        packing = {"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED} if name == "fraction" else None
+        packing: dict[str, Any] | None = (
+            {"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED} if name == "fraction" else None)
         group.create_array(name, shape=(contract.tiles, *shape), dtype=dtype, chunks=(1, *shape),
                            shards=(contract.shard_tiles, *shape), compressors=codec, fill_value=FILLS[name],
                            dimension_names=ARRAYS[name].axes, attributes=packing, overwrite=False)

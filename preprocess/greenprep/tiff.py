@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
+from rasterio.env import getenv, hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -57,6 +58,9 @@ class Dress(StrEnum):
 @contextmanager
 def gdal() -> Iterator[None]:
     """GDAL set up for files that nobody vouches for; its own log goes to the error that is raised, not to stderr."""
+    if getenv().items() >= SAFE.items() if hasenv() else False:
+        yield  # Set up already, by a caller that opens many files: entering again would cost as much as opening one.
+        return
     log = logging.getLogger("rasterio")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -187,7 +191,6 @@ def _describe(path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, set
     kinds = {np.dtype(_numpy_name(kind)) for one in sets for kind in one.dtypes}
     if len(kinds) > 1 or next(iter(kinds)).kind not in "uif":
         raise BadFile(path, f"pixels of type {', '.join(sorted(map(str, kinds)))}", "export as uint16", Code.DTYPE)
-    flags = source.mask_flag_enums[0]
     alpha = (dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha)
     height, width = (source.count, source.height) if dress is Dress.TURNED else (source.height, source.width)
     count = len(sets) if dress is Dress.PAGED else bands if dress is Dress.TURNED else source.count - alpha
@@ -197,7 +200,7 @@ def _describe(path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, set
         grid=Grid(height, width, (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)),
         names=tuple(source.descriptions) if dress is Dress.PLAIN else (None,) * count,
         block_rows=1 if dress is Dress.TURNED else max(1, min(pages[0].block[0], height)),
-        masked=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        masked=pages[0].masked,
         nbytes=sum(page.nbytes for page in pages[:len(sets)]), _sets=sets, _stack=stack)
 
 

@@ -6,7 +6,7 @@ Knows classic and BigTIFF in both byte orders; reads tags, never pixels. Referen
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,8 @@ from greenschemas.errors import SourceError
 
 __all__ = ["BadFile", "Page", "read_pages"]
 
+OVERVIEW, MASK_PAGE = 1, 4
+"""Bits of the subfile tag."""
 PAGES_MAX = 1024
 """More directories than this are not followed: no image here has so many bands."""
 TAGS_MAX = 4096
@@ -64,6 +66,8 @@ class Page:
     """(rows, columns) of a strip or tile."""
     planar: bool
     """Each band in blocks of its own."""
+    masked: bool
+    """Whether an internal mask follows that says which pixels hold anything."""
     end: int
     """One past the last byte of the file that its blocks claim."""
 
@@ -109,9 +113,11 @@ def _pages(path: Path, file: BinaryIO, size: int) -> tuple[Page, ...]:
                 break  # A damaged later directory, such as a lost overview, is not needed.
             raise BadFile(path, f"its directory at byte {offset} lies beyond or across its end ({size} bytes)",
                           "fetch the file again: it was cut off", Code.TRUNCATED) from None
-        page = _page(path, tags)
-        if page is not None:
-            pages.append(page)
+        kind = _first(tags, SUBFILE, 0)
+        if kind & MASK_PAGE and pages and not kind & OVERVIEW:
+            pages[-1] = replace(pages[-1], masked=True)
+        elif not kind & (MASK_PAGE | OVERVIEW):
+            pages.append(_page(path, tags))
     if not pages:
         raise BadFile(path, "a TIFF without an image", "fetch the file again")
     return tuple(pages)
@@ -175,10 +181,7 @@ def _directory(file: BinaryIO, order: str, big: bool, offset: int, size: int) ->
     return tags, follows
 
 
-def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page | None:
-    """The directory as a page; None for an overview (subfile bit 0) or internal mask (bit 2)."""
-    if _first(tags, SUBFILE, 0) & 0b101:
-        return None
+def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:
     width, height = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)
     if width <= 0 or height <= 0:
         raise BadFile(path, f"a header of {width} x {height} pixels", "fetch the file again")
@@ -186,7 +189,7 @@ def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page | None:
     block = ((_first(tags, TILE_HEIGHT, height), _first(tags, TILE_WIDTH, width)) if tiled
              else (min(_first(tags, ROWS, height), height), width))
     return Page(width=width, height=height, samples=_first(tags, SAMPLES, 1), bits=_first(tags, BITS, 1), block=block,
-                planar=_first(tags, PLANAR, 1) == 2, end=_end(tags, tiled))
+                planar=_first(tags, PLANAR, 1) == 2, masked=False, end=_end(tags, tiled))
 
 
 def _first(tags: dict[int, NDArray[Any]], tag: int, default: int) -> int:

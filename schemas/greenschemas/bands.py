@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from greenschemas.model import Frozen
 
-__all__ = ["HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "feature_names"]
+__all__ = ["HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "feature_names", "where_role"]
 
 
 class Role(StrEnum):
@@ -37,6 +37,13 @@ class Band(Frozen):
 def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
     """Names of the bands that a net may see unless told otherwise, in their order."""
     return tuple(band.name for band in bands if band.role in (Role.REFLECTANCE, Role.DERIVED))
+
+
+def where_role(bands: Iterable[Band], *roles: Role) -> slice | list[int]:
+    """Index of the bands of these roles along a band axis: a slice where they stand together, so that nothing is copied."""
+    at = [i for i, band in enumerate(bands) if band.role in roles]
+    together = bool(at) and at[-1] - at[0] + 1 == len(at)
+    return slice(at[0], at[-1] + 1) if together else at
 
 
 def _bands(reflectances: str, rest: str, role: Role) -> tuple[Band, ...]:

@@ -69,6 +69,10 @@ class Ticker:
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar, self._task = bar, task
 
+    def total(self, total: float) -> None:
+        """Say how many things there are, where that is known only now."""
+        self._bar.update(self._task, total=total)
+
     def advance(self, by: float = 1, note: str | None = None) -> None:
         """Count `by` more things as done; `note` stands behind the bar."""
         self._bar.update(self._task, advance=by)

@@ -69,8 +69,8 @@ class Limits(Frozen):
     """Greatest share of a band's deviation that may be white noise (Immerkaer 1996), in the best band looked at."""
     impulse_max: float = Field(0.01, ge=0, le=1)
     """Share of isolated extreme pixels above which a pair is flagged as salt and pepper."""
-    stripe_max: float = Field(1.5, gt=0)
-    """Greatest row-to-row (or column-to-column) jump of line means, in deviations of neighbouring pixels."""
+    stripe_max: float = Field(0.8, gt=0)
+    """Greatest jump of the means of neighbouring lines, as a share of the jump of neighbouring pixels."""
     dropped_lines_max: float = Field(0.01, ge=0, le=1)
     """Share of interior lines that are constant where their neighbours are not."""
     cloud: CloudPolicy = CloudPolicy.MASK

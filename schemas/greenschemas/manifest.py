@@ -75,6 +75,12 @@ class Entry(Frozen):
     """NumPy type of the image as it is handed on."""
     checksum: str | None = None
     """SHA-256 (hex) of the decoded pixels of image and mask as handed on: equal content, equal checksum."""
+    image_checksum: str | None = None
+    """SHA-256 (hex) of the image's pixels alone: tells duplicates, whatever their masks."""
+    crs: str | None = None
+    """Coordinate system of the image, as an authority code or WKT."""
+    transform: tuple[float, float, float, float, float, float] | None = None
+    """a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f."""
     stamp: str | None = None
     """Sizes and modification times of the files when they were read: tells a later run what has changed."""
     measures: dict[str, float] = Field(default_factory=dict)

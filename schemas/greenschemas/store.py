@@ -38,6 +38,10 @@ class Store:
             raise StoreError(self.location, f"no array `{name}`", "run `greenprep tile` again")
         return np.asarray(array[:])
 
+    def texts(self, name: str) -> NDArray[Any]:
+        """A small array of text whole, as Python strings in an object array."""
+        return self.read(name).astype(object)
+
     def usable_tiles(self, split: str | None = None) -> NDArray[np.int64]:
         """Ids, ascending, of the tiles with any usable pixel, in one split or (None) in all.
 
@@ -45,7 +49,7 @@ class Store:
         """
         usable = self.read("valid_share") > 0
         if split is not None:
-            usable &= self._group_split()[self.tile_group()] == _split_code(self.location, split)
+            usable &= self.splits()[self.tile_group()] == _split_code(self.location, split)
         return np.flatnonzero(usable)
 
     def tile_group(self) -> NDArray[np.int64]:
@@ -61,9 +65,10 @@ class Store:
         if split is None:
             return np.ones(self.contract.groups, bool)
         code = _split_code(self.location, split)
-        return np.equal(self._group_split(), code)
+        return np.equal(self.splits(), code)
 
-    def _group_split(self) -> NDArray[np.uint8]:
+    def splits(self) -> NDArray[np.uint8]:
+        """(G,) code of the split of each group; raises StoreError where the store has no split."""
         if self.contract.split is None:
             raise StoreError(self.location, "it has no split", "run `greenprep split` on it")
         return self.read("split")

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from greentrain.augment import Augment, Batch, augment, generator_for, move, resample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
+
+from greentrain.augment import Augment, Batch, augment, generator_for, move, resample
 
 OFF = Augment(flip=0, shift=0)
 

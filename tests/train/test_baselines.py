@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from greentrain.baselines import Baseline, ConstantBaseline, SpectralBaseline
 
 

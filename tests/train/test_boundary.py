@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from greentrain.boundary import boundary_iou, boundary_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from greentrain.boundary import boundary_iou, boundary_sums
 
 
 def maps(labels: Tensor, classes: int = 2) -> Tensor:

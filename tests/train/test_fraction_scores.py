@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from greentrain.fraction_scores import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 from torch import Tensor
+
+from greentrain.fraction_scores import calibration_error, calibration_sums, fraction_scores, fraction_sums
 
 NAMES = ("a", "b", "c")
 

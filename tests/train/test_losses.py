@@ -1,20 +1,17 @@
 """Losses on fractions: hand-worked values, limits, gradients, and torch's own cross-entropy as oracle."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from greenschemas.errors import ConfigError
-from greentrain.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import one_hot
+
+from greenschemas.errors import ConfigError
+from greentrain.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
 
 ALL = [cross_entropy, dice, focal, tversky, lovasz]
 NAMES = ["ce", "dice", "focal", "tversky", "lovasz"]
@@ -218,44 +215,6 @@ def test_half_precision_logits_are_lifted_to_float32(loss) -> None:  # type: ign
         value = loss(low, target.float(), weight.float())
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, loss(low.float(), target.float(), weight.float()))
-
-
-ONE_RANK = """
-import sys, torch
-from greentrain.losses import build_loss
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-logits, target, weight, weights = torch.load(f"{folder}/batch", weights_only=True)
-logits = logits[rank : rank + 1].requires_grad_()
-loss = build_loss("ce+0.5*focal+dice+tversky", weights, label_smoothing=0.1)
-value = loss(logits, target[rank : rank + 1], weight[rank : rank + 1])
-value.backward()
-alone = loss.eval()(logits, target[rank : rank + 1], weight[rank : rank + 1])
-torch.save((value.detach(), logits.grad / 2, alone.detach()), f"{folder}/loss{rank}")  # /2: what DDP does
-torch.distributed.destroy_process_group()
-"""
-
-
-def test_two_ranks_have_the_loss_and_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
-    logits, target, weight, _ = random_batch(13)
-    target[1, 3], weight[1, :3] = 0.0, 0.0  # unlike the first: fewer pixels, no fourth class
-    target = target / target.sum(1, keepdim=True)
-    weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-    torch.save((logits, target, weight, weights), tmp_path / "batch")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", ONE_RANK]
-    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
-    built = build_loss("ce+0.5*focal+dice+tversky", weights, label_smoothing=0.1)
-    whole = built(logits.requires_grad_(), target, weight)
-    whole.backward()
-    assert logits.grad is not None
-    for rank in (0, 1):
-        value, gradient, alone = torch.load(tmp_path / f"loss{rank}", weights_only=True)
-        torch.testing.assert_close(value, whole.detach())
-        torch.testing.assert_close(gradient, logits.grad[rank : rank + 1])
-        part = slice(rank, rank + 1)
-        torch.testing.assert_close(alone, built(logits[part], target[part], weight[part]).detach())
 
 
 def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:

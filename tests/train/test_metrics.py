@@ -10,6 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+from torch import Tensor
+from torch.nn.functional import one_hot
+
 from greentrain.metrics import (
     METRICS,
     bootstrap,
@@ -18,11 +24,6 @@ from greentrain.metrics import (
     scores,
     sum_over_ranks,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn import metrics as oracle
-from torch import Tensor
-from torch.nn.functional import one_hot
 
 NAMES = ("impervious", "low", "trees", "water", "clutter")
 

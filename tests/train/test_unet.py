@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from greentrain.unet import UNet, unet_width_for
 from torch.nn import functional
+
+from greentrain.unet import UNet, unet_width_for
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 3), (16, 16), (33, 20), (64, 17)])

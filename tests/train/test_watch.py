@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from greentrain.metrics import scores
 from greentrain.watch import Kind, find_collapse, find_non_finite, find_rising, first_non_finite
-from torch import nn
 
 NAMES = ("low", "trees", "water")
 

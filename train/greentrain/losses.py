@@ -16,21 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from greenschemas.errors import ConfigError, nearest
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn.functional import log_softmax, one_hot, softmax
+
+from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["WeightedSum", "build_loss", "cross_entropy", "dice", "focal", "lovasz", "tversky"]
 
-Loss = Callable[..., Tensor]
-Reduce = Callable[[Tensor], Tensor]
-"""What sums over pixels go through before they are divided: `identity`, or the sum over ranks."""
-
-
-def identity(sums: Tensor) -> Tensor:
-    """The sums of a run of one process, or of a rank that keeps to itself."""
-    return sums
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def cross_entropy(
@@ -39,14 +32,13 @@ def cross_entropy(
     weight: Tensor,
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
-    reduce: Reduce = identity,
 ) -> Tensor:
     """Cross-entropy with soft labels, over the sum of the weights that the labels carry.
 
     On hard labels it equals `torch.nn.functional.cross_entropy` with its `weight` and `label_smoothing`;
     torch's soft-label form divides by the number of pixels, so that its size depends on the class weights.
     """
-    return focal(logits, target, weight, class_weights, label_smoothing, gamma=0.0, reduce=reduce)
+    return focal(logits, target, weight, class_weights, label_smoothing, gamma=0.0)
 
 
 def focal(
@@ -56,7 +48,6 @@ def focal(
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     gamma: float = 2.0,
-    reduce: Reduce = identity,
 ) -> Tensor:
     """Focal loss (Lin et al. 2017): each class's share of a pixel times (1 - p)^gamma; 0 is cross-entropy.
 
@@ -71,21 +62,15 @@ def focal(
     if gamma > 0.0:
         # expm1 keeps 1 - p exact near 1; the clamp keeps its power differentiable at 1 for gamma below 1
         shares = shares * (-torch.expm1(log_p)).clamp_min(1e-12) ** gamma
-    sums = reduce(torch.stack([-(shares * log_p).sum((0, 2, 3)), carried]))  # (2, K)
+    sums = torch.stack([-(shares * log_p).sum((0, 2, 3)), carried])  # (2, K)
     if class_weights is not None:
         sums = sums * class_weights.to(sums)
     return sums[0].sum() / _or_one(sums[1].sum())
 
 
-def dice(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    class_weights: Tensor | None = None,
-    reduce: Reduce = identity,
-) -> Tensor:
+def dice(logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """One minus the soft Dice score, averaged over the classes present in the batch: Tversky at 1/2, 1/2."""
-    return tversky(logits, target, weight, class_weights, alpha=0.5, beta=0.5, reduce=reduce)
+    return tversky(logits, target, weight, class_weights, alpha=0.5, beta=0.5)
 
 
 def tversky(
@@ -95,7 +80,6 @@ def tversky(
     class_weights: Tensor | None = None,
     alpha: float = 0.3,
     beta: float = 0.7,
-    reduce: Reduce = identity,
 ) -> Tensor:
     """Tversky loss (Salehi et al. 2017) over the whole batch: alpha weighs false positives, beta negatives.
 
@@ -106,9 +90,7 @@ def tversky(
     logits, target, weight = _counted(logits, target, weight)
     probability = softmax(logits, 1)
     parts = (torch.minimum(probability, target), probability, target)
-    overlap, predicted, true = reduce(
-        torch.stack([(part * weight[:, None]).sum((0, 2, 3)) for part in parts])
-    )
+    overlap, predicted, true = ((part * weight[:, None]).sum((0, 2, 3)) for part in parts)
     score = overlap / _or_one(overlap + alpha * (predicted - overlap) + beta * (true - overlap))
     return _mean_of_present(1.0 - score, true > 0, class_weights)
 
@@ -135,15 +117,9 @@ def lovasz(logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor
 
 
 class WeightedSum(nn.Module):
-    """A sum of losses, each times its factor; class weights move with the module to its device.
+    """A sum of losses, each times its factor; class weights move with the module to its device."""
 
-    In a distributed run and in training mode the sums over pixels go over all ranks, so that every rank has
-    the loss of the whole batch, and gradients averaged over ranks (DDP) are those of one process. Not so
-    `lovasz`, which sorts pixels: each rank has its own. In evaluation mode ranks keep to themselves,
-    whatever their number of batches.
-    """
-
-    def __init__(self, terms: tuple[tuple[float, str, Loss], ...], class_weights: Tensor | None) -> None:
+    def __init__(self, terms: tuple[tuple[float, Loss], ...], class_weights: Tensor | None) -> None:
         super().__init__()
         self.terms = terms
         self.class_weights: Tensor | None
@@ -154,12 +130,7 @@ class WeightedSum(nn.Module):
     ) -> Tensor:
         """The loss as a scalar; `class_weights`, if given, in place of those it was built with."""
         chosen = self.class_weights if class_weights is None else class_weights
-        together = self.training and torch.distributed.is_available() and torch.distributed.is_initialized()
-        reduce = {"reduce": _SumOverRanks.apply} if together else {}
-        parts = [
-            factor * loss(logits, target, weight, chosen, **(reduce if name in _SUMS else {}))
-            for factor, name, loss in self.terms
-        ]
+        parts = [factor * loss(logits, target, weight, chosen) for factor, loss in self.terms]
         return torch.stack(parts).sum()
 
 
@@ -181,27 +152,13 @@ def build_loss(text: str, class_weights: Tensor | None = None, label_smoothing: 
             f"{label_smoothing} with the loss `{text}`",
             "add a `ce` or `focal` term, or set it to 0",
         )
-    parts: list[tuple[float, str, Loss]] = []
+    parts: list[tuple[float, Loss]] = []
     for term in terms:
         settings = dict(term.settings)
         if term.name in _SMOOTHED:
             settings["label_smoothing"] = label_smoothing
-        parts.append((term.factor, term.name, partial(_LOSSES[term.name], **settings)))
+        parts.append((term.factor, partial(_LOSSES[term.name], **settings)))
     return WeightedSum(tuple(parts), class_weights)
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """All-reduce of sums; DDP averages gradients, so a rank's own goes back times the number of ranks."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, sums: Tensor) -> Tensor:
-        total = sums.clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return gradient * torch.distributed.get_world_size()
 
 
 @dataclass(frozen=True)
@@ -215,7 +172,6 @@ _LOSSES: dict[str, Callable[..., Tensor]] = {
     "ce": cross_entropy, "dice": dice, "focal": focal, "tversky": tversky, "lovasz": lovasz,
 }  # fmt: skip
 _SMOOTHED = frozenset({"ce", "focal"})
-_SUMS = frozenset({"ce", "focal", "dice", "tversky"})
 _SETTINGS: dict[str, tuple[str, ...]] = {"focal": ("gamma",), "tversky": ("alpha", "beta")}
 _LONG_NAMES = {
     "cross_entropy": "ce",

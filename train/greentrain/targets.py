@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from greenschemas.errors import ConfigError, nearest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["Target", "TargetRule", "against_all", "as_fractions", "as_hard", "ignore_mixed", "target_rule"]
 
@@ -79,12 +80,13 @@ class TargetRule:
         target = ignore_mixed(target, self.min_purity)
         return as_hard(target) if self.hard else target
 
-    def fold(self, class_sum: NDArray[np.float64]) -> NDArray[np.float64]:
+    def fold(self, class_sum: ArrayLike) -> NDArray[np.float64]:
         """Sums of the target's classes (…, K') from those of the store's (…, K), to make class weights of."""
+        sums = np.asarray(class_sum, dtype=np.float64)
         if self.index is None:
-            return class_sum
-        one = class_sum[..., self.index]
-        return np.stack([class_sum.sum(-1) - one, one], -1)
+            return sums
+        one = sums[..., self.index]
+        return np.stack([sums.sum(-1) - one, one], -1)
 
 
 def target_rule(text: str, classes: Sequence[str], min_purity: float = 0.0) -> TargetRule:

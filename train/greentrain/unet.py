@@ -7,6 +7,8 @@ Letters: B batch, C bands, K classes, H rows, W columns.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,7 +42,7 @@ class UNet(nn.Module):
                 f"{in_channels}, {num_classes}, {width}, {depth}"
             )
         widths = [width * 2**level for level in range(depth + 1)]
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.stem = _DoubleConv(in_channels, width)
         self.down = nn.ModuleList(_DoubleConv(fine, coarse) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs[::-1])

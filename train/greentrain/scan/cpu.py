@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from greentrain.scan import native
+from greentrain.scan.reference import reference_scan
 
 __all__ = ["cpu_scan", "kernel"]
 
@@ -45,6 +46,8 @@ def cpu_scan(
     delta_softplus: bool,
 ) -> Tensor:
     """What `reference_scan` computes, with O(L) memory; float32 or float64, on the CPU."""
+    if u.dtype == torch.float64 and u.dtype not in kernel().DTYPES:
+        return reference_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
     given = [t for t in (u, delta, A, B, C, D, delta_bias) if t is not None]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     y, _ = _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, keep)
@@ -105,9 +108,10 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.save_for_backward(output[1], *tensors)
     ctx.softplus = softplus
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # or zeros are made for the states' gradient at each step
 
 
-def _gradients(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, dy: Tensor, _: None) -> tuple[Tensor | None, ...]:
     state, *inputs = ctx.saved_tensors
     grads = _backward(dy, state, *inputs, ctx.softplus)
     kept = [None if given is None else grad for given, grad in zip(inputs, grads, strict=True)]

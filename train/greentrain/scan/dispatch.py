@@ -38,14 +38,13 @@ def selective_scan(
     u_, delta, A, B, C = (t.to(wide) for t in (u, delta, A, B, C))
     D = None if D is None else D.to(wide)
     delta_bias = None if delta_bias is None else delta_bias.to(wide)
-    with torch.autocast(u.device.type, enabled=False):
-        match backend:
-            case "reference":
-                y = reference_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
-            case "cpu" | "auto":
-                y = cpu_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
-            case _:
-                raise ConfigError("scan", f"no kernel is called {backend!r}", nearest(backend, BACKENDS))
+    match backend:
+        case "reference":
+            y = reference_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
+        case "cpu" | "auto":
+            y = cpu_scan(u_, delta, A, B, C, D, delta_bias, delta_softplus)
+        case _:
+            raise ConfigError("scan", f"no kernel is called {backend!r}", nearest(backend, BACKENDS))
     return y.to(u.dtype)
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["BuildError", "backward", "forward", "library"]
+__all__ = ["DTYPES", "BuildError", "backward", "forward", "library"]
 
+DTYPES = (torch.float32, torch.float64)
 SOURCE = Path(__file__).with_name("kernel.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 TUNING = (("-march=native",), ("-mcpu=native",), ())

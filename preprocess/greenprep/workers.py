@@ -1,0 +1,81 @@
+"""Run work in processes that may die: a batch whose process dies is tried again piece by piece, each on its own.
+
+A decoder that crashes takes its process with it. The pieces that were under way are suspects; each is run alone in a
+fresh process, and one that dies again gets the answer that `dead` gives.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from typing import TypeVar
+
+__all__ = ["run_batches"]
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+AHEAD = 3
+"""Batches handed out for each worker: enough that none waits, few enough that a crash spoils little."""
+
+
+def run_batches(work: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item], *, workers: int, batch: int,
+                dead: Callable[[Item], Answer], preload: str) -> Iterator[list[Answer]]:
+    """Answers in lists, as they come, in no order; every item is answered once.
+
+    work: a picklable function of a batch; dead: the answer for an item whose process dies of it; preload: module that
+    a new process needs, imported once for all. Exceptions of `work` are raised here.
+    """
+    waiting = [items[at:at + batch] for at in range(0, len(items), batch)][::-1]
+    suspects: list[Item] = []
+    while waiting:
+        pool = _pool(workers, preload)
+        running: dict[Future[list[Answer]], Sequence[Item]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers * AHEAD:
+                    running[pool.submit(work, waiting[-1])] = waiting[-1]
+                    waiting.pop()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield future.result()
+                    del running[future]
+        except BrokenProcessPool:
+            # Which of them it was cannot be told; what was finished before still holds its answer.
+            for future, some in running.items():
+                if future.done() and future.exception() is None:
+                    yield future.result()
+                else:
+                    suspects.extend(some)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    yield from _one_by_one(work, suspects, dead, preload)
+
+
+def _one_by_one(work: Callable[[Sequence[Item]], list[Answer]], suspects: Sequence[Item],
+                dead: Callable[[Item], Answer], preload: str) -> Iterator[list[Answer]]:
+    pool = _pool(1, preload)
+    try:
+        for item in suspects:
+            try:
+                yield pool.submit(work, [item]).result()
+            except BrokenProcessPool:
+                pool.shutdown(wait=True)
+                pool = _pool(1, preload)
+                yield [dead(item)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers: int, preload: str) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=_context(preload))
+
+
+def _context(preload: str) -> BaseContext:
+    """A server that has imported `preload` and forks workers, where there is one: a new worker costs milliseconds."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    return context
