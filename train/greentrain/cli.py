@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from greenschemas.console import print_json, run, say
+from greentrain.cli_maps import add_commands
 
 __all__ = ["app", "main"]
 
@@ -130,6 +131,9 @@ def _table(scores: dict[str, Any]) -> str:
         numbers = ("absent" if row[metric] is None else f"{row[metric]:.4f}" for metric in metrics)
         lines.append(f"{name[:20]:20}" + "".join(f"{number:>13}" for number in numbers))
     return "\n".join(lines)
+
+
+add_commands(app)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from greentrain.schedule import best_since, rate_share
 from greentrain.session import Place, Session, build_session, check_split, start_fabric
 from greentrain.signals import StopSignals
 from greentrain.trackers import Trackers
+from greentrain.units import wrapped_store
 from greentrain.watch import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
 
 __all__ = ["Outcome", "TrainingError", "fit", "settings_of"]
@@ -359,6 +360,8 @@ def _write_settings(run: Path, config: Config, record: Record) -> None:
 
 
 def _say_start(session: Session, place: Place) -> None:
+    if (doubt := wrapped_store(session.store.contract)) is not None:
+        say(f"WARNING {session.store.location}: {doubt}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
     say(f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
