@@ -5,8 +5,8 @@
 The variants take turns within one process, so that what else the machine does hits all alike; the medians are compared.
 Memory is the peak of a process of its own for each variant.
 
-`floor` leaves the scan out (u + delta in its place); `numba` is the fallback without a compiler; `pscan` is the parallel
-scan of Blelloch over (B, D, L, N) arrays with autograd through every level, as mamba.py does it, written here.
+`floor` leaves the scan out (u + delta in its place); `numba` is the fallback without a compiler; `pscan` is the
+parallel scan of Blelloch over (B, D, L, N) arrays with autograd through every level, as mamba.py does it, written here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from greentrain import scan
 from greentrain.presets import build_model
 from greentrain.scan import cpu, fallback, native
-from torch import Tensor
 
 LIMITS = {"cpu": (1.45, 1.35, 1.25), "numba": (3.0, None, None)}
 """Targets for step, inference and memory, as ratios to the floor."""
@@ -57,7 +59,9 @@ def _by_pairs(a: Tensor, b: Tensor) -> Tensor:
     even_a, odd_a = a[..., 0 : length - 1 : 2, :], a[..., 1::2, :]
     even_b, odd_b = b[..., 0 : length - 1 : 2, :], b[..., 1::2, :]
     odd = _by_pairs(even_a * odd_a, odd_a * even_b + odd_b)
-    even = torch.cat([b[..., :1, :], a[..., 2::2, :] * odd[..., : (length - 1) // 2, :] + b[..., 2::2, :]], dim=3)
+    even = torch.cat(
+        [b[..., :1, :], a[..., 2::2, :] * odd[..., : (length - 1) // 2, :] + b[..., 2::2, :]], dim=3
+    )
     whole = torch.empty_like(b)
     whole[..., 0::2, :] = even
     whole[..., 1::2, :] = odd
@@ -95,7 +99,8 @@ def measure(variants: list[str], rounds: int) -> dict[str, dict[str, float]]:
 
 def memory(variant: str) -> float:
     """MB that two training steps add to the peak of a process that holds the net, its input and its gradients."""
-    code = f"import sys; sys.path.insert(0, {str(__file__).rsplit('/', 1)[0]!r}); import bench_scan; bench_scan.peak({variant!r})"
+    here = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {here!r}); import bench_scan; bench_scan.peak({variant!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -116,7 +121,9 @@ def peak(variant: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="floor,cpu,numba,pscan")
@@ -139,11 +146,15 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print(f"base net, 19 bands, 5 classes, batch 2, 128 x 128, {options.threads} threads; ratios to the net without a scan")
+    print(
+        f"base net, 19 bands, 5 classes, batch 2, 128 x 128, {options.threads} threads; ratios to no scan at all"
+    )
     print(f"{'scan':8} {'step':>8} {'inference':>10} {'memory':>8} {'s a step':>9}   limits")
     for v, row in rows.items():
         limits = " ".join(f"{limit or '-':>5}" for limit in LIMITS.get(v, ()))
-        print(f"{v:8} {row['step']:8.2f} {row['inference']:10.2f} {row['memory']:8.2f} {row['seconds']:9.3f}   {limits}")
+        print(
+            f"{v:8} {row['step']:8.2f} {row['inference']:10.2f} {row['memory']:8.2f} {row['seconds']:9.3f}   {limits}"
+        )
     if "pscan" in rows and "cpu" in rows:
         print(f"pscan's step takes {rows['pscan']['step'] / rows['cpu']['step']:.1f} times cpu's")
 

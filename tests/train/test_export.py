@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from greentrain.export import export_model
 from greentrain.presets import build_model
 from greentrain.scan.doubling import doubling_scan
@@ -42,5 +43,12 @@ def test_an_exported_net_gives_the_net_s_logits_without_this_package(tmp_path: P
         "out = torch.export.load('net.pt2').module()(x); assert torch.allclose(out, y.expand_as(out), atol=1e-4)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from greentrain.model import VMUNet
-from greentrain.pretrained import STEM, STEMS, PretrainedError, adapt_stem, load_pretrained, read_weights
 from safetensors.torch import save_file
 from torch import Tensor
+
+from greentrain.model import VMUNet
+from greentrain.pretrained import STEM, STEMS, PretrainedError, adapt_stem, load_pretrained, read_weights
 
 PLAN: dict[str, Any] = {"dims": (8, 16), "depths": (1, 2), "depths_decoder": (2, 1), "d_state": 4}
 S2 = ("coastal", "blue", "green", "red", "nir", None)
@@ -49,9 +50,14 @@ def test_a_vmamba_fills_the_encoder_and_the_mirrored_decoder(tmp_path: Path) -> 
     own = target.state_dict()
     assert report.encoder == 1
     assert torch.equal(own["layers_up.0.blocks.1.ln_1.weight"], weights["layers.1.blocks.1.ln_1.weight"])
-    assert torch.equal(own["layers_up.1.blocks.0.self_attention.A_logs"], weights["layers.0.blocks.0.self_attention.A_logs"])
+    assert torch.equal(
+        own["layers_up.1.blocks.0.self_attention.A_logs"], weights["layers.0.blocks.0.self_attention.A_logs"]
+    )
     assert report.unused == ("classifier.head.weight", "classifier.norm.weight")
-    assert {key.split(".")[0] + key.split(".")[-2] for key in report.fresh} >= {"final_upexpand", "layers_upexpand"}
+    assert {key.split(".")[0] + key.split(".")[-2] for key in report.fresh} >= {
+        "final_upexpand",
+        "layers_upexpand",
+    }
     assert all("upsample" in key or key.startswith("final") for key in report.fresh)
 
 
@@ -97,7 +103,9 @@ def test_each_stem_keeps_its_promise(stem: Any) -> None:
 
 def test_a_head_for_other_classes_stays_fresh(tmp_path: Path) -> None:
     target = net(classes=7)
-    report = load_pretrained(target, saved(tmp_path / "a.pth", net(seed=0).state_dict()), bands=("red", "green", "blue"))
+    report = load_pretrained(
+        target, saved(tmp_path / "a.pth", net(seed=0).state_dict()), bands=("red", "green", "blue")
+    )
     assert sorted(report.fresh) == list(report.unused) == ["final_conv.bias", "final_conv.weight"]
     assert "unused (2): final_conv.bias, final_conv.weight" in str(report)
 
@@ -129,7 +137,9 @@ def test_another_network_is_recognised_and_named(tmp_path: Path, keys: list[str]
     ("changes", "message"),
     [({"d_state": 8}, "Set model.d_state"), ({"dims": (12, 16)}, r"\(8, 3.*\(12, 3.*Set model.dims")],
 )
-def test_another_shape_names_key_shapes_and_remedy(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_another_shape_names_key_shapes_and_remedy(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     path = saved(tmp_path / "a.pth", vmamba())
     with pytest.raises(PretrainedError, match=message):
         load_pretrained(net(**changes), path, bands=("red", "green", "blue"))

@@ -61,14 +61,16 @@ def _kernel(backend: str, u: Tensor) -> Kernel:
         case "reference":
             return reference_scan
         case "cpu":
-            if u.device.type not in ("cpu", "meta"):
-                raise ConfigError("scan", f"kernel cpu asked for on {u.device}", "use auto")
-            return cpu_scan
+            return _cpu(u)
         case "triton":
             return _triton(u)
         case "mamba-ssm":
             if not mamba_available():
-                raise ConfigError("scan", "mamba-ssm's CUDA kernel does not load here", "install the extra `cuda`, or use auto")
+                raise ConfigError(
+                    "scan",
+                    "mamba-ssm's CUDA kernel does not load here",
+                    "install the extra `cuda`, or use auto",
+                )
             return mamba_scan
     raise ConfigError("scan", f"no kernel is called {backend!r}", nearest(backend, BACKENDS))
 
@@ -85,6 +87,12 @@ def _fastest(device: str) -> Kernel:
     return mamba_scan if mamba_available() else reference_scan
 
 
+def _cpu(u: Tensor) -> Kernel:
+    if u.device.type not in ("cpu", "meta"):
+        raise ConfigError("scan", f"kernel cpu asked for on {u.device}", "use auto")
+    return cpu_scan
+
+
 def _triton(u: Tensor) -> Kernel:
     if importlib.util.find_spec("triton") is None:
         raise ConfigError("scan", "Triton is not installed", "pip install triton, or use auto")
@@ -99,7 +107,7 @@ def _check(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
 ) -> None:
     """Refuse shapes that do not fit together: a kernel would read past the end of an array."""
-    found = f"u {tuple(u.shape)}, delta {tuple(delta.shape)}, A {tuple(A.shape)}, B {tuple(B.shape)}, C {tuple(C.shape)}"
+    found = ", ".join(f"{k} {tuple(t.shape)}" for k, t in (("u", u), ("delta", delta), ("A", A), ("B", B), ("C", C)))
     fits = u.dim() == 3 and A.dim() == 2 and B.dim() == 4
     fits = fits and delta.shape == u.shape and A.shape[0] == u.shape[1] and C.shape == B.shape
     fits = fits and (B.shape[0], B.shape[2], B.shape[3]) == (u.shape[0], A.shape[1], u.shape[2])
@@ -109,4 +117,6 @@ def _check(
         )
     for name, vector in (("D", D), ("delta_bias", delta_bias)):
         if vector is not None and vector.shape != u.shape[1:2]:
-            raise ConfigError("scan", f"{name} {tuple(vector.shape)} beside u {tuple(u.shape)}", "give one value a channel")
+            raise ConfigError(
+                "scan", f"{name} {tuple(vector.shape)} beside u {tuple(u.shape)}", "give one value a channel"
+            )

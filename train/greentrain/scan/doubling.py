@@ -1,4 +1,4 @@
-"""The selective scan in log2(L) steps of plain operators, for exported programs: no loop, no kernel, no package of ours.
+"""The selective scan in log2(L) steps of plain operators, for exported programs: no loop, no kernel, none of our code.
 
 It holds (B, D, L, N) numbers at once, so it is for inference only. Hillis and Steele: Data parallel algorithms (1986).
 """

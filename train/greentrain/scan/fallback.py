@@ -93,14 +93,15 @@ def _starts(state: Tensor, u: Tensor, A: Tensor) -> Tensor:
 
 def _with_threads(function: Any, *arguments: Any) -> None:
     before = numba.get_num_threads()
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(torch.get_num_threads(), most))
     try:
         function(*arguments)
     finally:
         numba.set_num_threads(before)
 
 
-@njit(inline="always", fastmath=MATHS)  # type: ignore[untyped-decorator]
+@njit(inline="always", fastmath=MATHS)
 def _exp(x: Any) -> Any:  # pragma: no cover
     """exp as in kernel.cpp: written out, it vectorises; the library's does not."""
     z = min(max(x * np.float32(1.4426950408889634), np.float32(-126.0)), np.float32(127.0))
@@ -115,12 +116,12 @@ def _exp(x: Any) -> Any:  # pragma: no cover
     return p * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _softplus(x: Any) -> Any:  # pragma: no cover
     return x if x > np.float32(20) else np.float32(math.log1p(math.exp(x)))
 
 
-@njit(parallel=True, fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=MATHS, cache=True)
 def _forward(u, delta, A, B, C, D, bias, softplus, y, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     batch, channels, length = u.shape
     states, width = A.shape[1], channels // B.shape[1]
@@ -143,12 +144,12 @@ def _forward(u, delta, A, B, C, D, bias, softplus, y, state):  # type: ignore[no
             y[b, c, t] = out + D[c] * u[b, c, t]
 
 
-@njit(parallel=True, fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=MATHS, cache=True)
 def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover
     u, delta, A, B, C, D, bias, softplus, dy, state, du, ddelta, dA, dB, dC, dD, dbias
 ):
-    batch, channels, length = u.shape
-    groups, blocks, states = B.shape[1], dB.shape[2], A.shape[1]
+    batch, channels = u.shape[:2]
+    groups, blocks = B.shape[1], dB.shape[2]
     width = channels // groups
     for task in prange(batch * groups * blocks):
         k = task % blocks
@@ -162,7 +163,7 @@ def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover
             )  # fmt: skip
 
 
-@njit(fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=MATHS, cache=True)
 def _backward_channel(  # type: ignore[no-untyped-def]  # pragma: no cover
     u, delta, A, B, C, D, bias, softplus, dy, state, du, ddelta, dA, dB, dC, dD, dbias
 ):

@@ -2,8 +2,8 @@
 
 A chunk of T steps of one channel is a tile (N, T) that `associative_scan` runs through, in O(log T) steps of all lanes;
 chunks follow each other. The forward pass keeps the state at the start of each chunk, the backward pass recomputes the
-rest. A program of the backward pass takes a block of channels, so that sums over channels have a fixed order: results do
-not change from run to run. Blelloch: Prefix sums and their applications (1990).
+rest. A program of the backward pass takes a block of channels, so that sums over channels have a fixed order: results
+do not change from run to run. Blelloch: Prefix sums and their applications (1990).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def triton_scan(
     """What `reference_scan` computes, in float32."""
     zeros = u.new_zeros(u.shape[1])
     D, bias = (zeros if t is None else t for t in (D, delta_bias))
-    y: Tensor = _Scan.apply(*(t.contiguous() for t in (u, delta, A, B, C, D, bias)), delta_softplus)
+    inputs = (t.contiguous() for t in (u, delta, A, B, C, D, bias))
+    y: Tensor = _Scan.apply(*inputs, delta_softplus)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -88,7 +89,7 @@ def _softplus(x):  # type: ignore[no-untyped-def]
     return tl.where(x > 20.0, x, log1p)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _step_sizes(delta, bias, at, within, SOFTPLUS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Step sizes at these places, zero (so that the decay is 1) outside."""
     d = tl.load(delta + at, mask=within, other=0.0) + bias
@@ -97,7 +98,7 @@ def _step_sizes(delta, bias, at, within, SOFTPLUS: tl.constexpr):  # type: ignor
     return tl.where(within, d, 0.0)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _forward_kernel(  # type: ignore[no-untyped-def]
     u, delta, A, B, C, D, bias, y, starts, channels, width, length, states,
     SOFTPLUS: tl.constexpr, NP: tl.constexpr, T: tl.constexpr,
@@ -128,7 +129,7 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
         h = tl.sum(tl.where(t[None, :] == T - 1, b, 0.0), axis=1)  # steps past the end leave it as it is
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _backward_kernel(  # type: ignore[no-untyped-def]
     u, delta, A, B, C, D, bias, starts, dy, carry, du, ddelta, dA, dB, dC, dD, dbias,
     groups, blocks, width, length, states,
