@@ -19,7 +19,7 @@ import numpy as np
 from greenprep.catalogue import CATALOGUE
 from greenprep.pairs import Candidate
 from greenprep.pictures import CLASS_COLOURS, class_picture, png, thumbnail, true_colour
-from greenprep.raster import BadFile, open_pair
+from greenprep.tiffheader import BadFile
 from greenschemas.bands import Role
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
@@ -50,8 +50,8 @@ def write_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry],
     page = template.render(
         name=raw.resolve().name, summary=summary, reasons=_reasons(summary, entries),
         shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)], odd=len(odd),
-        listed=[entry for entry in entries if entry.reasons][:LISTED], with_reasons=sum(bool(e.reasons) for e in entries),
-        bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
+        listed=[entry for entry in entries if entry.reasons][:LISTED],
+        with_reasons=sum(bool(entry.reasons) for entry in entries), bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
     path = out / REPORT_NAME
     try:
         path.write_text(page, encoding="utf-8")
@@ -113,6 +113,8 @@ def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
 
 
 def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
+    from greenprep.raster import open_pair  # GDAL: only where there is something to show.
+
     candidate = Candidate(entry.image, entry.mask, entry.group, entry.time)
     with open_pair(raw, candidate, recipe) as pair:
         shape = pair.facts.shape
