@@ -96,7 +96,8 @@ def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, l
     if len(alive) < ENOUGH:
         return
     names = [band.name for band in recipe.bands if band.role is Role.REFLECTANCE]
-    keys = [f"{kind}.{name}" for kind in ("mean", "std") for name in names]
+    keys = [key for kind in ("mean", "std") for name in names
+            if any((key := f"{kind}.{name}") in entries[i].measures for i in alive)]
     table = np.array([[entries[i].measures.get(key, np.nan) for key in keys] for i in alive])
     middle = np.nanmedian(table, axis=0)
     mad = 1.4826 * np.nanmedian(np.abs(table - middle), axis=0)

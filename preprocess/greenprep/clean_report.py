@@ -51,7 +51,8 @@ def write_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry],
         name=raw.resolve().name, summary=summary, reasons=_reasons(summary, entries),
         shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)], odd=len(odd),
         listed=[entry for entry in entries if entry.reasons][:LISTED],
-        with_reasons=sum(bool(entry.reasons) for entry in entries), bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
+        with_reasons=sum(bool(entry.reasons) for entry in entries),
+        bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
     path = out / REPORT_NAME
     try:
         path.write_text(page, encoding="utf-8")
@@ -103,7 +104,7 @@ def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[_Bar]:
 def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
     """Some of the entries, so that each first reason is shown before any is shown twice."""
     seen: Counter[str] = Counter()
-    rounds = []
+    rounds: list[tuple[int, int]] = []
     for entry in entries:
         first = entry.reasons[0].code
         rounds.append((seen[first], len(rounds)))

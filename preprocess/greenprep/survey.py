@@ -42,6 +42,7 @@ def survey_open(pair: OpenPair, recipe: Recipe, *, stamp: str | None = None, ali
             part = examine(pixels, recipe)
             evidence = part if evidence is None else evidence + part
     except BadFile as problem:
-        about: About = "mask" if pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where else "image"
+        mask = pair.mask_file
+        about: About = "mask" if mask is not None and str(mask.tiff.path) == problem.where else "image"
         return judge(pair.facts, None, recipe, more=[bad_file(problem, about, recipe)], stamp=stamp)
     return judge(pair.facts, evidence, recipe, stamp=stamp)
