@@ -19,7 +19,7 @@ import numpy as np
 from greenprep.catalogue import CATALOGUE
 from greenprep.pairs import Candidate
 from greenprep.pictures import CLASS_COLOURS, class_picture, png, thumbnail, true_colour
-from greenprep.raster import BadFile, open_pair
+from greenprep.tiffheader import BadFile
 from greenschemas.bands import Role
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
@@ -50,7 +50,8 @@ def write_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry],
     page = template.render(
         name=raw.resolve().name, summary=summary, reasons=_reasons(summary, entries),
         shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)], odd=len(odd),
-        listed=[entry for entry in entries if entry.reasons][:LISTED], with_reasons=sum(bool(e.reasons) for e in entries),
+        listed=[entry for entry in entries if entry.reasons][:LISTED],
+        with_reasons=sum(bool(entry.reasons) for entry in entries),
         bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
     path = out / REPORT_NAME
     try:
@@ -103,7 +104,7 @@ def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[_Bar]:
 def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
     """Some of the entries, so that each first reason is shown before any is shown twice."""
     seen: Counter[str] = Counter()
-    rounds = []
+    rounds: list[tuple[int, int]] = []
     for entry in entries:
         first = entry.reasons[0].code
         rounds.append((seen[first], len(rounds)))
@@ -113,6 +114,8 @@ def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
 
 
 def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
+    from greenprep.raster import open_pair  # GDAL: only where there is something to show.
+
     candidate = Candidate(entry.image, entry.mask, entry.group, entry.time)
     with open_pair(raw, candidate, recipe) as pair:
         shape = pair.facts.shape

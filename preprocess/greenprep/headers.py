@@ -40,7 +40,8 @@ class Header:
     def __post_init__(self) -> None:
         problem = self.candidate.problem
         if problem is not None:
-            about: About = "image" if self.candidate.mask is None else "mask" if self.candidate.image is None else "pair"
+            about: About = "image" if self.candidate.mask is None else "pair"
+            about = "mask" if self.candidate.image is None else about
             self.add(problem, about, self.candidate.name, limit="one image and one mask of the same stem")
 
     def add(self, code: Code, about: About, found: str, *, limit: str = "none allowed",
@@ -172,7 +173,8 @@ def _image(file: File, header: Header) -> File | None:
     named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
     if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
         wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
-        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`", limit="the recipe's order")
+        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`",
+                   limit="the recipe's order")
     file.target = _narrowest(file, header)
     if file.target != tiff.dtype:
         header.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")

@@ -27,7 +27,7 @@ def true_colour(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]
     finite = picture[np.isfinite(picture)]
     low, high = np.percentile(finite, (2, 98)) if finite.size else (0, 1)
     scaled = (picture - low) / (high - low if high > low else 1)
-    return (np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.clip(np.nan_to_num(scaled), 0, 1) * 255, np.uint8)
 
 
 def class_picture(fraction: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -134,7 +134,8 @@ def _field(rng: np.random.Generator, side: int, cell: int) -> Array:
     at = np.linspace(0.5, len(knots) - 1.5, side)
     rows = np.stack([np.interp(at, np.arange(len(knots)), column) for column in knots.T], axis=1)
     field = np.stack([np.interp(at, np.arange(len(knots)), row) for row in rows])
-    return (field - field.mean()) / field.std()
+    standard: Array = (field - field.mean()) / field.std()
+    return standard
 
 
 def _blurred(bands: Array) -> Array:

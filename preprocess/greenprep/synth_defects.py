@@ -1,4 +1,4 @@
-"""What `greenprep synth` plants: defects that a cleaner must name, and dresses of good data that it must see through."""
+"""What `greenprep synth` plants: defects that a cleaner must name, and dresses of good data to be seen through."""
 
 from __future__ import annotations
 
@@ -128,6 +128,14 @@ DRESSES: dict[str, Spoil] = {
 }
 
 
+OTHER_BYTES = {
+    "no_bytes": b"",
+    "html_page": b"<!DOCTYPE html><title>504 Gateway Time-out</title>\n",
+    "git_lfs_pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+}
+"""What stands in the image's place."""
+
+
 def write_raw(image: Path, mask: Path, raw: Raw, kind: str | None, rng: np.random.Generator, first: Raw) -> None:
     """Write a pair, spoilt or dressed as `kind` says; `first` is the pair that a duplicate repeats."""
     spoil = {**DEFECTS, **DRESSES}.get(kind or "")
@@ -145,12 +153,8 @@ def write_raw(image: Path, mask: Path, raw: Raw, kind: str | None, rng: np.rando
             _write(mask, raw.mask, raw.origin[0] + raw.mask_moved, raw.origin[1], raw.mask_crs)
     if kind == "truncated":
         image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-    elif kind == "no_bytes":
-        image.write_bytes(b"")
-    elif kind == "html_page":
-        image.write_text("<!DOCTYPE html><title>504 Gateway Time-out</title>\n", encoding="utf-8")
-    elif kind == "git_lfs_pointer":
-        image.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", encoding="utf-8")
+    elif kind in OTHER_BYTES:
+        image.write_bytes(OTHER_BYTES[kind])
 
 
 def _write_image(path: Path, raw: Raw) -> None:

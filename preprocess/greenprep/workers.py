@@ -77,7 +77,8 @@ def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[
         pool.submit(work, []).result()
     except BrokenProcessPool:
         raise SourceError("worker processes", "they die as soon as they start",
-                          "see whether `python -c 'import greenprep.cleanwork'` works, and whether memory is left") from None
+                          "see whether memory is left, and that a script which calls this guards its main part by "
+                          '`if __name__ == "__main__"`') from None
 
 
 def _pool(workers: int, preload: str) -> ProcessPoolExecutor:

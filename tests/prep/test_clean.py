@@ -145,7 +145,8 @@ def test_no_repair_rejects_what_would_be_mended(city, tmp_path: Path) -> None:  
     entries, summary = clean(city[0], tmp_path / "out", reject_repairs(Recipe()), workers=2, dry_run=True)
     assert summary.repaired == 0
     assert not (tmp_path / "out").exists()
-    assert {Code.PAGED, Code.MASK_SCALE} <= {r.code for e in entries for r in e.reasons if e.verdict is Verdict.REJECTED}
+    rejected = [entry for entry in entries if entry.verdict is Verdict.REJECTED]
+    assert {Code.PAGED, Code.MASK_SCALE} <= {reason.code for entry in rejected for reason in entry.reasons}
 
 
 def test_a_recipe_cannot_look_away_from_a_repair() -> None:
