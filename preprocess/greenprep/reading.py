@@ -25,7 +25,7 @@ from greenprep.moments import Moments, merge_all
 from greenprep.pack import pack, unpack
 from greenprep.pairs import Candidate
 from greenprep.place import Place
-from greenprep.raster import BadFile, Facts, OpenPair, Pixels, open_pair
+from greenprep.raster import BadFile, Facts, OpenPair, Pixels, gdal, open_pair
 from greenprep.shards import encode_chunk
 from greenprep.stamps import stamp_of
 from greenprep.store import FILLS
@@ -117,7 +117,8 @@ def load_parts(ledger: Ledger, key: str) -> list[Part]:
 def read_piece(piece: Piece) -> list[Part]:
     """Read a piece, spill its tiles, record it in the ledger; returns its parts without their moments."""
     spill: list[bytes] = []
-    parts = [_read_source(piece, candidate, spill) for candidate in piece.candidates]
+    with gdal():
+        parts = [_read_source(piece, candidate, spill) for candidate in piece.candidates]
     spill_of(piece.build, piece.key).write(spill)
     Ledger(piece.build / "ledger").record(piece.key, pack(parts))
     return [replace(part, moments=()) for part in parts]

@@ -61,6 +61,10 @@ class Collection:
         city = options.get("city", "T")
         self.pixels[f"images/{city}/{city}_2020_{area}_{time}_GeoTIFF.tif"] = image, fraction
 
+    def write(self, area, time, image, fraction, **options):
+        """Write a pair of these pixels."""
+        write_pair(self.raw, area, time, image, fraction, **options)
+
     def recipe(self, name="store", **changes) -> Path:
         """A recipe file for `greenprep run`; `changes` replace whole sections."""
         path = self.folder / f"{name}.yaml"
