@@ -19,6 +19,7 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store, write_contract
 from greenschemas.testing import write_tiny_store
 from greentrain import fit as fit_module
+from greentrain import nets, session
 from greentrain.checkpoint import load_trained
 from greentrain.config import load_config
 from greentrain.fit import TrainingError, fit
@@ -28,13 +29,15 @@ from greentrain.trackers import Trackers, read_rows
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-QUICK = ("model.preset=tiny", "model.d_state=1", "batch_size=3", "epochs=3", "accelerator=cpu", "warmup=0.1")
+QUICK = ("model.preset=tiny", "model.d_state=1", "model.dims=[8,16]", "model.depths=[1,1]",
+         "model.depths_decoder=[1,1]", "model.drop_path=0.2", "batch_size=2", "epochs=2", "accelerator=cpu",
+         "warmup=0.1")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fit") / "s.zarr"
-    write_tiny_store(path, channels=3, classes=3, sources=6, tiles_each=4)
+    write_tiny_store(path, channels=3, classes=3, sources=4, tiles_each=3, size=16)
     return path
 
 
@@ -61,7 +64,7 @@ def test_a_net_learns_and_leaves_all_that_it_should(store: Path, tmp_path: Path)
     rows = read_rows(tmp_path / "run")
     steps = [row for row in rows if "train_loss" in row]
     epochs = [row for row in rows if "train_loss" not in row]
-    assert [row["step"] for row in steps] == list(range(1, 33))
+    assert [row["step"] for row in steps] == list(range(1, 25))
     assert [row["epoch"] for row in epochs] == list(range(1, 9))
     promised = {"epoch", "step", "val_loss", "mean", "classes", "confusion", "constant"}
     assert all(promised <= row.keys() for row in epochs)
@@ -90,7 +93,7 @@ def test_a_run_broken_off_at_any_step_goes_on_to_the_bit(
     train(store, tmp_path / "whole", *extra)
     every = ("checkpoint_steps=2", *extra)
     wrote = Trackers.write
-    for victim in (1, 2, 3, 4, 7):
+    for victim in (1, 3, 4):
         def fragile(self: Trackers, row: dict[str, Any], victim: int = victim) -> None:
             wrote(self, row)
             if row["step"] == victim:
@@ -123,14 +126,14 @@ def wait_for_step(process: subprocess.Popen[bytes], run: Path, step: int) -> Non
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_with_kill_9_and_resumed_it_is_the_undisturbed_run(store: Path, tmp_path: Path, kills: int) -> None:
     changes = (f"epochs={2 * kills}", "checkpoint_steps=1")
     train(store, tmp_path / "whole", *changes)
     run = tmp_path / "killed"
     for i in range(kills):
         process = subprocess.Popen(command(store, run, *changes), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_for_step(process, run, 1 + (7 * i) // 2)
+        wait_for_step(process, run, 1 + 3 * i)
         process.kill()
         process.wait()
     subprocess.run(command(store, run, *changes), check=True, capture_output=True)
@@ -138,41 +141,68 @@ def test_killed_with_kill_9_and_resumed_it_is_the_undisturbed_run(store: Path, t
     assert same(weights(run), weights(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_told_to_stop_it_writes_a_checkpoint_and_ends_without_a_traceback(
-    store: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_told_to_stop_it_writes_a_checkpoint_and_ends_without_a_traceback(store: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command(store, tmp_path / "run", "epochs=400"), stderr=subprocess.PIPE)
     wait_for_step(process, tmp_path / "run", 2)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in said
     assert b"Go on with: greentrain fit" in said
     done = losses(tmp_path / "run")[-1][0]
-    assert load_trained(tmp_path / "run", "last").config.epochs == 400
     assert (tmp_path / "run" / "checkpoints" / f"step-{done:08d}.pt").exists()
 
 
-def test_two_processes_give_the_losses_of_one(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_after_any_signal_a_run_goes_on_to_the_bit(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    wrote = Trackers.write
+
+    def told(self: Trackers, row: dict[str, Any]) -> None:
+        wrote(self, row)
+        if row["step"] == 2:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trackers, "write", told)
+        outcome = train(store, tmp_path / "told")
+    assert (outcome.status, outcome.signal) == ("stopped by a signal", number)
+    assert len(losses(tmp_path / "told")) == 2
+    assert signal.getsignal(number) is not None
+    train(store, tmp_path / "told", resume=True)
+    train(store, tmp_path / "whole")
+    assert losses(tmp_path / "told") == losses(tmp_path / "whole")
+    assert same(weights(tmp_path / "told"), weights(tmp_path / "whole"))
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    store = tmp_path / "s.zarr"
+    write_tiny_store(store, channels=3, classes=3, sources=4, tiles_each=3, size=16)
+    # Five tiles in batches of four: in the second step one process has a tile and the other none.
+    zarr.open_group(str(store), mode="r+")["valid_share"][0] = 0  # type: ignore[index]
     still = ("model.drop_path=0", "augment.flip=0", "augment.shift=0", "epochs=2")
-    train(store, tmp_path / "one", "batch_size=8", *still)  # batches of 8 and 4: the last is dealt out unevenly
+    train(store, tmp_path / "one", "batch_size=4", *still)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(store, tmp_path / "two", "batch_size=4", "devices=2", *still), env=env,
+    done = subprocess.run(command(store, tmp_path / "two", "batch_size=2", "devices=2", *still), env=env,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("mean of constant") == 1
-    for (_, a), (_, b) in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
-    for a, b in zip(read_rows(tmp_path / "one"), read_rows(tmp_path / "two"), strict=True):
-        assert a.get("val_loss", 0) == pytest.approx(b.get("val_loss", 0), abs=1e-4)
+    for one, two in zip(read_rows(tmp_path / "one"), read_rows(tmp_path / "two"), strict=True):
+        if "train_loss" in one:
+            assert one["train_loss"] == pytest.approx(two["train_loss"], abs=1e-5)
+        else:
+            assert one["mean"]["iou"] == pytest.approx(two["mean"]["iou"], abs=1e-3)
 
 
-@pytest.mark.parametrize(("preset", "channels", "classes", "size"), [("tiny", 1, 2, 20), ("tiny", 7, 6, 48)])
+@pytest.mark.parametrize(("preset", "channels", "classes", "size"), [
+    ("tiny", 1, 2, 20), ("detail", 4, 3, 24), ("unet", 7, 6, 40)])
 def test_any_store_is_trained_on(tmp_path: Path, preset: str, channels: int, classes: int, size: int) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=2, tiles_each=2, channels=channels, classes=classes, size=size)
-    outcome = train(tmp_path / "s.zarr", tmp_path / "run", "epochs=1", f"model.preset={preset}")
+    config = load_config(None, [f"model.preset={preset}", "epochs=1", "batch_size=2", "accelerator=cpu"])
+    outcome = fit(open_store(tmp_path / "s.zarr"), tmp_path / "run", config)
     assert outcome.best is not None
+    assert load_trained(tmp_path / "run").net.training is False
 
 
 def test_settings_reach_what_they_name(store: Path, tmp_path: Path) -> None:
@@ -197,12 +227,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_naming_tiles_and_layer(store: Pa
 
 
 def test_a_net_that_collapses_is_barked_at_or_stopped(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def mute(*args: Any) -> Any:
+        net = nets.build_net(*args)
+        torch.nn.init.zeros_(net.final_conv.weight)  # the first class is predicted everywhere
+        torch.nn.init.eye_(net.final_conv.bias[:, None])
+        return net
+
+    monkeypatch.setattr(session, "build_net", mute)
+    still = ("learning_rate=1e-12", "collapse_checks=2", "patience=0")
     with pytest.raises(TrainingError, match="collapse"):
-        train(store, tmp_path / "run", "learning_rate=1e-9", "collapse_checks=1", "stop_on_collapse=true", "epochs=4",
-              "patience=0", "seed=3")
-    train(store, tmp_path / "run2", "learning_rate=1e-9", "collapse_checks=1", "epochs=2", "seed=3")
+        train(store, tmp_path / "run", *still, "stop_on_collapse=true")
+    assert load_trained(tmp_path / "run", "last").epoch == 2
+    assert train(store, tmp_path / "run2", *still).status == "finished"
     said = capsys.readouterr().err
     assert "WARNING collapse" in said
     assert said.index("labels") < said.index("statistics") < said.index("class weights") < said.index("rate:")
@@ -219,7 +257,7 @@ def test_a_store_whose_audit_failed_or_that_is_not_split_is_refused(tmp_path: Pa
         train(path, tmp_path / "run")
     assert train(path, tmp_path / "run", "epochs=1", allow_leak=True).status == "finished"
     write_contract(group, contract.model_copy(update={"split": None, "statistics": None}))
-    with pytest.raises(StoreError, match="run `greenprep split`"):
+    with pytest.raises(StoreError, match="(?i)run `greenprep split`"):
         train(path, tmp_path / "other")
 
 
@@ -228,10 +266,10 @@ def test_resume_refuses_other_settings_another_store_and_a_folder_in_use(store: 
     train(store, run, "epochs=1")
     with pytest.raises(ConfigError, match="holds a run already"):
         train(store, run)
-    with pytest.raises(ConfigError, match=r"other settings than the run's: epochs: 1 -> 3"):
+    with pytest.raises(ConfigError, match=r"other settings than the run's: epochs: 1 -> 2"):
         train(store, run, resume=True)
-    write_tiny_store(tmp_path / "other.zarr", channels=3, classes=3, sources=8, tiles_each=4)
-    with pytest.raises(ConfigError, match=r"has changed since: groups: 6 -> 8"):
+    write_tiny_store(tmp_path / "other.zarr", channels=3, classes=3, sources=6, tiles_each=3, size=16)
+    with pytest.raises(ConfigError, match=r"has changed since: groups: 4 -> 6"):
         train(tmp_path / "other.zarr", run, "epochs=1", resume=True)
 
 
