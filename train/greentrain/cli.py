@@ -84,7 +84,9 @@ def fit(store: StorePath,
         say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: "
             f"greentrain fit {shlex.quote(store)} --out {shlex.quote(str(out))} --resume")
         raise typer.Exit(128 + outcome.signal)
-    say(f"{outcome.status} after {outcome.epochs} epochs: {out}")
+    from greentrain.run_report import write_report
+
+    say(f"{outcome.status} after {outcome.epochs} epochs: {write_report(out)}")
     if outcome.best is not None:
         typer.echo(_table(outcome.best))
 
@@ -108,6 +110,43 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
         print_json(found)
     else:
         typer.echo(_table(found))
+
+
+@app.command()
+def doctor(store: StorePath,
+           config: ConfigFile = None,
+           changes: Changes = None,
+           as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False) -> None:
+    """Look at a store and settings before training: data, memory, speed, one batch learnt by heart.
+
+    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --set model.preset=tiny
+    """
+    from dataclasses import asdict
+
+    from greenschemas.store import open_store
+    from greentrain.config import load_config
+    from greentrain.doctor import Level, examine
+
+    checks = []
+    for check in examine(open_store(store), load_config(config, changes or [])):
+        checks.append(check)
+        if not as_json:
+            typer.echo(f"{check.level:5} {check.name}: {check.found}" + (f". {check.remedy}" if check.remedy else ""))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    if any(check.level is Level.FAIL for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]) -> None:
+    """Write RUN/report.html again, as `fit` does at its end.
+
+    Example: greentrain report runs/city
+    """
+    from greentrain.run_report import write_report
+
+    typer.echo(write_report(run_path))
 
 
 @app.command()

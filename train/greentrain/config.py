@@ -42,10 +42,15 @@ class ModelConfig(Frozen):
     drop_path: float | None = Field(None, ge=0, lt=1)
     """Largest probability with which a block is left out in training."""
     activation: Literal["silu", "gelu"] | None = None
+    width: int | None = Field(None, ge=1)
+    """Channels of the preset `unet` at full resolution."""
+    arguments: dict[str, int | float | str | tuple[int, ...]] = Field(default_factory=dict)
+    """Any further arguments of the preset's class, such as `spectral_width` of `detail`."""
 
     def overrides(self) -> dict[str, Any]:
         """What differs from the preset."""
-        return self.model_dump(exclude={"preset"}, exclude_none=True, exclude_defaults=True)
+        named = self.model_dump(exclude={"preset", "arguments"}, exclude_none=True, exclude_defaults=True)
+        return named | self.arguments
 
 
 class Config(Frozen):
@@ -61,7 +66,7 @@ class Config(Frozen):
     """Batches whose gradients are added up before the weights move."""
     model: ModelConfig = ModelConfig()
     bands: str | tuple[str, ...] | None = None
-    """Names, a role such as `reflectance`, or `pca:3`; null for all feature bands."""
+    """Names such as B4,B8, role:reflectance, or pca:3 (pca:3:B2,B3,B4,B8); null for all feature bands."""
     normalise: Literal["channel", "global"] = "channel"
     """By each band's mean and deviation over the train split, or by those of all feature bands together."""
     input_clip: float | None = Field(4.0, gt=0)
@@ -103,6 +108,7 @@ class Config(Frozen):
     """Batches read ahead."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
     devices: int | Literal["auto"] = 1
     """Devices of this machine; under torchrun it decides."""
     compile: bool = False
@@ -111,6 +117,8 @@ class Config(Frozen):
     """Checkpoint of VMamba or VM-UNet to start from."""
     stem: Literal["mean", "repeat", "copy-rgb", "random"] = "mean"
     """How a 3-band patch embedding of `pretrained` is made to fit the bands."""
+    allow_partial: bool = False
+    """Start from `pretrained` although it fills less than nine tenths of the encoder."""
     checkpoint_steps: int | None = Field(None, ge=1)
     """Also write a checkpoint every so many steps; null: at the ends of epochs and when told to stop."""
     checkpoint_keep: int = Field(2, ge=1)

@@ -31,13 +31,13 @@ from greentrain.augment import augment, generator_for
 from greentrain.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
 from greentrain.config import Config, commented_yaml, differences
 from greentrain.data import Batch
+from greentrain.doctor import Check, Level, glance, stop_if_failed
 from greentrain.evaluate import validate
 from greentrain.record import Record, make_record, read_record, write_record
 from greentrain.schedule import best_since, rate_share
 from greentrain.session import Place, Session, build_session, check_split, start_fabric
 from greentrain.signals import StopSignals
 from greentrain.trackers import Trackers
-from greentrain.units import wrapped_store
 from greentrain.watch import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
 
 __all__ = ["Outcome", "TrainingError", "fit", "settings_of"]
@@ -69,6 +69,8 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
     `stop_on_collapse`, a watchdog barks.
     """
     check_split(store, allow_leak)
+    checks = list(glance(store, config, allow_leak=allow_leak))
+    stop_if_failed(checks, store.location)
     saved = _saved_state(store, run, config, resume)
     fabric = start_fabric(config)
     session = build_session(store, run, config, fabric)
@@ -82,7 +84,7 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
         _write_settings(run, config, record)
         trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
                             wandb=wandb)
-        _say_start(session, place)
+        _say_start(session, place, checks)
     status, stop = "failed", StopSignals()
     try:
         with stop:
@@ -359,9 +361,10 @@ def _write_settings(run: Path, config: Config, record: Record) -> None:
     (run / "config.yaml").write_text(commented_yaml(config), encoding="utf-8")
 
 
-def _say_start(session: Session, place: Place) -> None:
-    if (doubt := wrapped_store(session.store.contract)) is not None:
-        say(f"WARNING {session.store.location}: {doubt}")
+def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
+    for check in checks:
+        if check.level is not Level.OK:
+            say(f"WARNING {check.name}: {check.found}. {check.remedy}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
     say(f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "

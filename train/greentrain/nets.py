@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from greenschemas.errors import ConfigError
 from greentrain.config import ModelConfig
 from greentrain.presets import build_model
 
@@ -15,5 +16,8 @@ def build_net(model: ModelConfig, channels: int, classes: int) -> nn.Module:
 
     Raises ConfigError for an unknown preset and for a net that cannot be.
     """
-    net: nn.Module = build_model(model.preset, channels, classes, **model.overrides())
-    return net
+    try:
+        return build_model(model.preset, channels, classes, **model.overrides())
+    except TypeError as problem:
+        raise ConfigError(f"model.preset {model.preset}", str(problem),
+                          "leave out what the preset does not take") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,12 +11,15 @@ import torch
 from greenschemas.errors import ConfigError, nearest
 from torch import Tensor, nn
 
+from greentrain.detail import DetailUNet
 from greentrain.model import SS2D, VMUNet
+from greentrain.unet import UNet
 
 __all__ = ["PRESETS", "Cost", "build_model", "cost"]
 
-PRESETS: Final = ("tiny", "small", "base")
-"""`base` is the published net; `tiny` is for tests and demonstrations, `small` for a laptop."""
+PRESETS: Final = ("tiny", "small", "base", "detail", "unet")
+"""`base` is the published net; `tiny` is for tests and demonstrations, `small` for a laptop. `detail` is ours: full
+resolution, few states. `unet` is the plain convolutional net that they have to beat."""
 
 
 def build_model(preset: str, in_channels: int, num_classes: int, **overrides: Any) -> nn.Module:
@@ -30,9 +35,25 @@ def build_model(preset: str, in_channels: int, num_classes: int, **overrides: An
             plan = {"dims": (48, 96, 192, 384), "depths": (2, 2, 2, 2), "depths_decoder": (2, 2, 2, 1), "drop_path": 0.1}
         case "base":
             plan = {}
+        case "detail":
+            return _with(DetailUNet, preset, in_channels, num_classes, overrides)
+        case "unet":
+            return _with(UNet, preset, in_channels, num_classes, overrides)
         case _:
             raise ConfigError("model.preset", f"{preset!r} is not known", nearest(preset, PRESETS))
     return VMUNet(in_channels, num_classes, **(plan | overrides))
+
+
+def _with(net: Callable[..., nn.Module], preset: str, in_channels: int, num_classes: int,
+          overrides: dict[str, Any]) -> nn.Module:
+    """`net` with `overrides`, refused by name where it takes none of that name."""
+    known = set(inspect.signature(net).parameters) - {"in_channels", "num_classes"}
+    for key in overrides.keys() - known:
+        raise ConfigError(f"model.{key}", f"the preset `{preset}` has no such argument", nearest(key, known))
+    try:
+        return net(in_channels, num_classes, **overrides)
+    except ValueError as problem:
+        raise ConfigError(f"model.preset {preset}", str(problem), "change the values of `model.…`") from None
 
 
 @dataclass(frozen=True)
