@@ -24,6 +24,7 @@ from greentrain.scan import selective_scan
 from greentrain.session import Session, build_session, check_split, normaliser_for, start_fabric
 from greentrain.targets import target_rule
 from greentrain.tilecache import available_memory
+from greentrain.units import wrapped_store
 
 __all__ = ["Check", "Level", "examine", "glance", "stop_if_failed"]
 
@@ -57,6 +58,7 @@ def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterato
         return
     yield _audit(store)
     yield _bands(store, config)
+    yield _values(store)
     yield _classes(store, config)
     yield _batch(store, config)
     yield _scan(config.model.scan)
@@ -108,6 +110,13 @@ def _bands(store: Store, config: Config) -> Check:
         return Check("bands", Level.WARN, f"{found}; {named} carry no reflectance", "leave them out of `bands`")
     left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
     return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
+
+
+def _values(store: Store) -> Check:
+    wrapped = wrapped_store(store.contract)
+    if wrapped is None:
+        return Check("values", Level.OK, "not wrapped into 8 bits")
+    return Check("values", Level.WARN, wrapped, "export the images again as 16 bits: what was cut off is lost")
 
 
 def _classes(store: Store, config: Config) -> Check:

@@ -45,8 +45,7 @@ def wrapped_store(contract: Contract) -> str | None:
     if not looks_wrapped([s.mean for s in stats], [s.std for s in stats], [s.minimum for s in stats],
                          [s.maximum for s in stats]):
         return None
-    return ("the reflectance bands fill 0..255 evenly, as 16-bit values do that were cast to 8 bits modulo 256: noise. "
-            "Export the images again as 16 bits")
+    return "the reflectance bands fill 0..255 evenly, as 16-bit values do that were cast to 8 bits modulo 256: noise"
 
 
 def usual_levels(contract: Contract, bands: Sequence[str]) -> tuple[float, ...]:
