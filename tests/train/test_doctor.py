@@ -32,7 +32,8 @@ def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Check]:
 
 def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
     checks = list(examine(open_store(store), load_config(None, QUICK)))
-    assert [c.name for c in checks] == ["store", "bands", "classes", "a batch", "scan", "memory", "speed", "overfit"]
+    assert [c.name for c in checks] == ["store", "bands", "values", "classes", "a batch", "scan", "memory",
+                                        "speed", "overfit"]
     assert all(c.level is Level.OK for c in checks if c.name != "speed"), checks
     assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
 

@@ -14,6 +14,8 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -102,9 +104,7 @@ def compare(plan: Plan, tick: Ticker | None = None) -> dict[str, Any]:
         if not _is_done(folder, key):
             folder.mkdir(parents=True, exist_ok=True)
             task = Task(plan.store, seed, plan.minutes, folder, plan.changes)
-            # A fresh interpreter, not a fork: threads of torch do not survive a fork, and memory would be inherited.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                pool.submit(_run, model, task, plan.split, tiles, key).result()
+            _in_process_of_its_own(model, task, plan.split, tiles, key)
         results.append(_read(folder))
         if tick is not None:
             tick.advance(note=f"{model}, seed {seed}")
@@ -149,8 +149,23 @@ def _checked(plan: Plan) -> Store:
     return store
 
 
+def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
+    """A fresh interpreter, not a fork: threads of torch do not survive a fork, and memory would be inherited."""
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_run, model, task, split, tiles, key).result()
+    except BrokenProcessPool:
+        raise ConfigError(f"{model}, seed {task.seed}", "its process was killed, most likely for want of memory",
+                          "give `--set batch_size=…` a smaller number; finished runs are kept") from None
+
+
 def _run(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
-    """One run, in a process of its own: train, score, leave pictures and result."""
+    """One run: train, score, leave pictures, a log and the result, which is written last."""
+    with (task.folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
+        _train_and_score(name, task, split, tiles, key)
+
+
+def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     learnt = learn(name, task)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

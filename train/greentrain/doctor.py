@@ -24,6 +24,7 @@ from greentrain.scan import selective_scan
 from greentrain.session import Session, build_session, check_split, normaliser_for, start_fabric
 from greentrain.targets import target_rule
 from greentrain.tilecache import available_memory
+from greentrain.units import wrapped_store
 
 __all__ = ["Check", "Level", "examine", "glance", "stop_if_failed"]
 
@@ -56,7 +57,7 @@ def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterato
         yield Check("store", Level.FAIL, problem.found, problem.remedy)
         return
     yield _audit(store)
-    settings = _bands(store, config), _classes(store, config)
+    settings = _bands(store, config), _values(store), _classes(store, config)
     yield from settings
     if all(check.level is not Level.FAIL for check in settings):
         yield _batch(store, config)
@@ -109,6 +110,13 @@ def _bands(store: Store, config: Config) -> Check:
         return Check("bands", Level.WARN, f"{found}; {named} carry no reflectance", "leave them out of `bands`")
     left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
     return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
+
+
+def _values(store: Store) -> Check:
+    wrapped = wrapped_store(store.contract)
+    if wrapped is None:
+        return Check("values", Level.OK, "not wrapped into 8 bits")
+    return Check("values", Level.WARN, wrapped, "export the images again as 16 bits: what was cut off is lost")
 
 
 def _classes(store: Store, config: Config) -> Check:

@@ -169,6 +169,16 @@ class Scene(Raster):
         return np.where(usable, raw, 0).astype(np.float32), usable
 
 
+    def sample(self, longest: int = 256) -> NDArray[np.float64]:
+        """(C, N) values of about 256 x 256 usable pixels spread over the scene."""
+        values = self.shrunk(longest, bands=self.bands).reshape(len(self.bands), -1).astype(np.float64)
+        usable = np.isfinite(values).all(0) & (values != 0).any(0)
+        if self._file.nodata is not None:
+            usable &= (values != self._file.nodata).all(0)
+        sampled: NDArray[np.float64] = values[:, usable]
+        return sampled
+
+
 def match_bands(path: Path, names: Sequence[str | None], wanted: Sequence[str],
                 layout: Sequence[str]) -> tuple[int, ...]:
     """Position in the file of each wanted band.

@@ -27,6 +27,7 @@ from greentrain.blend import Axis, Block, blend, blocks, cut
 from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, Scene, open_raster, open_scene, write_map
 from greentrain.metrics import scores
+from greentrain.units import check_units, usual_levels
 
 if TYPE_CHECKING:
     from greentrain.checkpoint import Trained
@@ -60,6 +61,8 @@ class Classifier:
 
     Normalises as in training; unusable pixels hold 0 and must count for nothing.
     """
+    levels: tuple[float, ...] = ()
+    """(C,) means in training, NaN where a band has no scale to keep; empty: the scene's units are not checked."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Options:
 def classifier_of(trained: Trained) -> Classifier:
     """A run's net, on whatever device it was put."""
     return Classifier(trained.identity, trained.rule.classes, tuple(band.name for band in trained.contract.bands),
-                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities)
+                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities,
+                      usual_levels(trained.contract, trained.normaliser.bands))
 
 
 def count_blocks(grid: Grid, options: Options) -> int:
@@ -101,7 +105,7 @@ def predict_scene(classifier: Classifier, path: Path, out: Path, options: Option
     """Write the class map `out` (uint8, 255: no data) on the grid of the scene, and what else `options` asks for.
 
     Returns the paths written, the class map last; a map that is already there and would be the same is left alone.
-    Raises SourceError for a scene whose bands do not fit or whose pixels cannot be read.
+    Raises SourceError for a scene whose bands or units do not fit or whose pixels cannot be read.
     """
     if len(classifier.classes) >= NO_CLASS:
         raise ConfigError(out, f"{len(classifier.classes)} classes", f"a class map holds at most {NO_CLASS - 1}")
@@ -111,6 +115,8 @@ def predict_scene(classifier: Classifier, path: Path, out: Path, options: Option
     with open_scene(path, classifier.bands, classifier.layout) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted
+        if classifier.levels:
+            check_units(path, scene.sample(), classifier.levels)
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = _parts_folder(out, key)
         for block in blocks(scene.grid.height, scene.grid.width, options.block):
