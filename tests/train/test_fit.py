@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 QUICK = ("model.preset=tiny", "model.d_state=1", "model.dims=[8,16]", "model.depths=[1,1]",
          "model.depths_decoder=[1,1]", "model.drop_path=0.2", "batch_size=2", "epochs=2", "accelerator=cpu",
-         "warmup=0.1")
+         "warmup=0.1", "ema=0", "learning_rate=1e-3")
 
 
 @pytest.fixture(scope="module")
