@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError
 from greenschemas.testing import write_tiny_store
 from greentrain.cli import app
+from greentrain.evaluate import probabilities
 from greentrain.trackers import read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     write_tiny_store(folder / "s.zarr", channels=3, classes=3, sources=4, tiles_each=2, size=16)
     write_tiny_store(folder / "same.zarr", channels=3, classes=3, sources=2, tiles_each=1, size=24, seed=1)
-    write_tiny_store(folder / "bands.zarr", channels=2, classes=3, sources=2, tiles_each=1, size=16)
+    write_tiny_store(folder / "bands.zarr", channels=1, classes=3, sources=2, tiles_each=1, size=16)
     write_tiny_store(folder / "classes.zarr", channels=3, classes=4, sources=2, tiles_each=1, size=16)
     done = CliRunner().invoke(app, ["fit", str(folder / "s.zarr"), "--out", str(folder / "run"), "--epochs", "2",
                                     *QUICK])
@@ -46,7 +48,7 @@ def test_fit_leaves_rows_a_report_and_the_command(place: Path) -> None:
 
 
 def test_evaluate_gives_the_promised_json(place: Path) -> None:
-    for extra, tiles in ((["--split", "all"], 8), (["--store", str(place / "same.zarr")], 1), ([], 4)):
+    for extra, tiles in ((["--split", "all"], 8), (["--store", str(place / "same.zarr")], 1), (["--tta"], 4), ([], 4)):
         done = CliRunner().invoke(app, ["evaluate", str(place / "run"), "--json", *extra])
         assert done.exit_code == 0, done.output
         found = json.loads(done.stdout)
@@ -66,6 +68,16 @@ def test_evaluate_refuses_a_store_of_other_bands_or_classes(place: Path, store: 
     done = CliRunner().invoke(app, ["evaluate", str(place / "run"), "--store", str(place / store)])
     assert isinstance(done.exception, ConfigError)
     assert message in str(done.exception)
+
+
+def test_mirror_images_give_the_mirrored_answer() -> None:
+    net = torch.nn.Conv2d(2, 3, 3, padding=1)
+    image = torch.randn(1, 2, 6, 5)
+    with torch.no_grad():
+        plain, mean = probabilities(net, image, False), probabilities(net, image, True)
+        torch.testing.assert_close(probabilities(net, image.flip(-1), True), mean.flip(-1))
+    torch.testing.assert_close(plain, net(image).softmax(1).detach())
+    assert not torch.equal(plain, mean)
 
 
 def test_config_prints_settings_that_fit_takes() -> None:

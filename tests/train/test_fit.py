@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 QUICK = ("model.preset=tiny", "model.d_state=1", "model.dims=[8,16]", "model.depths=[1,1]",
          "model.depths_decoder=[1,1]", "model.drop_path=0.2", "batch_size=2", "epochs=2", "accelerator=cpu",
-         "warmup=0.1")
+         "warmup=0.1", "ema=0", "learning_rate=1e-3")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_a_store_whose_audit_failed_or_that_is_not_split_is_refused(tmp_path: Pa
         train(path, tmp_path / "run")
     assert train(path, tmp_path / "run", "epochs=1", allow_leak=True).status == "finished"
     write_contract(group, contract.model_copy(update={"split": None, "statistics": None}))
-    with pytest.raises(StoreError, match="(?i)run `greenprep split`"):
+    with pytest.raises(StoreError, match=r"(?i)run `greenprep split`"):
         train(path, tmp_path / "other")
 
 

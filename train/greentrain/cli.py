@@ -98,6 +98,8 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
              checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
              batch_size: Annotated[int, typer.Option(min=1)] = 16,
              device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+             tta: Annotated[bool, typer.Option("--tta", help="Mean over four mirror images: better, four times the "
+                                               "time.")] = False,
              as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON on stdout.")] = False) -> None:
     """Score a trained net, beside the best constant.
 
@@ -105,7 +107,8 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
     """
     from greentrain.evaluate import evaluate as score
 
-    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device)
+    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device,
+                  flips=tta)
     if as_json:
         print_json(found)
     else:

@@ -199,7 +199,8 @@ def _ground(store: Store, tiles: Tensor) -> Tensor:
     """(B,) a number for each piece of ground: group, row and column of the tile."""
     numbers = torch.from_numpy(store.tile_group()), *(torch.from_numpy(store.read(n)) for n in ("row", "col"))
     keys = torch.stack([values[tiles.cpu()] for values in numbers], 1)
-    return torch.unique(keys, dim=0, return_inverse=True)[1]
+    ground: Tensor = torch.unique(keys, dim=0, return_inverse=True)[1]
+    return ground
 
 
 def _filled(batch: Batch, session: Session) -> Batch:
