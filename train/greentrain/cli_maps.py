@@ -88,7 +88,7 @@ def _draw(trained: Trained, scene: Path, target: Path, options: Options, picture
         write_picture(picture, target, scene, trained.contract, classifier.classes)
         result["picture"] = str(picture)
     if labels is not None:
-        result["scores"] = score_map(target, labels, classifier.classes)
+        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes)
     return result
 
 

@@ -31,6 +31,7 @@ from greentrain.units import check_units, usual_levels
 
 if TYPE_CHECKING:
     from greentrain.checkpoint import Trained
+    from greentrain.targets import TargetRule
 
 __all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene",
            "score_map"]
@@ -142,13 +143,14 @@ def is_done(out: Path, key: str) -> bool:
         return False  # something else lies there; it will be replaced
 
 
-def score_map(out: Path, labels: Path, classes: Sequence[str]) -> dict[str, object]:
+def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) -> dict[str, object]:
     """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
 
-    Where a mask holds shares, the largest counts, the first of equal ones; pixels without data, with NaN or with no
-    share at all are not counted. Raises SourceError where grids or bands do not fit.
+    rule: what the map's classes are. stored: the classes that the mask holds. Where it holds shares, the largest
+    counts, the first of equal ones; pixels without data, with NaN or with no share at all are not counted.
+    Raises SourceError where grids or bands do not fit.
     """
-    k = len(classes)
+    k = len(rule.classes)
     counts = np.zeros(k * k, np.int64)
     with open_raster(out) as found, open_raster(labels) as truth:
         placed = truth.grid.crs is not None
@@ -156,20 +158,31 @@ def score_map(out: Path, labels: Path, classes: Sequence[str]) -> dict[str, obje
         wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform, None))
         if wrong is not None:
             raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
-        if len(truth.names) not in (1, k):
-            raise SourceError(labels, f"{len(truth.names)} bands for {k} classes",
+        if len(truth.names) not in (1, len(stored)):
+            raise SourceError(labels, f"{len(truth.names)} bands for {len(stored)} classes",
                               "give one band of class indices, or one band a class")
         for block in blocks(*size, 1024):
             box = (block.row, block.col, block.height, block.width)
             (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
-            label = values[0] if len(values) == 1 else values.argmax(0)
-            counted = usable & (label >= 0) & (label < k) & (predicted != NO_CLASS)
-            if len(values) > 1:
-                counted &= values.sum(0) > 0
-            cells = label[counted].astype(np.int64) * k + predicted[counted]
+            label, known = _labels(values, rule, len(stored))
+            counted = usable & known & (predicted != NO_CLASS)
+            cells = label[counted] * k + predicted[counted]
             counts += np.bincount(cells, minlength=k * k)
-    found_scores: dict[str, object] = scores(counts.reshape(k, k), classes)
+    found_scores: dict[str, object] = scores(counts.reshape(k, k), rule.classes)
     return found_scores
+
+
+def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int
+            ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """((H, W) class by the rule, (H, W) True where there is one) of a mask's values (bands, H, W)."""
+    if len(values) == 1:
+        index = np.nan_to_num(values[0].astype(np.float64), nan=-1).astype(np.int64)
+        label = index if rule.index is None else (index == rule.index).astype(np.int64)
+        return label, (index >= 0) & (index < stored)
+    share = values.astype(np.float64)
+    total = share.sum(0)
+    label = share.argmax(0) if rule.index is None else (share[rule.index] > total / 2).astype(np.int64)
+    return label, total > 0
 
 
 def _check(options: Options) -> None:
