@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.predict import Classifier, Options, predict_scene, score_map
+from greentrain.map_scores import score_map
+from greentrain.predict import Classifier, Options, predict_scene
 from greentrain.targets import target_rule
 
 NAMES = ("B1", "B2", "QA")

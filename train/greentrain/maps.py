@@ -2,6 +2,7 @@
 
 Reads a scene window by window with the bands that a run asks for, and writes cloud-optimised GeoTIFFs on the scene's
 own grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
+Scenes, maps and zones share the file because it is the one exception to the wall between training and GDAL.
 
 Letters: C bands that the net sees, H rows, W columns.
 """
