@@ -68,7 +68,7 @@ def audit_store(store: Store, split: NDArray[np.uint8], *, reach: float = 10_000
     measured. pixels: whether look-alikes are confirmed by reading the pixels of both tiles; without, none is reported.
     """
     index, path = store.read("group_index"), store.texts("path")
-    side = np.where(split < len(SPLITS), split, -1).astype(np.int64)[index]
+    side = np.where(split < len(SPLITS), split.astype(np.int64), -1)[index]
     boxes = footprints(store)
     overlaps, distance = _ground(store, boxes, index, side, path, reach)
     leaks = [*_twice(store, split), *overlaps, *_checksums(store, side, path)]

@@ -39,6 +39,9 @@ def tile(clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="Folder tha
 
     Example: greenprep tile data/clean data/city.zarr --size 128
     """
+    from greenprep.cluster import warm_up
+
+    warm_up(workers)
     from greenprep.run import Cluster, tile_clean
 
     said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
@@ -55,6 +58,9 @@ def run(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with
 
     Example: greenprep run pipelines/demo.yaml
     """
+    from greenprep.cluster import warm_up
+
+    warm_up(workers)
     from greenprep.run import Cluster, run_recipe
 
     outcome = run_recipe(recipe, Cluster(workers, scheduler), append=append, overwrite=overwrite)

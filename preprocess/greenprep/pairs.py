@@ -79,8 +79,14 @@ def _named(paths: Iterable[str], pattern: str) -> Iterator[tuple[str, re.Match[s
 
 
 def _glob(raw: Path, pattern: str) -> set[str]:
-    return {path.relative_to(raw).as_posix() for path in raw.glob(pattern)
+    return {_printable(path.relative_to(raw).as_posix()) for path in raw.glob(pattern)
             if not path.name.endswith(SIDECARS) and not path.is_dir()}
+
+
+def _printable(path: str) -> str:
+    """The path, or where its bytes are no text, a text that shows them: such a file is found nowhere, and so answered
+    for as unreadable under a name that can be written down."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -> Candidate:

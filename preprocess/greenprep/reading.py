@@ -25,7 +25,7 @@ from greenprep.moments import Moments, merge_all
 from greenprep.pack import pack, unpack
 from greenprep.pairs import Candidate
 from greenprep.place import Place
-from greenprep.raster import BadFile, Facts, OpenPair, Pixels, open_pair
+from greenprep.raster import BadFile, Facts, OpenPair, Pixels, gdal, open_pair
 from greenprep.shards import encode_chunk
 from greenprep.stamps import stamp_of
 from greenprep.store import FILLS
@@ -34,7 +34,7 @@ from greenprep.tiling import stride_of, tiles_of, tiles_starting_in
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
 from greenschemas.layout import TILED, UNLABELLED
-from greenschemas.manifest import Entry, Reason, Verdict
+from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import Recipe
 
 __all__ = ["Part", "Piece", "load_parts", "read_piece", "spill_of"]
@@ -117,7 +117,8 @@ def load_parts(ledger: Ledger, key: str) -> list[Part]:
 def read_piece(piece: Piece) -> list[Part]:
     """Read a piece, spill its tiles, record it in the ledger; returns its parts without their moments."""
     spill: list[bytes] = []
-    parts = [_read_source(piece, candidate, spill) for candidate in piece.candidates]
+    with gdal():
+        parts = [_read_source(piece, candidate, spill) for candidate in piece.candidates]
     spill_of(piece.build, piece.key).write(spill)
     Ledger(piece.build / "ledger").record(piece.key, pack(parts))
     return [replace(part, moments=()) for part in parts]
@@ -126,6 +127,8 @@ def read_piece(piece: Piece) -> list[Part]:
 def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part:
     with open_pair(Path(piece.root), candidate, piece.recipe) as pair:
         part = Part(candidate.name, piece.strip[0] if piece.strip else 0, pair.facts, piece.key)
+        if not piece.judge and pair.facts.rejected:
+            raise _changed(candidate, next(r.found for r in pair.facts.findings if r.level is Level.REJECT))
         if piece.strip is None and (strips := _strips(pair, piece.recipe)):
             return replace(part, strips=strips)
         try:
@@ -133,8 +136,12 @@ def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part
         except BadFile as problem:
             if piece.judge:
                 return replace(part, entry=_spoilt(piece, pair, problem))
-            raise SourceError(candidate.name, f"it was accepted, but now {problem.found}",
-                              "run `greenprep clean` again: the file was changed") from None
+            raise _changed(candidate, problem.found) from None
+
+
+def _changed(candidate: Candidate, found: str) -> SourceError:
+    return SourceError(candidate.name, f"it was accepted, but now: {found}",
+                       "run `greenprep clean` again: the file was changed")
 
 
 def _spoilt(piece: Piece, pair: OpenPair, problem: BadFile) -> Entry:

@@ -32,8 +32,9 @@ TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4",
 """NumPy types of the TIFF field types that the wanted tags may have."""
 
 DISGUISES = (
-    (b"version https://git-lfs", "a Git LFS pointer"), (b"\x89PNG", "a PNG picture"), (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"), (b"%PDF", "a PDF document"), (b"PK\x03\x04", "a ZIP archive"),
+    (b"version https://git-lfs", "a Git LFS pointer"), (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"), (b"GIF8", "a GIF picture"), (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"), (b"CDF", "a NetCDF file"),
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"), (b"\x93NUMPY", "a NumPy array"), (b"BM", "a BMP picture"),
 )

@@ -13,6 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from typing import TypeVar
 
+from greenschemas.errors import SourceError
+
 __all__ = ["run_batches"]
 
 Item = TypeVar("Item")
@@ -63,9 +65,20 @@ def _one_by_one(work: Callable[[Sequence[Item]], list[Answer]], suspects: Sequen
             except BrokenProcessPool:
                 pool.shutdown(wait=True)
                 pool = _pool(1, preload)
+                _must_live(pool, work)
                 yield [dead(item)]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[Answer]]) -> None:
+    """A process that dies of an empty batch too died of no item: that is no verdict on any file."""
+    try:
+        pool.submit(work, []).result()
+    except BrokenProcessPool:
+        raise SourceError("worker processes", "they die as soon as they start",
+                          "see whether memory is left, and that a script which calls this guards its main part by "
+                          '`if __name__ == "__main__"`') from None
 
 
 def _pool(workers: int, preload: str) -> ProcessPoolExecutor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BandChoice", "choose_bands"]
 
-FEATURE_ROLE = "reflectance"
+FEATURE_ROLES = ("reflectance", "derived")
 """Masks and dead bands are never features unless they are named."""
 
 
@@ -57,10 +57,10 @@ def choose_bands(
 ) -> BandChoice:
     """Read `wanted`, of the forms
 
-    - `auto`: every band whose role is reflectance;
+    - `auto`: every band whose role is reflectance or derived;
     - `role:mask`, `role:reflectance,mask`: every band of these roles;
     - `B4,B8,QA60`: these bands, in this order, whatever their roles;
-    - `pca:3`, `pca:3:B2,B3,B4,B8`: components of the reflectance bands, or of these.
+    - `pca:3`, `pca:3:B2,B3,B4,B8`: components of the bands of `auto`, or of these.
 
     `count` (pixels) and `comoment` (C, C) are the sums of the training pixels, needed for PCA only. The components are
     those of the correlation matrix, as the net sees z-scored bands; each has its largest coefficient positive.
@@ -76,8 +76,10 @@ def choose_bands(
 
 
 def _indices(wanted: str, names: Sequence[str], roles: Sequence[str]) -> list[int]:
-    if wanted == "auto" or wanted.startswith("role:"):
-        kept = [FEATURE_ROLE] if wanted == "auto" else [role.strip() for role in wanted[5:].split(",")]
+    if wanted == "auto":
+        return [i for i, role in enumerate(roles) if role in FEATURE_ROLES]
+    if wanted.startswith("role:"):
+        kept = [role.strip() for role in wanted[5:].split(",")]
         for role in kept:
             if role not in roles:
                 raise ConfigError("bands", f"no band has the role {role!r}", nearest(role, set(roles)))
@@ -100,14 +102,18 @@ def _principal(
 ) -> BandChoice:
     """The first components of the chosen bands (Hotelling 1933), from their co-moments."""
     if not number.isdigit() or not 1 <= int(number) <= len(indices):
-        raise ConfigError("bands", f"pca:{number} of {len(indices)} bands", f"ask for 1 to {len(indices)} components")
+        raise ConfigError(
+            "bands", f"pca:{number} of {len(indices)} bands", f"ask for 1 to {len(indices)} components"
+        )
     if count is None or comoment is None or count < 2:
         raise ConfigError("bands", "the store has no training statistics", "run `greenprep split` first")
     covariance = np.asarray(comoment, np.float64)[np.ix_(indices, indices)] / (count - 1)
     deviation = np.sqrt(np.diag(covariance))
     flat = [names[i] for i, s in zip(indices, deviation, strict=True) if not s > 0]
     if flat:
-        raise ConfigError("bands", f"{', '.join(flat)} never vary in the training pixels", "leave them out of the PCA")
+        raise ConfigError(
+            "bands", f"{', '.join(flat)} never vary in the training pixels", "leave them out of the PCA"
+        )
     values, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
     rows = vectors.T[::-1][: int(number)]
     rows = rows * np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])[:, None]

@@ -127,7 +127,9 @@ class DetailUNet(nn.Module):
 
     `dims` and `depths` run from full resolution to the coarsest level, `depths_decoder` likewise over all but
     the coarsest. The first `conv_levels` levels are convolutional, the others scan in four directions with
-    `d_state` states. `drop_path` rises linearly towards the coarsest level.
+    `d_state` states. `drop_path` rises linearly towards the coarsest level. `waves` sines of each band, their
+    frequencies drawn with deviation `spread` (turns a unit of the input, which is expected standardised), feed
+    the per-pixel part of `spectral_width` and `spectral_depth`.
     """
 
     def __init__(
@@ -141,9 +143,9 @@ class DetailUNet(nn.Module):
         conv_levels: int = 2,
         d_state: int = 1,
         feed_forward: float = 2.0,
-        waves: int = 6,
-        spread: float = 2.0,
-        spectral_width: int = 48,
+        waves: int = 8,
+        spread: float = 4.0,
+        spectral_width: int = 64,
         spectral_depth: int = 1,
         drop_path: float = 0.1,
         dropout: float = 0.0,

@@ -29,10 +29,19 @@ def build_model(preset: str, in_channels: int, num_classes: int, **overrides: An
     """
     match preset:
         case "tiny":
-            plan: dict[str, Any] = {"dims": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "depths_decoder": (1, 1, 1, 1)}
+            plan: dict[str, Any] = {
+                "dims": (16, 32, 64, 128),
+                "depths": (1, 1, 1, 1),
+                "depths_decoder": (1, 1, 1, 1),
+            }
             plan |= {"d_state": 4, "drop_path": 0.0}
         case "small":
-            plan = {"dims": (48, 96, 192, 384), "depths": (2, 2, 2, 2), "depths_decoder": (2, 2, 2, 1), "drop_path": 0.1}
+            plan = {
+                "dims": (48, 96, 192, 384),
+                "depths": (2, 2, 2, 2),
+                "depths_decoder": (2, 2, 2, 1),
+                "drop_path": 0.1,
+            }
         case "base":
             plan = {}
         case "detail":
@@ -90,12 +99,14 @@ def cost(model: nn.Module, in_channels: int, size: int) -> Cost:
         total += pixels * (projections + 3 * module.A_logs.numel() + module.Ds.numel())
 
     hooks = {nn.Linear: linear, nn.Conv2d: convolution, SS2D: cross_scan}
-    handles = [m.register_forward_hook(hooks[type(m)]) for m in model.modules() if type(m) in hooks]  # type: ignore[arg-type]
+    handles = [m.register_forward_hook(hooks[type(m)]) for m in model.modules() if type(m) in hooks]
     parameter = next(model.parameters())
     was_training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(torch.zeros(1, in_channels, size, size, dtype=parameter.dtype, device=parameter.device))
+            model.eval()(
+                torch.zeros(1, in_channels, size, size, dtype=parameter.dtype, device=parameter.device)
+            )
     finally:
         model.train(was_training)
         for handle in handles:

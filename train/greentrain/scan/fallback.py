@@ -37,16 +37,14 @@ def forward(
     D: Tensor | None,
     bias: Tensor | None,
     softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and with `keep` the states at the start of each chunk, (batch, D, chunks, N)."""
-    batch, channels, length = u.shape
-    chunks = -(-length // CHUNK) if keep else 0
-    state = u.new_empty(batch, channels, chunks, A.shape[1])
+    state: Tensor | None,
+) -> Tensor:
+    """y; the states at the start of each chunk, which `backward` wants, go to `state`."""
     y = torch.empty_like(u)
     arrays = _arrays(u, delta, A, B, C, D, bias)
-    _with_threads(_forward, *arrays, softplus, y.numpy(), state.numpy())
-    return y, state.flatten()
+    starts = u.new_empty(*u.shape[:2], 0, A.shape[1]) if state is None else _starts(state, u, A)
+    _with_threads(_forward, *arrays, softplus, y.numpy(), starts.numpy())
+    return y
 
 
 def backward(
@@ -70,7 +68,7 @@ def backward(
     dB, dC = (u.new_zeros(batch, groups, blocks, length, states) for _ in range(2))
     dD, dbias = (u.new_zeros(batch, channels) for _ in range(2))
     arrays = _arrays(u, delta, A, B, C, D, bias)
-    starts = state.view(batch, channels, -1, states)
+    starts = _starts(state, u, A)
     outputs = (t.numpy() for t in (du, ddelta, dA, dB, dC, dD, dbias))
     _with_threads(_backward, *arrays, softplus, dy.detach().numpy(), starts.numpy(), *outputs)
     summed = (t.sum(2).transpose(2, 3).contiguous() for t in (dB, dC))
@@ -87,16 +85,23 @@ def _arrays(
     return [t.detach().numpy() for t in (u, delta, A, *by_step, *vectors)]
 
 
+def _starts(state: Tensor, u: Tensor, A: Tensor) -> Tensor:
+    """The beginning of `state` as (batch, D, chunks, N)."""
+    shape = (*u.shape[:2], -(-u.shape[2] // CHUNK), A.shape[1])
+    return state[: math.prod(shape)].view(shape)
+
+
 def _with_threads(function: Any, *arguments: Any) -> None:
     before = numba.get_num_threads()
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(torch.get_num_threads(), most))
     try:
         function(*arguments)
     finally:
         numba.set_num_threads(before)
 
 
-@njit(inline="always", fastmath=MATHS)  # type: ignore[untyped-decorator]
+@njit(inline="always", fastmath=MATHS)
 def _exp(x: Any) -> Any:  # pragma: no cover
     """exp as in kernel.cpp: written out, it vectorises; the library's does not."""
     z = min(max(x * np.float32(1.4426950408889634), np.float32(-126.0)), np.float32(127.0))
@@ -111,12 +116,12 @@ def _exp(x: Any) -> Any:  # pragma: no cover
     return p * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _softplus(x: Any) -> Any:  # pragma: no cover
     return x if x > np.float32(20) else np.float32(math.log1p(math.exp(x)))
 
 
-@njit(parallel=True, fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=MATHS, cache=True)
 def _forward(u, delta, A, B, C, D, bias, softplus, y, state):  # type: ignore[no-untyped-def]  # pragma: no cover
     batch, channels, length = u.shape
     states, width = A.shape[1], channels // B.shape[1]
@@ -139,12 +144,12 @@ def _forward(u, delta, A, B, C, D, bias, softplus, y, state):  # type: ignore[no
             y[b, c, t] = out + D[c] * u[b, c, t]
 
 
-@njit(parallel=True, fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=MATHS, cache=True)
 def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover
     u, delta, A, B, C, D, bias, softplus, dy, state, du, ddelta, dA, dB, dC, dD, dbias
 ):
-    batch, channels, length = u.shape
-    groups, blocks, states = B.shape[1], dB.shape[2], A.shape[1]
+    batch, channels = u.shape[:2]
+    groups, blocks = B.shape[1], dB.shape[2]
     width = channels // groups
     for task in prange(batch * groups * blocks):
         k = task % blocks
@@ -158,7 +163,7 @@ def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover
             )  # fmt: skip
 
 
-@njit(fastmath=MATHS, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=MATHS, cache=True)
 def _backward_channel(  # type: ignore[no-untyped-def]  # pragma: no cover
     u, delta, A, B, C, D, bias, softplus, dy, state, du, ddelta, dA, dB, dC, dD, dbias
 ):

@@ -553,21 +553,13 @@ template <class R, int NP> void run(const Args &a, bool backward) {
     for (auto &other : others) other.join();
 }
 
-template <class R, int NP> int64_t state_size(const Args &a) {
-    const Scan<R, NP> scan(a);
-    return a.batch * a.groups * scan.chunks * scan.bundles * scan.vectors * Scan<R, NP>::n;
-}
-
-template <class R, int NP> int64_t dispatch(const Args &a, int what) {
+template <class R, int NP> void dispatch(const Args &a, bool backward) {
     if constexpr (NP < Lanes<R>::n)
-        if (a.states > NP) return dispatch<R, 2 * NP>(a, what);
-    if (what == 2) return state_size<R, NP>(a);
-    run<R, NP>(a, what == 1);
-    return 0;
+        if (a.states > NP) return dispatch<R, 2 * NP>(a, backward);
+    run<R, NP>(a, backward);
 }
 
 }  // namespace
 
-// what: 0 forward, 1 backward, 2 only the length of `state` in numbers.
-extern "C" int64_t greentrain_scan_f32(const Args *a, int what) { return dispatch<float, 1>(*a, what); }
-extern "C" int64_t greentrain_scan_f64(const Args *a, int what) { return dispatch<double, 1>(*a, what); }
+extern "C" void greentrain_scan_f32(const Args *a, int backward) { dispatch<float, 1>(*a, backward); }
+extern "C" void greentrain_scan_f64(const Args *a, int backward) { dispatch<double, 1>(*a, backward); }

@@ -1,0 +1,253 @@
+"""`greenprep run` and `tile`: one reading, the same store byte for byte, whatever happens on the way."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from greenprep import pipeline, raster, reading
+from greenprep.assign import Plan, rules_of, split_store
+from greenprep.clean import clean
+from greenprep.run import Cluster, run_recipe, tile_clean
+from greenschemas.errors import ConfigError, SourceError, StoreError
+from greenschemas.store import open_store
+
+HERE = Cluster(workers=0)
+
+
+@pytest.fixture
+def built(collection):
+    run_recipe(collection.recipe(), HERE)
+    return collection
+
+
+def test_the_store_holds_the_pixels_of_the_files(built):
+    store = open_store(built.folder / "store.zarr")
+    data = xr.open_zarr(built.folder / "store.zarr")
+    assert store.contract.tiles == data.sizes["tile"] > 9
+    paths = store.texts("path")
+    assert paths.tolist() == sorted(built.pixels)
+    for tile in range(store.contract.tiles):
+        image, fraction = built.pixels[paths[int(data.source_index[tile])]]
+        row, col = int(data.row[tile]), int(data.col[tile])
+        part = image[:, row:row + 32, col:col + 32]
+        height, width = part.shape[1:]
+        assert np.array_equal(data.image[tile, :, :height, :width], part)
+        assert data.valid[tile].values.sum() == height * width == round(float(data.valid_share[tile]) * 32 * 32)
+        found = data.fraction[tile].values
+        np.testing.assert_allclose(found[:, :height, :width], fraction[:, row:row + 32, col:col + 32], atol=1e-6)
+        assert np.isnan(found[:, height:]).all() and np.isnan(found[:, :, width:]).all()
+        assert not data.image[tile, :, height:].values.any()
+
+
+def test_tiles_are_in_the_order_of_path_row_and_column(built):
+    store = open_store(built.folder / "store.zarr")
+    order = list(zip(store.read("source_index"), store.read("row"), store.read("col"), strict=True))
+    assert order == sorted(order)
+
+
+def test_it_opens_in_xarray_without_a_warning_and_groups_are_whole(built):
+    data = xr.open_zarr(built.folder / "store.zarr")
+    assert data.fraction.dims == ("tile", "class", "y", "x")
+    assert float(data.fraction.min()) >= 0 and float(data.fraction.max()) <= 1
+    store = open_store(built.folder / "store.zarr")
+    assert set(store.splits().tolist()) == {0, 1}
+    assert store.contract.split is not None and store.contract.split.audit == "passed"
+    assert [band.role.value for band in store.contract.bands] == ["reflectance"] * 4 + ["dead"]
+
+
+def test_statistics_are_those_of_a_two_pass_float64_over_the_train_tiles(built):
+    store = open_store(built.folder / "store.zarr")
+    tiles = store.usable_tiles("train")
+    image, valid = store.read("image")[tiles], store.read("valid")[tiles].astype(bool)
+    x = np.moveaxis(image, 1, 0)[:, valid].astype(np.float64)
+    assert store.contract.statistics is not None
+    for band, one in enumerate(store.contract.statistics.bands):
+        assert one.mean == pytest.approx(x[band].mean(), rel=1e-9)
+        assert one.std == pytest.approx(x[band].std(), rel=1e-9)
+        assert (one.minimum, one.maximum) == (x[band].min(), x[band].max())
+    share = store.read("fraction")[tiles].astype(float)
+    share = np.where(share == 255, 0, share).sum(axis=(0, 2, 3))
+    np.testing.assert_allclose(store.contract.statistics.class_share, share / share.sum(), rtol=1e-12)
+
+
+def test_run_is_clean_then_tile_then_split_byte_for_byte(built, files):
+    folder = built.folder
+    clean(built.raw, folder / "c", built.plain, workers=1)
+    tile_clean(folder / "c", str(folder / "other.zarr"), {}, HERE)
+    before = open_store(folder / "other.zarr")
+    split_store(folder / "other.zarr", Plan(rules_of(before, None, None, None, None)))
+    assert files(folder / "store.zarr") == files(folder / "other.zarr")
+    assert (folder / "store.clean/manifest.jsonl").read_bytes() == (folder / "c/manifest.jsonl").read_bytes()
+    assert (folder / "store.clean/summary.json").read_bytes() == (folder / "c/summary.json").read_bytes()
+
+
+def test_each_source_is_opened_once_and_decoded_once(collection, monkeypatch):
+    opened = []
+    whole = raster.open_file
+    monkeypatch.setattr(raster, "open_file", lambda root, name, *rest: (opened.append(name), whole(root, name, *rest))[1])
+    run_recipe(collection.recipe(), HERE)
+    assert sorted(opened) == sorted(set(opened)) and len(opened) == 2 * len(collection.pixels)
+
+
+def test_a_shuffled_list_of_files_gives_the_same_store(built, files, monkeypatch):
+    from greenprep import run
+
+    found = run.find_pairs
+    monkeypatch.setattr(run, "find_pairs", lambda *args: random.Random(1).sample(list(found(*args)), len(found(*args))))
+    run_recipe(built.recipe("shuffled"), HERE)
+    assert files(built.folder / "shuffled.zarr") == files(built.folder / "store.zarr")
+
+
+def test_strips_of_a_large_source_give_the_same_store_as_the_whole(empty_collection, files, monkeypatch):
+    made = empty_collection
+    made.add(0, 1, 300, 90, blockysize=16, tiled=True, blockxsize=16)
+    made.add(1, 1, 90, 300)
+    made.add(2, 1, 61, 40)
+    monkeypatch.setattr(raster, "STRIP_BYTES", 0)
+    run_recipe(made.recipe("whole"), HERE)
+    monkeypatch.setattr(reading, "_WHOLE_BYTES", 30_000)
+    monkeypatch.setattr(reading, "_STRIP_BYTES", 120_000)
+    monkeypatch.setattr(reading, "_WINDOW_BYTES", 20_000)
+    run_recipe(made.recipe("strips"), HERE)
+    assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
+
+
+@pytest.mark.parametrize("tile", [{"size": 32, "stride": 20}, {"size": 32, "edge": "shift"}, {"size": 32, "edge": "drop"}])
+def test_strips_are_exact_whatever_the_edges_and_the_stride(empty_collection, files, monkeypatch, tile):
+    made = empty_collection
+    made.add(0, 1, 211, 70)
+    made.add(1, 1, 70, 211)
+    monkeypatch.setattr(raster, "STRIP_BYTES", 0)
+    run_recipe(made.recipe("whole", tile=tile), HERE)
+    monkeypatch.setattr(reading, "_WHOLE_BYTES", 30_000)
+    monkeypatch.setattr(reading, "_STRIP_BYTES", 60_000)
+    monkeypatch.setattr(reading, "_WINDOW_BYTES", 20_000)
+    run_recipe(made.recipe("strips", tile=tile), HERE)
+    assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
+
+
+def test_sources_of_several_types_share_the_narrowest_that_holds_them(empty_collection):
+    made = empty_collection
+    for area, dtype in enumerate(["uint16", "int16", "uint16"]):
+        made.add(area, 1, dtype=dtype)
+    run_recipe(made.recipe(), HERE)
+    store = open_store(made.folder / "store.zarr")
+    assert store.contract.dtype == "int16"
+    for tile in range(store.contract.tiles):
+        image, _ = made.pixels[store.texts("path")[store.read("source_index")[tile]]]
+        row, col = store.read("row")[tile], store.read("col")[tile]
+        part = image[:, row:row + 32, col:col + 32]
+        assert np.array_equal(store.read("image")[tile, :, :part.shape[1], :part.shape[2]], part)
+
+
+def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch):
+    run_recipe(collection.recipe("whole"), HERE)
+    recipe = collection.recipe("part")
+    read, done = reading.read_piece, []
+
+    def failing(piece):
+        if done:
+            raise SourceError("x", "the power went", "wait")
+        done.append(piece)
+        return read(piece)
+
+    monkeypatch.setattr(pipeline, "_BATCH_PAIRS", 2)
+    monkeypatch.setattr(pipeline, "read_piece", failing)
+    with pytest.raises(SourceError, match="the power went"):
+        run_recipe(recipe, HERE)
+    again = []
+    monkeypatch.setattr(pipeline, "read_piece", lambda piece: (again.append(piece), read(piece))[1])
+    run_recipe(recipe, HERE)
+    assert len(again) == 4
+    assert files(collection.folder / "whole.zarr") == files(collection.folder / "part.zarr")
+    assert not (collection.folder / "part.zarr.partial").exists()
+
+
+def test_what_a_stopped_build_of_other_sources_left_is_not_kept(collection, files, monkeypatch):
+    from greenprep import run
+
+    monkeypatch.setattr("greenprep.store._MOST_TILES", 2)
+    recipe = collection.recipe("some")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
+        run_recipe(recipe, HERE)
+    for path in sorted(collection.raw.rglob("T_2020_[3-9]*")):
+        path.unlink()
+    run_recipe(recipe, HERE)
+    run_recipe(collection.recipe("fresh"), HERE)
+    assert files(collection.folder / "some.zarr") == files(collection.folder / "fresh.zarr")
+
+
+def test_a_store_that_is_there_is_not_written_over_unless_asked(built):
+    recipe = built.recipe()
+    with pytest.raises(StoreError, match="there is a store already"):
+        run_recipe(recipe, HERE)
+    built.add(7, 1)
+    run_recipe(recipe, HERE, overwrite=True)
+    assert open_store(built.folder / "store.zarr").contract.sources == 10
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    ({"tile": {"size": 500}}, StoreError, "no tile in 9 accepted pairs"),
+    ({"store": None}, StoreError, "where `raw` files are"),
+    ({"raw": "nowhere"}, SourceError, "no TIFF"),
+    ({"split": {"val": 0.4, "by": "town"}}, ConfigError, "finds nothing")])
+def test_what_cannot_be_is_said(collection, changes, error, message):
+    with pytest.raises(error, match=message):
+        run_recipe(collection.recipe(**changes), HERE)
+
+
+def test_a_folder_that_clean_did_not_write_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"no recipe\.yaml"):
+        tile_clean(tmp_path, str(tmp_path / "s.zarr"), {}, HERE)
+
+
+def test_a_file_changed_since_it_was_cleaned_is_named(collection):
+    clean(collection.raw, collection.folder / "c", collection.plain, workers=1)
+    victim = next((collection.folder / "c/images").rglob("*.tif"))
+    data = victim.read_bytes()
+    victim.unlink()
+    victim.write_bytes(data[:len(data) // 2])
+    with pytest.raises(SourceError, match=victim.name):
+        tile_clean(collection.folder / "c", str(collection.folder / "s.zarr"), {}, HERE)
+
+
+def command(recipe: Path, workers: int) -> list[str]:
+    code = "from greenprep.cli_store import app; from greenschemas.console import run; run(app)"
+    return [sys.executable, "-c", code, "run", str(recipe), "--workers", str(workers)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
+    recipe = built.recipe(f"w{workers}")
+    done = subprocess.run(command(recipe, workers), check=True, capture_output=True, text=True, timeout=200)
+    assert "Dashboard: http://" in done.stderr and "9 found = 9 accepted" in done.stderr
+    assert files(built.folder / f"w{workers}.zarr") == files(built.folder / "store.zarr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["driver", "worker"])
+def test_killed_at_random_moments_and_resumed_it_is_the_same_store(built, files, victim):
+    chance = random.Random(victim)
+    for turn in range(2):
+        recipe = built.recipe(f"{victim}{turn}")
+        process = subprocess.Popen(command(recipe, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(1.0, 5.0))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split() if victim == "worker" else []
+        for pid in [int(child) for child in children] or [process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        if victim == "driver":
+            process.wait()
+        code = process.wait(timeout=200)
+        if code != 0 or not (built.folder / f"{victim}{turn}.zarr").exists():
+            subprocess.run(command(recipe, 1), check=True, capture_output=True, timeout=200)
+        assert files(built.folder / f"{victim}{turn}.zarr") == files(built.folder / "store.zarr")

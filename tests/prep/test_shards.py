@@ -1,0 +1,136 @@
+"""`greenprep.shards`, `pack`, `place` and `ledger`: bytes that others read back, files that appear whole."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zarr.codecs import BloscCodec, BloscShuffle
+
+from greenprep.ledger import Ledger
+from greenprep.pack import pack, unpack
+from greenprep.place import Place, exchange
+from greenprep.shards import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
+from greenschemas.errors import StoreError
+from greenschemas.manifest import Level, Reason
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
+def test_zarr_reads_the_shards_that_are_written_here(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 100, (6, 3, 8, 8)).astype(dtype)
+    tiles[2] = 0
+    codec = BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=CLEVEL, shuffle=BloscShuffle.bitshuffle)
+    array = zarr.create_array(str(tmp_path / "a"), shape=tiles.shape, dtype=dtype, chunks=(1, 3, 8, 8),
+                              shards=(4, 3, 8, 8), compressors=codec, fill_value=0)
+    for shard in range(2):
+        chunks = [encode_chunk(tile, 0) for tile in tiles[4 * shard:4 * shard + 4]]
+        Place(str(tmp_path / f"a/c/{shard}/0/0/0")).write(shard_bytes(chunks, 4))
+    assert np.array_equal(array[:], tiles)
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=9), max_size=5))
+def test_a_shard_gives_its_chunks_back(chunks):
+    shard = shard_bytes(chunks, 5)
+    assert shard_chunks(shard, 5) == [*chunks, *[b""] * (5 - len(chunks))]
+    assert bool(shard) == any(chunks)
+
+
+def test_a_tile_of_fill_alone_takes_no_byte_and_comes_back():
+    values = np.full((2, 3), 255, np.uint8)
+    assert encode_chunk(values, 255) == b""
+    assert np.array_equal(decode_chunk(b"", values.dtype, (2, 3), 255), values)
+
+
+def test_a_damaged_index_is_noticed():
+    shard = bytearray(shard_bytes([b"abc"], 2))
+    shard[-10] ^= 1
+    with pytest.raises(ValueError, match="does not match"):
+        shard_chunks(bytes(shard), 2)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Box:
+    name: str
+    data: object
+
+
+def test_what_is_packed_comes_out_as_it_was():
+    reason = Reason(code="nan", level=Level.WARN, file="image", found="3", limit="0", remedy="none")
+    box = Box("a", (1, 2.5, None, [b"xy", frozenset({(1, 2)})], {"k": Colour.RED}, reason, np.float64(2)))
+    array = Box("b", np.arange(6, dtype=np.int16).reshape(2, 3))
+    found, second = unpack(pack([box, array]), (Box, Reason, Colour))
+    assert found == box
+    assert second.data.dtype == np.int16 and np.array_equal(second.data, array.data)
+
+
+def test_bytes_that_are_cut_short_or_of_another_class_are_refused():
+    data = pack(Box("a", 1))
+    with pytest.raises(ValueError, match="cut short"):
+        unpack(data[:12], (Box,))
+    with pytest.raises(KeyError):
+        unpack(data, ())
+
+
+@pytest.fixture(params=["folder", "memory"])
+def place(request, tmp_path):
+    found = Place.at(tmp_path / "p") if request.param == "folder" else Place.at(f"memory://{tmp_path.name}/p")
+    yield found
+    found.remove()
+
+
+def test_a_place_holds_files(place):
+    file = place / "a/b.bin"
+    assert not file.exists() and place.names() == []
+    file.write([b"012", b"3456789"])
+    assert file.read() == b"0123456789" and file.read(2, 5) == b"234"
+    assert (place / "a").names() == ["b.bin"]
+    with pytest.raises(FileNotFoundError):
+        (place / "none").read()
+    (place / "a").remove()
+    assert not file.exists()
+    (place / "a").remove()
+
+
+def test_a_folder_is_uploaded_with_its_last_file_last(tmp_path, monkeypatch):
+    (tmp_path / "from/a").mkdir(parents=True)
+    for name in ("zarr.json", "a/zarr.json", "z"):
+        (tmp_path / "from" / name).write_text(name)
+    written = []
+    whole = Place.write
+    monkeypatch.setattr(Place, "write", lambda self, data: (written.append(self.url), whole(self, data)))
+    target = Place.at(tmp_path / "to")
+    target.upload(tmp_path / "from", last="zarr.json")
+    assert written[-1] == f"{target.url}/zarr.json"
+    assert (tmp_path / "to/a/zarr.json").read_text() == "a/zarr.json"
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_folders_change_places(tmp_path, monkeypatch, swaps):
+    if not swaps:
+        monkeypatch.setattr("greenprep.place._swap", lambda a, b: False)
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+    exchange(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old/f").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_an_unknown_file_system_says_what_to_install():
+    with pytest.raises(StoreError, match="fsspec cannot open it"):
+        Place.at("nosuch://x/y").exists()
+
+
+def test_a_ledger_recalls_what_it_was_told(tmp_path):
+    ledger = Ledger(Place.at(tmp_path))
+    ledger.record("k", b"value")
+    assert ledger.keys() == {"k"} and ledger.recall("k") == b"value"
