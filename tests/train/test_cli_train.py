@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     write_tiny_store(folder / "s.zarr", channels=3, classes=3, sources=4, tiles_each=2, size=16)
     write_tiny_store(folder / "same.zarr", channels=3, classes=3, sources=2, tiles_each=1, size=24, seed=1)
-    write_tiny_store(folder / "bands.zarr", channels=2, classes=3, sources=2, tiles_each=1, size=16)
+    write_tiny_store(folder / "bands.zarr", channels=1, classes=3, sources=2, tiles_each=1, size=16)
     write_tiny_store(folder / "classes.zarr", channels=3, classes=4, sources=2, tiles_each=1, size=16)
     done = CliRunner().invoke(app, ["fit", str(folder / "s.zarr"), "--out", str(folder / "run"), "--epochs", "2",
                                     *QUICK])

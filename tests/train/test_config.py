@@ -74,7 +74,7 @@ def test_where_a_run_is_done_does_not_change_what_it_is() -> None:
 def test_differences_name_nested_keys() -> None:
     a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4"])
     assert differences(a.model_dump(mode="json"), b.model_dump(mode="json")) == [
-        "model.preset: small -> tiny", "seed: 0 -> 4"]
+        "model.preset: detail -> tiny", "seed: 0 -> 4"]
 
 
 @given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 1), st.sampled_from(["cosine", "constant", "plateau"]))

@@ -82,7 +82,7 @@ def test_a_kernel_that_is_wrong_is_caught(store: Path, monkeypatch: pytest.Monke
 def test_a_batch_that_does_not_fit_is_answered_with_one_that_would(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "available_memory", lambda: 3e6)
+    monkeypatch.setattr(doctor, "available_memory", lambda: 3e5)
     memory = next(c for c in examine(open_store(store), load_config(None, QUICK)) if c.name == "memory")
     assert memory.level is Level.WARN
     assert memory.remedy.startswith("set batch_size=")

@@ -257,7 +257,7 @@ def test_a_store_whose_audit_failed_or_that_is_not_split_is_refused(tmp_path: Pa
         train(path, tmp_path / "run")
     assert train(path, tmp_path / "run", "epochs=1", allow_leak=True).status == "finished"
     write_contract(group, contract.model_copy(update={"split": None, "statistics": None}))
-    with pytest.raises(StoreError, match="(?i)run `greenprep split`"):
+    with pytest.raises(StoreError, match=r"(?i)run `greenprep split`"):
         train(path, tmp_path / "other")
 
 

@@ -27,7 +27,7 @@ __all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_confi
 class ModelConfig(Frozen):
     """Which net; what is null is as the preset has it."""
 
-    preset: str = "small"
+    preset: str = "detail"
     """tiny, small or base (the published VM-UNet in three sizes), detail (full resolution, few states), unet."""
     scan: str = "auto"
     """Kernel of the selective scan: auto, reference, cpu, triton or mamba-ssm."""
@@ -60,8 +60,8 @@ class Config(Frozen):
     """Decides weights, order and augmentation: the same seed gives the same run."""
     epochs: int = Field(60, ge=1)
     """Times that the net sees the train split; the schedule is laid out over all of them."""
-    batch_size: int = Field(16, ge=1)
-    """Tiles in a step on each device, before `accumulate`."""
+    batch_size: int = Field(4, ge=1)
+    """Tiles in a step on each device, before `accumulate`; on small stores many small steps beat few large ones."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added up before the weights move."""
     model: ModelConfig = ModelConfig()
@@ -80,8 +80,8 @@ class Config(Frozen):
     class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "sqrt"
     """Scheme of the weights that the store holds."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    """Highest rate of AdamW; 6e-4 to 1e-3 from scratch, 1e-4 for fine-tuning."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Highest rate of AdamW; 2e-3 for detail, 6e-4 to 1e-3 for the published net from scratch, 1e-4 for fine-tuning."""
     weight_decay: float = Field(0.05, ge=0)
     """Of matrices and convolutions; biases, norms and the scan's decays have none."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
@@ -95,7 +95,7 @@ class Config(Frozen):
     plateau_divisor: float = Field(3.0, gt=1)
     gradient_clip: float | None = Field(1.0, gt=0)
     """Greatest norm of the gradient; null for no limit."""
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.99, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     augment: Augment = Augment()
     patience: int = Field(20, ge=0)

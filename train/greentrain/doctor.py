@@ -57,10 +57,10 @@ def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterato
         yield Check("store", Level.FAIL, problem.found, problem.remedy)
         return
     yield _audit(store)
-    yield _bands(store, config)
-    yield _values(store)
-    yield _classes(store, config)
-    yield _batch(store, config)
+    settings = _bands(store, config), _values(store), _classes(store, config)
+    yield from settings
+    if all(check.level is not Level.FAIL for check in settings):
+        yield _batch(store, config)
     yield _scan(config.model.scan)
 
 
@@ -168,8 +168,9 @@ def _scan(backend: str) -> Check:
     results = []
     for kernel in (backend, "reference"):
         tensors = [part.clone().to(device).requires_grad_() for part in inputs]
-        y = selective_scan(*tensors, backend=kernel)
-        y.square().sum().backward()  # type: ignore[no-untyped-call]
+        u, delta, a, b, c, d, bias = tensors
+        y = selective_scan(u, delta, a, b, c, d, bias, backend=kernel)
+        y.square().sum().backward()
         results.append([y.detach(), *(part.grad for part in tensors if part.grad is not None)])
     worst = max(float((a - b).abs().max() / b.abs().max().clamp_min(1)) for a, b in zip(*results, strict=True))
     if worst < 1e-3:
@@ -230,7 +231,8 @@ def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Check:
     few = {name: part[:4].to(session.fabric.device) for name, part in batch.items()}
     for settings in session.optimiser.param_groups:
         settings["lr"] = 3e-3
-    losses, began, idle = [], time.monotonic(), _without_gradient(session, few)
+    losses: list[float] = []
+    began, idle = time.monotonic(), _without_gradient(session, few)
     while len(losses) < 30 and (len(losses) < 8 or time.monotonic() - began < seconds):
         session.optimiser.zero_grad()
         losses.append(float(_loss(session, few)))

@@ -52,7 +52,7 @@ def write_report(run: Path, store: Store | None = None) -> Path:
     return path
 
 
-def curve(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> dict[str, Any]:
+def curve(lines: Sequence[tuple[str, Sequence[tuple[float, float | None]]]]) -> dict[str, Any]:
     """Lines of (x, y) points as what an SVG of the page needs; points that are no number are left out."""
     points = np.array([p for _, line in lines for p in line if p[1] is not None and np.isfinite(p[1])], np.float64)
     if not len(points):
