@@ -29,7 +29,7 @@ try:
     import rasterio
 except ModuleNotFoundError as missing:
     raise ConfigError("greentrain", f"no module `{missing.name}`: maps need GDAL, training does not",
-                      "pip install 'greenspace[prep]'") from None
+                      "install it: pip install 'greenspace[prep]'") from None
 import rasterio.features
 import rasterio.shutil
 from rasterio import Affine
