@@ -141,6 +141,17 @@ def test_a_killed_run_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert not (out / "manifest.part").exists()
 
 
+def test_a_limit_looks_at_the_first_pairs_and_a_later_run_at_the_rest(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_city(raw, areas=4, times=1, size=48, seed=8, defects=False)
+    _, few = clean(raw, out, Recipe(), workers=1, limit=2)
+    seen: list[int] = []
+    _, all_of_them = clean(raw, out, Recipe(), workers=1, tick=lambda done, of: seen.append(done))
+    _, again = clean(raw, out, Recipe(), workers=1, limit=1)
+    assert (few.found, all_of_them.found, again.found) == (2, 4, 4)
+    assert seen[0] > 2
+
+
 def test_no_repair_rejects_what_would_be_mended(city, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     entries, summary = clean(city[0], tmp_path / "out", reject_repairs(Recipe()), workers=2, dry_run=True)
     assert summary.repaired == 0
