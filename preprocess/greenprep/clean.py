@@ -42,7 +42,8 @@ def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = 
     """Clean a folder; returns what the manifest and the summary now hold.
 
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
-    at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts come in.
+    at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
+    come in.
     Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written.
     """
     _check_folders(raw, out, dry_run)
