@@ -41,19 +41,20 @@ def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = 
           tick: Callable[[int, int], None] | None = None) -> tuple[tuple[Entry, ...], Summary]:
     """Clean a folder; returns what the manifest and the summary now hold.
 
-    verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: take
-    the first so many candidates only; tick: called with (done, of how many) as verdicts come in.
+    verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
+    at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
+    come in.
     Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written.
     """
     _check_folders(raw, out, dry_run)
-    candidates = find_pairs(raw, recipe.pairing)[:limit]
+    candidates = find_pairs(raw, recipe.pairing)
     if not candidates:
         raise ConfigError(raw, f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
                           "give the folder above `images` and `masks`, or set `pairing` in the recipe")
     old = {} if dry_run else _earlier(out, recipe)
     kept = {} if verify else {entry_key(entry): entry for candidate in candidates
                               if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)}
-    todo = [candidate for candidate in candidates if _key(candidate) not in kept]
+    todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal:
         for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers):
@@ -61,7 +62,7 @@ def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = 
                 entries[entry_key(entry)] = entry
                 journal(entry)
             if tick is not None:
-                tick(len(entries), len(candidates))
+                tick(len(entries), len(kept) + len(todo))
     judged = judge_collection(entries.values(), recipe)
     summary = Summary.of(judged, recipe.hash())
     if not dry_run:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from typer.testing import CliRunner
 
 from greenprep.clean import clean, reject_repairs
+from greenprep.cli_clean import app
 from greenprep.synth import Truth, write_city
 from greenprep.workers import run_batches
 from greenschemas.codes import REPAIRS, Code
@@ -141,6 +143,17 @@ def test_a_killed_run_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert not (out / "manifest.part").exists()
 
 
+def test_a_limit_looks_at_the_first_pairs_and_a_later_run_at_the_rest(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_city(raw, areas=4, times=1, size=48, seed=8, defects=False)
+    _, few = clean(raw, out, Recipe(), workers=1, limit=2)
+    seen: list[int] = []
+    _, all_of_them = clean(raw, out, Recipe(), workers=1, tick=lambda done, of: seen.append(done))
+    _, again = clean(raw, out, Recipe(), workers=1, limit=1)
+    assert (few.found, all_of_them.found, again.found) == (2, 4, 4)
+    assert seen[0] > 2
+
+
 def test_no_repair_rejects_what_would_be_mended(city, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     entries, summary = clean(city[0], tmp_path / "out", reject_repairs(Recipe()), workers=2, dry_run=True)
     assert summary.repaired == 0
@@ -215,6 +228,19 @@ def test_workers_that_cannot_live_are_no_verdict_on_files(tmp_path: Path, monkey
     dying = importlib.import_module("never_work")
     with pytest.raises(SourceError, match="worker processes"):
         list(run_batches(dying.never, [1, 2, 3], workers=1, batch=2, dead=lambda item: -item, preload="json"))
+
+
+def test_the_command_prints_the_summary_and_strict_exits_with_one(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_city(raw, areas=2, times=1, size=48, seed=9, defects=False)
+    arguments = ["clean", str(raw), str(out), "--workers", "1", "--strict"]
+    first = CliRunner().invoke(app, [*arguments, "--json"])
+    assert (first.exit_code, json.loads(first.stdout)["accepted"]) == (0, 2)
+    assert (out / "report.html").is_file() and (out / "recipe.yaml").is_file()
+    (raw / "images" / "lost.tif").write_bytes(b"")
+    second = CliRunner().invoke(app, arguments)
+    assert second.exit_code == 1
+    assert "3 found = 2 accepted + 0 repaired + 1 rejected" in second.stdout
 
 
 def test_pixels_of_a_dressed_pair_equal_the_plain_ones(tmp_path: Path) -> None:
