@@ -39,6 +39,13 @@ def test_tiles_of_a_batch_do_not_see_each_other() -> None:
     torch.testing.assert_close(net(image)[1:2], net(image[1:2]), atol=1e-5, rtol=1e-5)
 
 
+def test_beyond_the_clip_an_input_says_no_more() -> None:
+    net = _small(clip=2.0).eval()
+    image = 3 * torch.randn(1, 3, 8, 8)
+    assert torch.equal(net(image), net(image.clamp(-2, 2)))
+    assert not torch.equal(_small(clip=None).eval()(image), net(image))
+
+
 def test_the_scan_is_looked_up_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 

@@ -129,7 +129,7 @@ class DetailUNet(nn.Module):
     the coarsest. The first `conv_levels` levels are convolutional, the others scan in four directions with
     `d_state` states. `drop_path` rises linearly towards the coarsest level. `waves` sines of each band, their
     frequencies drawn with deviation `spread` (turns a unit of the input, which is expected standardised), feed
-    the per-pixel part of `spectral_width` and `spectral_depth`.
+    the per-pixel part of `spectral_width` and `spectral_depth`. Inputs are held within +-`clip`.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class DetailUNet(nn.Module):
         spread: float = 4.0,
         spectral_width: int = 64,
         spectral_depth: int = 1,
+        clip: float | None = 2.0,
         drop_path: float = 0.1,
         dropout: float = 0.0,
         scan: str = "auto",
@@ -158,6 +159,7 @@ class DetailUNet(nn.Module):
                 f"{len(depths)} depths, {len(depths_decoder)} decoder depths"
             )
         self.size_multiple = 2 ** (len(dims) - 1)
+        self.clip = clip
 
         def block(level: int) -> nn.Module:
             drop = drop_path * level / (len(dims) - 1)
@@ -183,7 +185,10 @@ class DetailUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        x = pad_to_multiple(image, self.size_multiple).permute(0, 2, 3, 1).contiguous()
+        # Far from the mean a place never seen may hold anything: a tree then says what it said at the edge of what
+        # it knows, a net goes on in a straight line.
+        known = image if self.clip is None else image.clamp(-self.clip, self.clip)
+        x = pad_to_multiple(known, self.size_multiple).permute(0, 2, 3, 1).contiguous()
         pixels = self.spectral(x)
         x = self.stem(pixels)
         skips: list[Tensor] = []
