@@ -68,7 +68,7 @@ CATALOGUE: dict[Code, Check] = {check.code: check for check in (
           "write (bands, rows, columns) to rasterio"),
     Check(Code.INTEGER_VALUES, REPAIR, "Whole numbers in a wider type than they need; rewritten in the narrowest.",
           "nothing: values are the same"),
-    Check(Code.CONSTANT_BAND, REJECT, "A reflectance band has one value over all usable pixels (for cirrus: a warning).",
+    Check(Code.CONSTANT_BAND, REJECT, "A reflectance band has one value in all usable pixels (for cirrus: a warning).",
           "export the band again"),
     Check(Code.NEAR_CONSTANT_BAND, WARN, "A reflectance band's deviation is a tiny share of its mean.",
           "look at the band", "constant_std"),
@@ -77,8 +77,8 @@ CATALOGUE: dict[Code, Check] = {check.code: check for check in (
           "export again: one band was written twice"),
     Check(Code.SATURATED, REJECT, "A reflectance band is at its greatest possible value in too many pixels.",
           "export again without a cast to a narrower type", "saturated_max"),
-    Check(Code.WRAPPED, REJECT, "8-bit values fill 0..255 evenly and jump between neighbours: 16-bit data cut to 8 bits "
-          "modulo 256.", "go back to the 16-bit files: the data in this one are lost", "uniform_min"),
+    Check(Code.WRAPPED, REJECT, "8-bit values fill 0..255 evenly and jump between neighbours: 16-bit data cut to 8 "
+          "bits modulo 256.", "go back to the 16-bit files: the data in this one are lost", "uniform_min"),
     Check(Code.SCALE, REJECT, "The values are not on the recipe's scale of reflectance.",
           "set `limits.reflectance_scale`, or export unscaled values", "reflectance_scale"),
     Check(Code.OUTLIER, WARN, "A band's mean or deviation lies far from the collection's (robust z-score by median and "
@@ -86,8 +86,8 @@ CATALOGUE: dict[Code, Check] = {check.code: check for check in (
     # The pixels
     Check(Code.NAN, REJECT, "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead.",
           "fill or cut them, or set `limits.nan: mask`", "nan"),
-    Check(Code.NODATA, WARN, "Share of pixels that tags, internal mask or alpha call empty.", "look at the footprint",
-          "nodata_max"),
+    Check(Code.NODATA, WARN, "Share of pixels that are zero in all bands, or that tags, internal mask or alpha call "
+          "empty.", "look at the footprint", "nodata_max"),
     Check(Code.UNDECLARED_NODATA, WARN, "A usual no-data value (-9999, -32768, …) stands in many pixels and no tag "
           "declares it.", "set the file's nodata tag", "undeclared_max"),
     Check(Code.ALL_NODATA, REJECT, "No pixel is usable.", "remove it"),

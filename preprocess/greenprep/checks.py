@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from greenprep.catalogue import About, finding
 from greenprep.checks_collection import judge_collection
@@ -15,10 +15,11 @@ from greenprep.checks_mask import mask_findings
 from greenprep.evidence import Evidence, checksum, examine, image_digest
 from greenprep.raster import Facts
 from greenprep.tiffheader import BadFile
-from greenschemas.manifest import Entry, Level, Reason, Verdict
+from greenprep.verdicts import in_order, verdict_of
+from greenschemas.manifest import Entry, Reason
 from greenschemas.recipe import Recipe
 
-__all__ = ["Evidence", "bad_file", "examine", "judge", "judge_collection", "verdict_of", "with_reasons"]
+__all__ = ["Evidence", "bad_file", "examine", "judge", "judge_collection"]
 
 PLACES = 6
 """Significant digits of measures in the manifest: sums made in another order agree in these."""
@@ -36,7 +37,7 @@ def judge(facts: Facts, evidence: Evidence | None, recipe: Recipe, *, more: Sequ
     candidate, dtype = facts.candidate, facts.dtype
     return Entry(
         image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
-        parts=dict(candidate.parts), verdict=verdict_of(reasons), reasons=_in_order(reasons), shape=facts.shape,
+        parts=dict(candidate.parts), verdict=verdict_of(reasons), reasons=in_order(reasons), shape=facts.shape,
         dtype=dtype, crs=facts.crs or None, transform=facts.transform if facts.shape else None,
         checksum=checksum(evidence, dtype) if evidence and dtype else None,
         image_checksum=image_digest(evidence, dtype) if evidence and dtype else None, stamp=stamp, measures=measures)
@@ -48,30 +49,12 @@ def bad_file(problem: BadFile, about: About, recipe: Recipe) -> Reason:
                    remedy=problem.remedy)
 
 
-def verdict_of(reasons: Iterable[Reason]) -> Verdict:
-    """Rejected if anything rejects, else repaired if anything was mended, else accepted."""
-    levels = {reason.level for reason in reasons}
-    return (Verdict.REJECTED if Level.REJECT in levels
-            else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED)
-
-
-def with_reasons(entry: Entry, reasons: Sequence[Reason]) -> Entry:
-    """`entry` with other findings and the verdict that follows from them."""
-    return Entry(**{**entry.model_dump(), "reasons": _in_order(reasons), "verdict": verdict_of(reasons)})
-
-
-def _in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """The gravest first; equals in the order in which they were found."""
-    rank = {Level.REJECT: 0, Level.REPAIR: 1, Level.WARN: 2}
-    return tuple(sorted(reasons, key=lambda reason: rank[reason.level]))
-
-
 def _measures(evidence: Evidence, recipe: Recipe) -> dict[str, float]:
     """Shares, and mean and deviation by band, for the report and the checks over the collection."""
     pixels, present = max(evidence.pixels, 1), max(evidence.present, 1)
     out = {"valid": evidence.valid / pixels, "content": evidence.content / pixels,
-           "labelled": evidence.labels.labelled / pixels, "noise_correlation": float(evidence.texture.correlation.max()),
-           "label_fit": evidence.fit.here}
+           "labelled": evidence.labels.labelled / pixels,
+           "noise_correlation": float(evidence.texture.correlation.max()), "label_fit": evidence.fit.here}
     if evidence.has_flags:
         out["cloud"] = evidence.flagged / pixels
     elif evidence.bright >= 0:

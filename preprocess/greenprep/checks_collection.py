@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 
 from greenprep.catalogue import finding
+from greenprep.verdicts import with_reasons
 from greenschemas.bands import Role
 from greenschemas.codes import Code
 from greenschemas.manifest import Entry, Level, Reason, Verdict
@@ -26,10 +27,8 @@ def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, .
     Findings of an earlier call are dropped first, so that a grown collection is judged anew. Of equal files the first
     by path stays. Rejected files are compared with nothing.
     """
-    from greenprep.checks import with_reasons
-
     ordered = sorted(entries, key=lambda entry: (entry.image or entry.mask or "", entry.mask or ""))
-    base = [_without(entry, with_reasons) for entry in ordered]
+    base = [_without(entry) for entry in ordered]
     found: dict[int, list[Reason]] = defaultdict(list)
     alive = [i for i, entry in enumerate(base) if entry.verdict is not Verdict.REJECTED]
     for i, first in _repeats(base, alive, lambda entry: entry.image_checksum):
@@ -43,12 +42,13 @@ def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, .
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, recipe)
     _outliers(base, alive, found, recipe)
-    return tuple(with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry for i, entry in enumerate(base))
+    return tuple(with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry
+                 for i, entry in enumerate(base))
 
 
-def _without(entry: Entry, rebuilt: Callable[[Entry, Sequence[Reason]], Entry]) -> Entry:
+def _without(entry: Entry) -> Entry:
     kept = [reason for reason in entry.reasons if reason.code not in COLLECTIVE]
-    return entry if len(kept) == len(entry.reasons) else rebuilt(entry, kept)
+    return entry if len(kept) == len(entry.reasons) else with_reasons(entry, kept)
 
 
 def _rejects(reasons: Iterable[Reason]) -> bool:
@@ -96,7 +96,8 @@ def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, l
     if len(alive) < ENOUGH:
         return
     names = [band.name for band in recipe.bands if band.role is Role.REFLECTANCE]
-    keys = [f"{kind}.{name}" for kind in ("mean", "std") for name in names]
+    keys = [key for kind in ("mean", "std") for name in names
+            if any((key := f"{kind}.{name}") in entries[i].measures for i in alive)]
     table = np.array([[entries[i].measures.get(key, np.nan) for key in keys] for i in alive])
     middle = np.nanmedian(table, axis=0)
     mad = 1.4826 * np.nanmedian(np.abs(table - middle), axis=0)

@@ -62,10 +62,11 @@ def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
 
 def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits, bands = recipe.limits, recipe.bands
-    reflectance = _reflectance(recipe)
-    constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]] if evidence.present > 1 else []
+    reflectance = _reflectance(recipe) if evidence.present > 1 else []
+    constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]]
     if constant and len(constant) == len(reflectance):
-        yield finding(Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture", limits=limits)
+        yield finding(Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture",
+                      limits=limits)
     else:
         for i in constant:
             cirrus = bands[i].common == "cirrus"
@@ -75,8 +76,8 @@ def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     std = np.sqrt(np.maximum(evidence.square / evidence.present - mean * mean, 0))
     for i in set(reflectance) - set(constant):
         if std[i] < limits.constant_std * abs(mean[i]):
-            yield finding(Code.NEAR_CONSTANT_BAND, "image", f"{bands[i].name}: deviation {std[i]:.3g}, mean {mean[i]:.4g}",
-                          limit=f"{limits.constant_std:g} of the mean", limits=limits)
+            yield finding(Code.NEAR_CONSTANT_BAND, "image", f"{bands[i].name}: deviation {std[i]:.3g}, "
+                          f"mean {mean[i]:.4g}", limit=f"{limits.constant_std:g} of the mean", limits=limits)
     for one, other in sorted(evidence.twins):
         if one not in constant:
             yield finding(Code.IDENTICAL_BANDS, "image", f"{bands[one].name} equals {bands[other].name}",
@@ -93,7 +94,7 @@ def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]
         jumps = float(np.sort(texture.jumps / max(texture.pairs[0], 1))[-2:].mean())
         share = texture.greys / np.maximum(texture.greys.sum(axis=1, keepdims=True), 1)
         even = float(1 - np.abs(share - 1 / share.shape[1]).sum(axis=1).min() / 2)
-        if jumps > JUMP_SHARE and even > limits.uniform_min * 0.5 or even > limits.uniform_min and jumps > 0.01:
+        if (jumps > JUMP_SHARE and even > limits.uniform_min * 0.5) or (even > limits.uniform_min and jumps > 0.01):
             yield finding(Code.WRAPPED, "image", f"values fill 0..255 to {even:.0%}, and {jumps:.0%} of neighbours are "
                           "more than half the range apart", limit=f"{limits.uniform_min:.0%} and {JUMP_SHARE:.0%}",
                           limits=limits)
@@ -116,8 +117,9 @@ def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]
 
 def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits = recipe.limits
-    if evidence.empty > limits.nodata_max * evidence.pixels:
-        yield finding(Code.NODATA, "image", f"{_share(evidence.empty, evidence)} of the pixels without data",
+    bare = evidence.pixels - evidence.content
+    if bare > limits.nodata_max * evidence.pixels:
+        yield finding(Code.NODATA, "image", f"{_share(bare, evidence)} of the pixels are zero or without data",
                       limit=f"{limits.nodata_max:.0%}", limits=limits)
     for value, count in zip(FILLERS, evidence.filler.tolist(), strict=True):
         if count > limits.undeclared_max * evidence.pixels:
@@ -140,12 +142,11 @@ def _texture(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     share = np.where(lively, texture.noise / np.where(lively, deviation, 1), 0)
     correlation, noise = float(texture.correlation.max()), float(share[lively].min())
     # Still water shows nothing but the sensor's own noise, which is faint; that is no reason to throw it away.
-    if (correlation < limits.noise_correlation and noise > limits.noise_share
-            and float(texture.noise.min()) > NOISE_FLOOR * scale):
-        yield finding(Code.NOISE, "image", f"neighbours correlate by {correlation:.2f} at best, noise is {noise:.0%} of "
-                      "the deviation", limits=limits,
-                      limit=f"{limits.noise_correlation:g} at least, {limits.noise_share:.0%} at most")
-        return
+    if noise > limits.noise_share and float(texture.noise.min()) > NOISE_FLOOR * scale:
+        level = None if correlation < limits.noise_correlation else Level.WARN
+        yield finding(Code.NOISE, "image", f"noise is {noise:.0%} of the deviation at best, and neighbours correlate "
+                      f"by {correlation:.2f}", limits=limits, level=level,
+                      limit=f"{limits.noise_share:.0%} at most, rejected below {limits.noise_correlation:g}")
     impulses = texture.impulses / texture.pixels
     if impulses.max() > limits.impulse_max:
         yield finding(Code.SALT_PEPPER, "image", f"{impulses.max():.1%} of the pixels stand out from all neighbours",
@@ -180,7 +181,7 @@ def _lines(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
 
 
 def _jump(means: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(N,) root median square second difference of line means: one road along a line leaves it alone, stripes do not."""
+    """(N,) root median square second difference of line means: one road along a line changes it little, stripes do."""
     if means.shape[1] < 8:
         return np.zeros(len(means))
     second = np.diff(means.astype(np.float64), 2, axis=1)

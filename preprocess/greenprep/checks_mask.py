@@ -23,7 +23,8 @@ def mask_findings(evidence: Evidence, recipe: Recipe) -> list[Reason]:
         return []
     found = [*_broken(evidence, recipe)]
     if evidence.labels.labelled == 0:
-        found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=recipe.limits))
+        found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one",
+                             limits=recipe.limits))
     elif evidence.single:
         name = recipe.mask.classes[int(evidence.class_sum.argmax())]
         found.append(finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes",
@@ -55,11 +56,12 @@ def _broken(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
 
 def _fit(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     here = evidence.fit.here
-    if math.isnan(here):
-        return
+    cloud = evidence.flagged if evidence.has_flags else evidence.bright
+    if math.isnan(here) or cloud > recipe.limits.cloud_max * evidence.pixels:
+        return  # Clouds hide the edges that labels should fit.
     best, (rows, cols) = evidence.fit.best
     limit = recipe.limits.edge_correlation
-    if here < limit or (rows, cols) != (0, 0) and best > here + GAIN:
+    if here < limit or ((rows, cols) != (0, 0) and best > here + GAIN):
         yield finding(Code.MISALIGNED, "pair", f"edges of labels and image correlate by {here:.2f} in place, by "
-                      f"{best:.2f} moved by {rows} rows and {cols} columns", limit=f"{limit:g} in place, and best there",
-                      limits=recipe.limits)
+                      f"{best:.2f} moved by {rows} rows and {cols} columns", limits=recipe.limits,
+                      limit=f"{limit:g} in place, and best there")

@@ -19,7 +19,7 @@ import yaml
 
 from greenprep.catalogue import finding
 from greenprep.checks_collection import judge_collection
-from greenprep.cleanwork import clean_batch, outputs
+from greenprep.cleantask import PRELOAD, clean_batch
 from greenprep.pairs import Candidate, find_pairs
 from greenprep.stamps import stamp_of
 from greenprep.workers import run_batches
@@ -37,7 +37,8 @@ BATCH = 8
 
 
 def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = False, dry_run: bool = False,
-          limit: int | None = None, tick: Callable[[int, int], None] | None = None) -> tuple[tuple[Entry, ...], Summary]:
+          limit: int | None = None,
+          tick: Callable[[int, int], None] | None = None) -> tuple[tuple[Entry, ...], Summary]:
     """Clean a folder; returns what the manifest and the summary now hold.
 
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: take
@@ -129,7 +130,7 @@ def _same_recipe(path: Path, recipe: Recipe) -> bool:
 def _still_good(raw: Path, out: Path, entry: Entry, candidate: Candidate) -> bool:
     if entry.stamp is None or entry.stamp != stamp_of(raw, candidate.image, candidate.mask):
         return False
-    return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in outputs(out, entry))
+    return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in _outputs(out, entry))
 
 
 @contextmanager
@@ -148,7 +149,7 @@ def _journal(out: Path, recipe: Recipe, old: Iterable[Entry], dry_run: bool) -> 
         with (out / JOURNAL_NAME).open("a", encoding="utf-8") as file:
             yield partial(_append, file)
     except OSError as problem:
-        raise SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder") from None
+        raise _unwritable(out, problem) from None
 
 
 def _append(file: TextIO, entry: Entry) -> None:
@@ -162,7 +163,7 @@ def _verdicts(raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candid
         return
     batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
     yield from run_batches(partial(clean_batch, raw, out, recipe), todo, workers=min(workers, len(todo)), batch=batch,
-                           dead=partial(_crashed, raw, recipe), preload="greenprep.cleanwork")
+                           dead=partial(_crashed, raw, recipe), preload=PRELOAD)
 
 
 def _crashed(raw: Path, recipe: Recipe, candidate: Candidate) -> Entry:
@@ -176,15 +177,20 @@ def _crashed(raw: Path, recipe: Recipe, candidate: Candidate) -> Entry:
 def _settle(raw: Path, out: Path, recipe: Recipe, judged: Sequence[Entry], old: Iterable[Entry],
             candidates: Sequence[Candidate]) -> None:
     """Make what stands below OUT what the verdicts say: the checks over the collection may have changed some."""
-    wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in outputs(out, entry)}
-    written = {path for entry in (*judged, *old) for path in outputs(out, entry)}
+    wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in _outputs(out, entry)}
+    written = {path for entry in (*judged, *old) for path in _outputs(out, entry)}
     for path in written - wanted:
         path.unlink(missing_ok=True)
     lacking = {entry_key(entry) for entry in judged if entry.verdict is not Verdict.REJECTED
-               and not all(path.is_file() for path in outputs(out, entry))}
+               and not all(path.is_file() for path in _outputs(out, entry))}
     again = [candidate for candidate in candidates if _key(candidate) in lacking]
     for _ in _verdicts(raw, out, recipe, again, 1):
         pass
+
+
+def _outputs(out: Path, entry: Entry) -> list[Path]:
+    """Where an accepted or repaired pair stands below `out`."""
+    return [out / relative for relative in (entry.image, entry.mask) if relative is not None]
 
 
 def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
@@ -193,7 +199,11 @@ def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
         _write(out / SUMMARY_NAME, summary.to_json() + "\n")
         (out / JOURNAL_NAME).unlink(missing_ok=True)
     except OSError as problem:
-        raise SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder") from None
+        raise _unwritable(out, problem) from None
+
+
+def _unwritable(out: Path, problem: OSError) -> SourceError:
+    return SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder")
 
 
 def _write(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from greenschemas.errors import SourceError
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import Recipe
 
-__all__ = ["clean_batch", "clean_one", "link", "outputs"]
+__all__ = ["clean_batch", "clean_one", "link"]
 
 
 def clean_batch(raw: Path, out: Path | None, recipe: Recipe, candidates: Sequence[Candidate]) -> list[Entry]:
@@ -44,11 +44,6 @@ def clean_one(raw: Path, out: Path | None, recipe: Recipe, candidate: Candidate)
     return entry
 
 
-def outputs(out: Path, entry: Entry) -> list[Path]:
-    """Where an accepted or repaired pair stands below `out`."""
-    return [out / relative for relative in (entry.image, entry.mask) if relative is not None]
-
-
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, by a hard link where the file system can, else by a copy."""
     try:
@@ -69,4 +64,5 @@ def link(source: Path, target: Path) -> None:
         os.replace(part, target)
         part.unlink(missing_ok=True)
     except OSError as problem:
-        raise SourceError(target, f"cannot be written ({problem.strerror})", "make room, or choose another folder") from None
+        raise SourceError(target, f"cannot be written ({problem.strerror})",
+                          "make room, or choose another folder") from None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from greenprep import cli_clean, cli_store
 from greenschemas.console import run
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="greenprep", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.")
+app.add_typer(cli_clean.app)
+app.add_typer(cli_store.app)
 
 
 def main() -> None:

@@ -57,18 +57,18 @@ def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.boo
 def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Where one quality band says cloud; None where its values cannot be that band's, so that it says nothing."""
     if name.startswith("msk_classi"):
-        return values > 0 if values.max() <= 1 else None
+        return np.asarray(values > 0) if values.max() <= 1 else None
     if values.dtype.kind == "f" or values.min() < 0:
         values = np.nan_to_num(values).astype(np.int64)
     highest = int(values.max())
     if name == "scl":
         return np.isin(values, CLOUDY_CLASSES) if highest <= 11 else None
     if name == "fmask":
-        return (values & values.dtype.type(FMASK_BITS)) != 0 if highest <= 255 else None
+        return np.asarray((values & values.dtype.type(FMASK_BITS)) != 0) if highest <= 255 else None
     others = ~QA60_BITS & np.iinfo(values.dtype).max
     if highest < 1 << 10 or (values & values.dtype.type(others)).any():
         return None
-    return (values & values.dtype.type(QA60_BITS)) != 0
+    return np.asarray((values & values.dtype.type(QA60_BITS)) != 0)
 
 
 def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:

@@ -151,9 +151,9 @@ def _range(values: Array) -> tuple[Array, Array]:
 def _squares(values: Array) -> Array:
     """(C,) sums of squares: products in float32 would do for a deviation, but not for its comparison with 0."""
     if values.dtype.kind == "f":
-        return np.einsum("ij,ij->i", values, values, dtype=np.float64)
+        return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
     small = values.astype(np.float32)
-    return np.einsum("ij,ij->i", small, small).astype(np.float64)
+    return np.asarray(np.einsum("ij,ij->i", small, small), np.float64)
 
 
 def _top(values: Array, high: Array) -> Array:
@@ -198,8 +198,8 @@ def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowPie
 
 def _digest(pixels: Array, whole: bool) -> bytes:
     if whole:
-        return hashlib.sha256(np.ascontiguousarray(pixels)).digest()
-    return b"".join(hashlib.sha256(row).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
+        return hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
+    return b"".join(hashlib.sha256(row.data).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
 
 
 def image_digest(evidence: Evidence, dtype: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,11 @@ class Header:
     def __post_init__(self) -> None:
         problem = self.candidate.problem
         if problem is not None:
-            about: About = "image" if self.candidate.mask is None else "mask" if self.candidate.image is None else "pair"
+            about: About = "image" if self.candidate.mask is None else "pair"
+            about = "mask" if self.candidate.image is None else about
             self.add(problem, about, self.candidate.name, limit="one image and one mask of the same stem")
+        if self.candidate.sidecars:
+            self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
 
     def add(self, code: Code, about: About, found: str, *, limit: str = "none allowed",
             remedy: str | None = None) -> None:
@@ -89,6 +91,11 @@ class File:
         mask = self.tiff.read_mask(at, height, col, width)
         return mask[::-1] if mask is not None and self.flipped else mask
 
+    @property
+    def kept(self) -> NDArray[Any] | None:
+        """(bands, H, W) as stored, where the whole file is in memory."""
+        return self._kept[2] if self._kept is not None and self._kept[1] == self.tiff.grid.height else None
+
     def load(self) -> None:
         """Read the file whole if it is small; raises BadFile where it cannot be decoded."""
         if self.tiff.nbytes <= SMALL and self._kept is None:
@@ -110,9 +117,6 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
     recipe = header.recipe
     bands = (len(recipe.bands) if about == "image" else
              1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes))
-    beside = next((name for name in _sidecars(str(path)) if os.path.exists(name)), None)
-    if beside is not None:
-        header.add(Code.SIDECAR, about, Path(beside).name, limit="not read")
     try:
         tiff = open_tiff(path, recipe.limits, bands)
     except BadFile as problem:
@@ -126,12 +130,6 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
         tiff.close()
         return None
     return file
-
-
-def _sidecars(path: str) -> tuple[str, ...]:
-    """What GDAL would read beside a TIFF, unless told not to."""
-    stem = os.path.splitext(path)[0]
-    return f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", f"{stem}.tfw", f"{stem}.aux.xml"
 
 
 def examine_header(image: File | None, mask: File | None, header: Header) -> tuple[File | None, File | None]:
@@ -152,19 +150,23 @@ def examine_header(image: File | None, mask: File | None, header: Header) -> tup
 def _image(file: File, header: Header) -> File | None:
     tiff, bands = file.tiff, header.recipe.bands
     _common(file, "image", header)
+    if not file.grid.crs:
+        header.add(Code.NO_CRS, "image", "no coordinate system")
+    if file.grid.rotated:
+        header.add(Code.ROTATED, "image", f"transform {tuple(round(c, 6) for c in file.grid.transform)}")
     if tiff.bands != len(bands):
         header.add(Code.BAND_COUNT, "image", f"{tiff.bands} bands", limit=f"{len(bands)}")
+        # The other checks need the recipe's bands; this one does not, and says more of what is wrong.
+        if file.kept is not None and not np.isfinite(file.kept).all():
+            header.add(Code.NAN, "image", f"{1 - np.isfinite(file.kept).mean():.2%} of the values")
         return None
     file.features = where_role(bands, *MEASURED)
     due = [band.name for band in bands]
     named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
     if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
         wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
-        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`", limit="the recipe's order")
-    if not file.grid.crs:
-        header.add(Code.NO_CRS, "image", "no coordinate system")
-    if file.grid.rotated:
-        header.add(Code.ROTATED, "image", f"transform {tuple(round(c, 6) for c in file.grid.transform)}")
+        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`",
+                   limit="the recipe's order")
     file.target = _narrowest(file, header)
     if file.target != tiff.dtype:
         header.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")
@@ -185,9 +187,9 @@ def _mask(file: File, header: Header) -> File | None:
         header.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=f"{due} ({rules.kind.value})")
         return None
     if rules.kind is not MaskKind.INDEX:
-        row, height = file.pieces()[len(file.pieces()) // 2]
         native = native_scale(rules.kind)
-        scale = guess_scale(file.tiff.read(row, height) if file._kept is None else file._kept[2], rules, tiff.nodata)
+        middle = file.pieces()[len(file.pieces()) // 2]
+        scale = guess_scale(file.tiff.read(*middle) if file.kept is None else file.kept, rules, tiff.nodata)
         file.scale = scale or native
         if scale is not None and scale != native and not (rules.kind is MaskKind.ONE_HOT and scale == 255):
             header.add(Code.MASK_SCALE, "mask", f"a whole pixel is written as {scale}", limit=f"{native}")
@@ -212,26 +214,34 @@ def _narrowest(file: File, header: Header) -> np.dtype[Any]:
     dtype = file.tiff.dtype
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         return dtype
-    low, high = np.inf, -np.inf
-    for row, height in file.pieces():
-        pixels = file._kept[2] if file._kept is not None and file._kept[1] == height else file.tiff.read(row, height)
-        finite = pixels
-        if dtype.kind == "f":
-            where = np.isfinite(pixels)
-            if not where.all():
-                if header.recipe.limits.nan is NanPolicy.REJECT:
-                    return dtype
-                finite = pixels[where]
-            if not np.array_equal(np.rint(finite), finite):
-                return dtype
-        if finite.size:
-            low, high = min(low, finite.min()), max(high, finite.max())
-    nodata = file.tiff.nodata
-    if nodata is not None and not np.isnan(nodata):
-        low, high = min(low, nodata), max(high, nodata)
+    span = _whole_span(file, header.recipe.limits.nan)
+    if span is None:
+        return dtype
+    low, high = span
     wanted = ("uint16", "int16", "uint32", "int32") if low >= 0 and dtype.kind != "i" else ("int16", "uint16", "int32")
     for name in wanted:
         info = np.iinfo(name)
         if info.min <= low and high <= info.max and info.bits < dtype.itemsize * 8:
             return np.dtype(name)
     return dtype
+
+
+def _whole_span(file: File, policy: NanPolicy) -> tuple[float, float] | None:
+    """(least, greatest) value, the declared nodata among them, if all are whole numbers; None if any is not.
+
+    NaN and infinity count as not whole where the recipe rejects them: then there is nothing to mend.
+    """
+    nodata = file.tiff.nodata
+    low = high = 0.0 if nodata is None or not np.isfinite(nodata) else float(nodata)
+    for row, height in file.pieces():
+        pixels = file.tiff.read(row, height) if file.kept is None else file.kept
+        if pixels.dtype.kind == "f":
+            finite = np.isfinite(pixels)
+            if not finite.all():
+                if policy is NanPolicy.REJECT:
+                    return None
+                pixels = pixels[finite]
+            if not np.array_equal(np.rint(pixels), pixels):
+                return None
+        low, high = min(low, float(pixels.min(initial=0))), max(high, float(pixels.max(initial=0)))
+    return low, high

@@ -68,7 +68,7 @@ def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> No
     dtype, nodata = np.dtype(pair.facts.dtype), source.tiff.nodata
     if nodata is not None and np.isnan(nodata) and dtype.kind != "f":
         nodata = None
-    masked = source.tiff.masked or source.tiff.alpha or nodata is None and source.tiff.nodata is not None or any(
+    masked = source.tiff.masked or source.tiff.alpha or (nodata is None and source.tiff.nodata is not None) or any(
         reason.code == Code.NAN for reason in entry.reasons)
     names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in recipe.bands)
     with _create(part, pair, source, dtype, nodata) as sink:
@@ -80,7 +80,7 @@ def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> No
 
 
 def _write_mask(part: Path, pair: OpenPair, recipe: Recipe) -> None:
-    """Floats and rescaled values hold NaN where there is no label, declared as nodata; whole numbers stay as they are."""
+    """Floats and rescaled values hold NaN, declared as nodata, where there is no label; integers stay as they are."""
     source = pair.mask_file
     if source is None:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from greenprep.catalogue import About
 from greenprep.checks import bad_file, examine, judge
 from greenprep.evidence import Evidence
 from greenprep.pairs import Candidate
@@ -41,6 +42,7 @@ def survey_open(pair: OpenPair, recipe: Recipe, *, stamp: str | None = None, ali
             part = examine(pixels, recipe)
             evidence = part if evidence is None else evidence + part
     except BadFile as problem:
-        about = "mask" if pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where else "image"
+        mask = pair.mask_file
+        about: About = "mask" if mask is not None and str(mask.tiff.path) == problem.where else "image"
         return judge(pair.facts, None, recipe, more=[bad_file(problem, about, recipe)], stamp=stamp)
     return judge(pair.facts, evidence, recipe, stamp=stamp)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.bands import Band, Role
-from greenschemas.layout import UNLABELLED
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
 __all__ = ["SHIFTS", "Fit", "Texture", "fit_of", "looked_at", "texture_of"]
 
@@ -74,7 +74,8 @@ class Texture:
     @property
     def noise(self) -> Array:
         """Standard deviation of white noise, by Immerkaer's estimate."""
-        return np.sqrt(np.pi / 2) / 6 * self.immerkaer / max(self.inner, 1)
+        noise: Array = np.sqrt(np.pi / 2) / 6 * self.immerkaer / max(self.inner, 1)
+        return noise
 
 
 def _sum(one: Any, other: Any) -> Any:
@@ -111,7 +112,8 @@ def texture_of(image: Array, centre: float, threshold: float) -> Texture:
 
 def _dot(x: Array) -> Array:
     flat = x.reshape(len(x), -1)
-    return np.einsum("ij,ij->i", flat, flat).astype(np.float64)
+    squares: Array = np.einsum("ij,ij->i", flat, flat).astype(np.float64)
+    return squares
 
 
 def _impulses(x: Array, second: Array, threshold: float) -> Array:
@@ -168,7 +170,7 @@ def fit_of(image: Array, fraction: NDArray[np.uint8], valid: Array | None) -> Fi
         return nothing
     # Edges are taken at every second row, and all shifts are even.
     picture = _edges(image, 1 / np.maximum(image[:, ::4].std(axis=(1, 2)), 1e-9))
-    labels = _edges(np.where(fraction == UNLABELLED, 0, fraction).astype(np.float32), np.full(len(fraction), 1 / 200))
+    labels = _edges(fraction.astype(np.float32), np.full(len(fraction), 1 / FRACTION_SCALE))
     hidden = fraction[0] == UNLABELLED if valid is None else (fraction[0] == UNLABELLED) | ~valid
     if hidden.any():
         labels[hidden[:-1:2, :-1] | hidden[1::2, :-1] | hidden[:-1:2, 1:]] = 0

@@ -10,10 +10,13 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import TypeVar
 
-__all__ = ["run_batches"]
+from greenschemas.errors import SourceError
+
+__all__ = ["run_batches", "warm_up"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -63,9 +66,27 @@ def _one_by_one(work: Callable[[Sequence[Item]], list[Answer]], suspects: Sequen
             except BrokenProcessPool:
                 pool.shutdown(wait=True)
                 pool = _pool(1, preload)
+                _must_live(pool, work)
                 yield [dead(item)]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[Answer]]) -> None:
+    """A process that dies of an empty batch too died of no item: that is no verdict on any file."""
+    try:
+        pool.submit(work, []).result()
+    except BrokenProcessPool:
+        raise SourceError("worker processes", "they die as soon as they start",
+                          "see whether memory is left, and that a script which calls this guards its main part by "
+                          '`if __name__ == "__main__"`') from None
+
+
+def warm_up(preload: str) -> None:
+    """Start the server that workers are forked from, which imports `preload` while this process does other things."""
+    _context(preload)
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        forkserver.ensure_running()
 
 
 def _pool(workers: int, preload: str) -> ProcessPoolExecutor:

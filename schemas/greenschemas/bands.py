@@ -40,7 +40,7 @@ def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
 
 
 def where_role(bands: Iterable[Band], *roles: Role) -> slice | list[int]:
-    """Index of the bands of these roles along a band axis: a slice where they stand together, so that nothing is copied."""
+    """Index of the bands of these roles along a band axis: a slice, which copies nothing, where they stand together."""
     at = [i for i, band in enumerate(bands) if band.role in roles]
     together = bool(at) and at[-1] - at[0] + 1 == len(at)
     return slice(at[0], at[-1] + 1) if together else at

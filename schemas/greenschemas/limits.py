@@ -80,8 +80,8 @@ class Limits(Frozen):
     """Greatest distance from 1 of the sum of a labelled pixel's fractions."""
     bad_labels_max: float = Field(0.001, ge=0, le=1)
     """Share of pixels whose fractions are out of range or do not sum to 1 above which a mask is rejected."""
-    edge_correlation: float = Field(0.0, ge=-1, le=1)
-    """Least advantage of the label edges' own place over places a few pixels off, against the image's edges."""
+    edge_correlation: float = Field(0.05, ge=-1, le=1)
+    """Least correlation of the edges of labels and image: masks of other places have about 0."""
     outlier_z: float = Field(8.0, gt=0)
     """Robust z-score, over the collection, above which a file's band mean or deviation is flagged."""
     levels: dict[Code, Literal["reject", "warn"]] = Field(default_factory=dict)

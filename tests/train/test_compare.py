@@ -49,6 +49,13 @@ def test_one_group_says_nothing_about_other_places() -> None:
     assert not verdict.sure and verdict.interval is None and "one group" in verdict.text
 
 
+def test_a_lead_of_one_seed_each_may_not_be_said() -> None:
+    (verdict,) = verdicts({"a": confusion(0.9, seeds=1), "b": confusion(0.6, seeds=1)})
+    assert not verdict.sure and "with one seed each" in verdict.text
+    (verdict,) = verdicts({"a": confusion(0.9, seeds=2), "constant": confusion(0.6, seeds=1)})
+    assert verdict.sure
+
+
 @given(st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 def test_a_difference_turns_its_sign_with_the_models(p: float, q: float) -> None:
     a, b = confusion(p, noise=0.02), confusion(q, noise=0.05)
@@ -76,7 +83,8 @@ def test_models_that_are_not_there_are_refused(names: list[str], found: str) -> 
 
 
 def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path)):
+    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path),
+                 Plan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",))):
         with pytest.raises(ConfigError):
             compare(plan)
 
@@ -100,7 +108,8 @@ def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Pat
     assert (tmp_path / "out" / "runs" / "spectral_0" / "result.json").stat().st_mtime_ns == before
     write_comparison(plan, report, tmp_path / "out" / "compare.html")
     page = (tmp_path / "out" / "compare.html").read_text()
-    assert "spectral beats constant" in page and page.count("data:image/png") == 4 * 4
+    assert "It cannot be said that spectral beats constant" in page and "one seed each" in page
+    assert page.count("data:image/png") == 4 * 4
     assert "http" not in page.replace("http-equiv", "")
 
 

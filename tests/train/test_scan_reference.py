@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from greenschemas.errors import ConfigError
+
 from greentrain.scan import selective_scan
 
 FIXTURE = Path(__file__).parent / "fixtures" / "scan_B2_D24_L64_N16_G4_f64.pt"
@@ -24,7 +25,9 @@ def test_reference_gives_mamba_s_output_and_gradients_in_double() -> None:
 
 def test_one_step_worked_by_hand() -> None:
     one = torch.ones(1, 1, 1, dtype=torch.float64)
-    y = selective_scan(3 * one, 0.5 * one, -one[0], 2 * one[None], 5 * one[None], 7 * one[0, 0], None, False, "reference")
+    y = selective_scan(
+        3 * one, 0.5 * one, -one[0], 2 * one[None], 5 * one[None], 7 * one[0, 0], None, False, "reference"
+    )
     assert y.item() == pytest.approx(0.5 * 3 * 2 * 5 + 7 * 3)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ from greentrain.nets import build_net
 from greentrain.normalise import Normaliser
 from greentrain.targets import TargetRule, target_rule
 
-__all__ = ["FORMAT", "Trained", "describe_net", "load_trained", "newest_checkpoint", "prune", "write_checkpoint"]
+__all__ = ["FORMAT", "Trained", "describe_net", "link_last", "load_trained", "newest_checkpoint", "prune",
+           "write_checkpoint"]
 
 FORMAT = "greenspace-checkpoint-1"
 """Value of `format` in every checkpoint."""
@@ -126,7 +128,11 @@ def load_trained(run: Path, which: str = "best") -> Trained:
     rule = target_rule(config.target, contract.classes, config.min_purity)
     net = build_net(config.model, normaliser.channels, len(rule.classes))
     averaged = content.get("ema")
-    net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
+    try:
+        net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
+    except RuntimeError as problem:
+        raise ConfigError(path, f"weights of another net than `{config.model.preset}` is in this version "
+                          f"({str(problem).splitlines()[1].strip()[:120]})", "train it again") from None
     net.eval()
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
@@ -135,8 +141,12 @@ def load_trained(run: Path, which: str = "best") -> Trained:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums that it wrote
+                raise ValueError(f"the checksum of {damaged} does not fit")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as problem:
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError,
+            pickle.UnpicklingError) as problem:
         raise ConfigError(path, f"a broken checkpoint ({str(problem).splitlines()[0][:120]})",
                           "delete it, or copy it again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from greenschemas.console import print_json, run, say
+from greentrain.cli_maps import add_commands
 
 __all__ = ["app", "main"]
 
@@ -77,11 +78,15 @@ def fit(store: StorePath,
     settings = load_config(config, wanted, settings_of(out) if resume else None)
     outcome = train(open_store(store), out, settings, resume=resume, allow_leak=allow_leak,
                     command=("greentrain", *sys.argv[1:]), mlflow=mlflow, wandb=wandb)
+    if not outcome.leader:
+        return
     if outcome.signal is not None:
         say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: "
             f"greentrain fit {shlex.quote(store)} --out {shlex.quote(str(out))} --resume")
         raise typer.Exit(128 + outcome.signal)
-    say(f"{outcome.status} after {outcome.epochs} epochs: {out}")
+    from greentrain.run_report import write_report
+
+    say(f"{outcome.status} after {outcome.epochs} epochs: {write_report(out)}")
     if outcome.best is not None:
         typer.echo(_table(outcome.best))
 
@@ -93,6 +98,8 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
              checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
              batch_size: Annotated[int, typer.Option(min=1)] = 16,
              device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+             tta: Annotated[bool, typer.Option("--tta", help="Mean over four mirror images: better, four times the "
+                                               "time.")] = False,
              as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON on stdout.")] = False) -> None:
     """Score a trained net, beside the best constant.
 
@@ -100,11 +107,49 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
     """
     from greentrain.evaluate import evaluate as score
 
-    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device)
+    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device,
+                  flips=tta)
     if as_json:
         print_json(found)
     else:
         typer.echo(_table(found))
+
+
+@app.command()
+def doctor(store: StorePath,
+           config: ConfigFile = None,
+           changes: Changes = None,
+           as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False) -> None:
+    """Look at a store and settings before training: data, memory, speed, one batch learnt by heart.
+
+    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --set model.preset=tiny
+    """
+    from dataclasses import asdict
+
+    from greenschemas.store import open_store
+    from greentrain.config import load_config
+    from greentrain.doctor import Level, examine
+
+    checks = []
+    for check in examine(open_store(store), load_config(config, changes or [])):
+        checks.append(check)
+        if not as_json:
+            typer.echo(f"{check.level:5} {check.name}: {check.found}" + (f". {check.remedy}" if check.remedy else ""))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    if any(check.level is Level.FAIL for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]) -> None:
+    """Write RUN/report.html again, as `fit` does at its end.
+
+    Example: greentrain report runs/city
+    """
+    from greentrain.run_report import write_report
+
+    typer.echo(write_report(run_path))
 
 
 @app.command()
@@ -128,6 +173,9 @@ def _table(scores: dict[str, Any]) -> str:
         numbers = ("absent" if row[metric] is None else f"{row[metric]:.4f}" for metric in metrics)
         lines.append(f"{name[:20]:20}" + "".join(f"{number:>13}" for number in numbers))
     return "\n".join(lines)
+
+
+add_commands(app)
 
 
 def main() -> None:

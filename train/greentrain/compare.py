@@ -14,6 +14,8 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +29,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.model import digest
 from greenschemas.store import Store, open_store
+from greentrain.config import load_config
 from greentrain.contenders import Learnt, Task, check_names, learn
 from greentrain.data import open_loader
 from greentrain.fraction_scores import fraction_scores, fraction_sums
@@ -102,9 +105,7 @@ def compare(plan: Plan, tick: Ticker | None = None) -> dict[str, Any]:
         if not _is_done(folder, key):
             folder.mkdir(parents=True, exist_ok=True)
             task = Task(plan.store, seed, plan.minutes, folder, plan.changes)
-            # A fresh interpreter, not a fork: threads of torch do not survive a fork, and memory would be inherited.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                pool.submit(_run, model, task, plan.split, tiles, key).result()
+            _in_process_of_its_own(model, task, plan.split, tiles, key)
         results.append(_read(folder))
         if tick is not None:
             tick.advance(note=f"{model}, seed {seed}")
@@ -142,6 +143,9 @@ def _checked(plan: Plan) -> Store:
         raise ConfigError("--seeds", f"{plan.seeds}", "give at least 1; 3 show whether a difference is chance")
     if plan.minutes <= 0:
         raise ConfigError("--budget", f"{plan.minutes} minutes", "give a positive number of minutes")
+    target = load_config(None, plan.changes).target
+    if target not in ("fractions", "hard"):
+        raise ConfigError("--set", f"target={target}: one class", "leave it out: models are compared on all classes")
     store = open_store(plan.store)
     for split in ("train", plan.split):
         if not len(store.usable_tiles(split)):
@@ -149,8 +153,23 @@ def _checked(plan: Plan) -> Store:
     return store
 
 
+def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
+    """A fresh interpreter, not a fork: threads of torch do not survive a fork, and memory would be inherited."""
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_run, model, task, split, tiles, key).result()
+    except BrokenProcessPool:
+        raise ConfigError(f"{model}, seed {task.seed}", "its process was killed, most likely for want of memory",
+                          "give `--set batch_size=…` a smaller number; finished runs are kept") from None
+
+
 def _run(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
-    """One run, in a process of its own: train, score, leave pictures and result."""
+    """One run: train, score, leave pictures, a log and the result, which is written last."""
+    with (task.folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
+        _train_and_score(name, task, split, tiles, key)
+
+
+def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     learnt = learn(name, task)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

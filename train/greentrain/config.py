@@ -27,7 +27,7 @@ __all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_confi
 class ModelConfig(Frozen):
     """Which net; what is null is as the preset has it."""
 
-    preset: str = "small"
+    preset: str = "detail"
     """tiny, small or base (the published VM-UNet in three sizes), detail (full resolution, few states), unet."""
     scan: str = "auto"
     """Kernel of the selective scan: auto, reference, cpu, triton or mamba-ssm."""
@@ -42,10 +42,15 @@ class ModelConfig(Frozen):
     drop_path: float | None = Field(None, ge=0, lt=1)
     """Largest probability with which a block is left out in training."""
     activation: Literal["silu", "gelu"] | None = None
+    width: int | None = Field(None, ge=1)
+    """Channels of the preset `unet` at full resolution."""
+    arguments: dict[str, int | float | str | tuple[int, ...]] = Field(default_factory=dict)
+    """Any further arguments of the preset's class, such as `spectral_width` of `detail`."""
 
     def overrides(self) -> dict[str, Any]:
         """What differs from the preset."""
-        return self.model_dump(exclude={"preset"}, exclude_none=True, exclude_defaults=True)
+        named = self.model_dump(exclude={"preset", "arguments"}, exclude_none=True, exclude_defaults=True)
+        return named | self.arguments
 
 
 class Config(Frozen):
@@ -55,13 +60,13 @@ class Config(Frozen):
     """Decides weights, order and augmentation: the same seed gives the same run."""
     epochs: int = Field(60, ge=1)
     """Times that the net sees the train split; the schedule is laid out over all of them."""
-    batch_size: int = Field(16, ge=1)
-    """Tiles in a step on each device, before `accumulate`."""
+    batch_size: int = Field(4, ge=1)
+    """Tiles in a step on each device, before `accumulate`; on small stores many small steps beat few large ones."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added up before the weights move."""
     model: ModelConfig = ModelConfig()
     bands: str | tuple[str, ...] | None = None
-    """Names, a role such as `reflectance`, or `pca:3`; null for all feature bands."""
+    """Names such as B4,B8, role:reflectance, or pca:3 (pca:3:B2,B3,B4,B8); null for all feature bands."""
     normalise: Literal["channel", "global"] = "channel"
     """By each band's mean and deviation over the train split, or by those of all feature bands together."""
     input_clip: float | None = Field(4.0, gt=0)
@@ -75,8 +80,8 @@ class Config(Frozen):
     class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "sqrt"
     """Scheme of the weights that the store holds."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    """Highest rate of AdamW; 6e-4 to 1e-3 from scratch, 1e-4 for fine-tuning."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Highest rate of AdamW; 2e-3 for detail, 6e-4 to 1e-3 for the published net from scratch, 1e-4 for fine-tuning."""
     weight_decay: float = Field(0.05, ge=0)
     """Of matrices and convolutions; biases, norms and the scan's decays have none."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
@@ -90,7 +95,7 @@ class Config(Frozen):
     plateau_divisor: float = Field(3.0, gt=1)
     gradient_clip: float | None = Field(1.0, gt=0)
     """Greatest norm of the gradient; null for no limit."""
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.99, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     augment: Augment = Augment()
     patience: int = Field(20, ge=0)
@@ -103,6 +108,7 @@ class Config(Frozen):
     """Batches read ahead."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
     devices: int | Literal["auto"] = 1
     """Devices of this machine; under torchrun it decides."""
     compile: bool = False
@@ -111,6 +117,8 @@ class Config(Frozen):
     """Checkpoint of VMamba or VM-UNet to start from."""
     stem: Literal["mean", "repeat", "copy-rgb", "random"] = "mean"
     """How a 3-band patch embedding of `pretrained` is made to fit the bands."""
+    allow_partial: bool = False
+    """Start from `pretrained` although it fills less than nine tenths of the encoder."""
     checkpoint_steps: int | None = Field(None, ge=1)
     """Also write a checkpoint every so many steps; null: at the ends of epochs and when told to stop."""
     checkpoint_keep: int = Field(2, ge=1)

@@ -93,29 +93,44 @@ def _net(name: str, task: Task) -> Learnt:
     store = open_store(task.store)
     preset = "base" if name == "vmunet" else name
     config = load_config(None, [*task.changes, f"model.preset={preset}", f"seed={task.seed}", "patience=0"])
-    epoch_seconds = _epoch_seconds(store, task.folder.with_name(f"{name}_epoch.json"), config)
-    epochs = max(1, int(task.minutes * 60 / epoch_seconds))
+    epochs, slow = _epochs(store, task, task.folder.with_name(f"{name}_pace.json"), config)
     run = task.folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     fit(store, run, config.model_copy(update={"epochs": epochs}))
     trained = load_trained(run, "last")
     count = sum(weight.numel() for weight in trained.net.parameters())
-    slow = " (one takes longer than the budget)" if epoch_seconds > task.minutes * 60 else ""
-    return Learnt(trained.normaliser.bands, trained.probabilities, count, f"{epochs} epochs{slow}")
+    note = f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget"
+    return Learnt(trained.normaliser.bands, trained.probabilities, count, note)
 
 
-def _epoch_seconds(store: Store, memory: Path, config: Config) -> float:
-    """What an epoch takes, validation and all: measured once for all seeds, so that they train equally long."""
+def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int, bool]:
+    """(epochs that fit into the budget, whether not even one does).
+
+    The pace is measured once and kept for all seeds, so that they train equally long; measuring does not count.
+    """
     key = digest([store.contract.identity(), config.model_copy(update={"seed": 0}).hash()])
-    if memory.exists() and (known := json.loads(memory.read_text()))["key"] == key:
-        return float(known["seconds"])
-    with tempfile.TemporaryDirectory(dir=memory.parent) as folder:
-        for attempt in range(2):  # the first also compiles kernels and fills caches
+    if not memory.exists() or json.loads(memory.read_text())["key"] != key:
+        start, epoch = _pace(store, memory.parent, config)
+        memory.write_text(json.dumps({"key": key, "start_seconds": start, "epoch_seconds": epoch}))
+    pace = json.loads(memory.read_text())
+    fitting = int((task.minutes * 60 - pace["start_seconds"]) / pace["epoch_seconds"])
+    return max(fitting, 1), fitting < 1
+
+
+def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
+    """(seconds to start a run, seconds an epoch takes with its validation)."""
+    def timed(epochs: int) -> float:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
             began = time.perf_counter()
-            fit(store, Path(folder) / str(attempt), config.model_copy(update={"epochs": 1}))
-            seconds = time.perf_counter() - began
-    memory.write_text(json.dumps({"key": key, "seconds": seconds}))
-    return seconds
+            fit(store, Path(folder), config.model_copy(update={"epochs": epochs}))
+            return time.perf_counter() - began
+
+    timed(1)  # compiles kernels and fills caches
+    one = timed(1)
+    if one > 30:
+        return 0.0, one  # starting takes a second or so: not worth another look
+    epoch = max((timed(3) - one) / 2, one / 100)
+    return max(one - epoch, 0.0), epoch
 
 
 def _without_net(model: Baseline, task: Task) -> Learnt:

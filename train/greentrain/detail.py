@@ -21,21 +21,28 @@ from greentrain.model import SS2D, DropPath, pad_to_multiple
 __all__ = ["DetailUNet"]
 
 
-class _BandWaves(nn.Module):
-    """Each band and sines of it at learned frequencies: (B, H, W, C) to (B, H, W, C (1 + waves)).
+class _Spectral(nn.Module):
+    """What each pixel's bands say by themselves: (B, H, W, C) to (B, H, W, D).
 
-    A perceptron on standardised values is smooth where trees cut sharply; sines give it the cuts. Gorishniy,
-    Rubachev, Babenko: On embeddings for numerical features in tabular deep learning (2022), section 3.3.
+    A perceptron on standardised values is smooth where trees cut sharply; sines of each band at learned
+    frequencies give it the cuts. Gorishniy, Rubachev, Babenko: On embeddings for numerical features in tabular
+    deep learning (2022), section 3.3.
     """
 
-    def __init__(self, in_channels: int, waves: int, spread: float) -> None:
+    def __init__(self, in_channels: int, dim: int, *, waves: int, spread: float, depth: int, ratio: float) -> None:
         super().__init__()
         self.frequency = nn.Parameter(spread * torch.randn(in_channels, waves))
         self.phase = nn.Parameter(torch.zeros(in_channels, waves))
+        self.smooth = nn.Linear(in_channels, dim)
+        self.sharp = nn.Linear(in_channels * waves, dim, bias=False)
+        self.act = nn.GELU()
+        self.mix = nn.Sequential(*(_Pointwise(dim, ratio) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        angle = x.unsqueeze(-1) * (2 * math.pi * self.frequency) + self.phase
-        return torch.cat([x, angle.sin().flatten(-2)], dim=-1)
+        # Float32 also under autocast: an angle of many turns has no digits left in bfloat16.
+        angle = torch.addcmul(self.phase, x.float().unsqueeze(-1), 2 * math.pi * self.frequency)
+        out: Tensor = self.mix(self.act(self.smooth(x) + self.sharp(angle.sin().flatten(-2))))
+        return out
 
 
 class _Pointwise(nn.Module):
@@ -103,18 +110,16 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Unfold each pixel into 2 x 2, then mix with the skip: (B, H, W, D'), (B, 2H, 2W, D) to (B, 2H, 2W, D)."""
+    """Unfold each pixel into 2 x 2 and add the skip: (B, H, W, D'), (B, 2H, 2W, D) to (B, 2H, 2W, D)."""
 
     def __init__(self, dim: int, out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.expand = nn.ConvTranspose2d(dim, out, 2, stride=2)
-        self.mix = nn.Linear(2 * out, out)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        y = self.expand(self.norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        mixed: Tensor = self.mix(torch.cat([y, skip], dim=-1))
-        return mixed + skip
+        unfolded: Tensor = self.expand(self.norm(x).permute(0, 3, 1, 2))
+        return unfolded.permute(0, 2, 3, 1) + skip
 
 
 class DetailUNet(nn.Module):
@@ -122,7 +127,9 @@ class DetailUNet(nn.Module):
 
     `dims` and `depths` run from full resolution to the coarsest level, `depths_decoder` likewise over all but
     the coarsest. The first `conv_levels` levels are convolutional, the others scan in four directions with
-    `d_state` states. `drop_path` rises linearly towards the coarsest level.
+    `d_state` states. `drop_path` rises linearly towards the coarsest level. `waves` sines of each band, their
+    frequencies drawn with deviation `spread` (turns a unit of the input, which is expected standardised), feed
+    the per-pixel part of `spectral_width` and `spectral_depth`.
     """
 
     def __init__(
@@ -130,16 +137,16 @@ class DetailUNet(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
-        dims: Sequence[int] = (32, 48, 96, 144, 192),
+        dims: Sequence[int] = (24, 48, 96, 144, 192),
         depths: Sequence[int] = (1, 1, 2, 2, 2),
         depths_decoder: Sequence[int] = (1, 1, 1, 1),
         conv_levels: int = 2,
         d_state: int = 1,
         feed_forward: float = 2.0,
         waves: int = 8,
-        spread: float = 1.0,
+        spread: float = 4.0,
         spectral_width: int = 64,
-        spectral_depth: int = 2,
+        spectral_depth: int = 1,
         drop_path: float = 0.1,
         dropout: float = 0.0,
         scan: str = "auto",
@@ -161,11 +168,8 @@ class DetailUNet(nn.Module):
         def stage(level: int, depth: int) -> nn.Sequential:
             return nn.Sequential(*(block(level) for _ in range(depth)))
 
-        self.spectral = nn.Sequential(
-            _BandWaves(in_channels, waves, spread),
-            nn.Linear(in_channels * (1 + waves), spectral_width),
-            nn.GELU(),
-            *(_Pointwise(spectral_width, 2.0) for _ in range(spectral_depth)),
+        self.spectral = _Spectral(
+            in_channels, spectral_width, waves=waves, spread=spread, depth=spectral_depth, ratio=feed_forward
         )
         self.stem = nn.Linear(spectral_width, dims[0])
         self.encoder = nn.ModuleList(stage(level, depth) for level, depth in enumerate(depths))
@@ -173,8 +177,9 @@ class DetailUNet(nn.Module):
         self.up = nn.ModuleList(_Up(coarse, fine) for fine, coarse in pairwise(dims))
         self.decoder = nn.ModuleList(stage(level, depth) for level, depth in enumerate(depths_decoder))
         self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(dims[0] + spectral_width)
-        self.head = nn.Linear(dims[0] + spectral_width, num_classes)
+        self.norm = nn.LayerNorm(dims[0])
+        self.head = nn.Linear(dims[0], num_classes)
+        self.spectral_head = nn.Linear(spectral_width, num_classes, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
@@ -188,5 +193,5 @@ class DetailUNet(nn.Module):
         x = self.dropout(skips.pop())
         for level in range(len(skips) - 1, -1, -1):
             x = self.decoder[level](self.up[level](x, skips[level]))
-        logits: Tensor = self.head(self.norm(torch.cat([x, pixels], dim=-1)))
+        logits: Tensor = self.head(self.norm(x)) + self.spectral_head(pixels)
         return logits.permute(0, 3, 1, 2)[..., :height, :width]

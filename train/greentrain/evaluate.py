@@ -26,7 +26,7 @@ from greentrain.metrics import bootstrap, confusion, confusion_by_group, scores,
 from greentrain.record import read_record
 from greentrain.targets import TargetRule
 
-__all__ = ["check_fits", "evaluate", "validate"]
+__all__ = ["check_fits", "evaluate", "probabilities", "validate"]
 
 
 @torch.no_grad()
@@ -51,11 +51,12 @@ def validate(net: nn.Module, batches: Iterable[Batch], rule: TargetRule,
 
 
 def evaluate(run: Path, location: str | None = None, split: str = "val", *, which: str = "best", batch_size: int = 16,
-             device: str = "auto") -> dict[str, Any]:
+             device: str = "auto", flips: bool = False) -> dict[str, Any]:
     """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
 
     `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
     `metrics.bootstrap`; `fractions` as `fraction_scores`; `calibration_error`; and what was scored.
+    flips: take the mean of the four mirror images' probabilities, at four times the cost.
     Raises ConfigError where the store has other bands or classes, or the split holds no labelled pixel.
     """
     trained = load_trained(run, which)
@@ -63,7 +64,7 @@ def evaluate(run: Path, location: str | None = None, split: str = "val", *, whic
     check_fits(trained, store.contract, store.location)
     where = torch.device(_device(device))
     trained.net.to(where)
-    sums = _sums(trained, store, split, batch_size, where)
+    sums = _sums(trained, store, split, batch_size, where, flips)
     if not sums.groups.sum():
         raise ConfigError(store.location, f"no valid labelled pixel in split `{split}`", "choose another split")
     names = trained.rule.classes
@@ -88,7 +89,8 @@ class _Sums:
 
 
 @torch.inference_mode()
-def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: torch.device) -> _Sums:
+def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: torch.device,
+          flips: bool) -> _Sums:
     loader = open_loader(store, split, batch_size, normaliser=trained.normaliser, order="sequential", device=device)
     group_of = torch.from_numpy(store.tile_group())
     classes, groups = len(trained.rule.classes), store.contract.groups
@@ -97,7 +99,7 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
     with progress(f"evaluate {split}", len(loader)) as bar:
         for batch in loader:
             target = trained.rule(batch["fraction"], batch["valid"])
-            probability = trained.net(batch["image"]).float().softmax(1)
+            probability = probabilities(trained.net, batch["image"], flips)
             group = group_of[batch["tile"].cpu()]
             matrices += confusion_by_group(probability, target.fraction, target.counted, group, groups).cpu()
             fractions = fractions + fraction_sums(probability, target.fraction, target.counted).cpu()
@@ -105,6 +107,13 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
             tiles += len(group)
             bar.advance()
     return _Sums(matrices, fractions, calibration, tiles)
+
+
+def probabilities(net: nn.Module, image: Tensor, flips: bool) -> Tensor:
+    """(B, K, H, W) of images (B, C, H, W); with `flips` the mean over four mirror images, each turned back."""
+    ways: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1)) if flips else ((),)
+    found = [net(image.flip(way)).float().softmax(1).flip(way) for way in ways]
+    return torch.stack(found).mean(0) if flips else found[0]
 
 
 def check_fits(trained: Trained, contract: Contract, where: str) -> None:

@@ -31,6 +31,7 @@ from greentrain.augment import augment, generator_for
 from greentrain.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
 from greentrain.config import Config, commented_yaml, differences
 from greentrain.data import Batch
+from greentrain.doctor import Check, Level, glance, stop_if_failed
 from greentrain.evaluate import validate
 from greentrain.record import Record, make_record, read_record, write_record
 from greentrain.schedule import best_since, rate_share
@@ -56,6 +57,8 @@ class Outcome:
     epochs: int
     best: dict[str, Any] | None
     """Scores of the best validation; None where nothing was validated."""
+    leader: bool
+    """Whether this process speaks for all."""
 
 
 def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_leak: bool = False,
@@ -66,6 +69,8 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
     `stop_on_collapse`, a watchdog barks.
     """
     check_split(store, allow_leak)
+    checks = list(glance(store, config, allow_leak=allow_leak))
+    stop_if_failed(checks, store.location)
     saved = _saved_state(store, run, config, resume)
     fabric = start_fabric(config)
     session = build_session(store, run, config, fabric)
@@ -79,7 +84,7 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
         _write_settings(run, config, record)
         trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
                             wandb=wandb)
-        _say_start(session, place)
+        _say_start(session, place, checks)
     status, stop = "failed", StopSignals()
     try:
         with stop:
@@ -90,7 +95,7 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
             write_record(run, record.model_copy(update={
                 "status": status, "seconds": record.seconds + time.time() - began}))
     best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
-    return Outcome(status, stop.received, place.epoch, best)
+    return Outcome(status, stop.received, place.epoch, best, first)
 
 
 def _train(session: Session, place: Place, trackers: Trackers | None, stop: StopSignals) -> str:
@@ -167,7 +172,8 @@ def _step(session: Session, place: Place, group: list[Batch]) -> float:
             loss = session.loss(*_of_all_ranks(fabric, logits.float(), target, counted))
             value = float(loss.detach())
             _stop_if_not_finite(session, place, value, batch, image)
-            fabric.backward(loss / len(group))
+            # Times the number of ranks, because DistributedDataParallel takes the mean over them and not the sum.
+            fabric.backward(loss * (fabric.world_size / len(group)))
         total += value
         place.batch += 1
     if config.gradient_clip is not None:
@@ -193,7 +199,8 @@ def _ground(store: Store, tiles: Tensor) -> Tensor:
     """(B,) a number for each piece of ground: group, row and column of the tile."""
     numbers = torch.from_numpy(store.tile_group()), *(torch.from_numpy(store.read(n)) for n in ("row", "col"))
     keys = torch.stack([values[tiles.cpu()] for values in numbers], 1)
-    return torch.unique(keys, dim=0, return_inverse=True)[1]
+    ground: Tensor = torch.unique(keys, dim=0, return_inverse=True)[1]
+    return ground
 
 
 def _filled(batch: Batch, session: Session) -> Batch:
@@ -211,18 +218,17 @@ def _filled(batch: Batch, session: Session) -> Batch:
             for name, part in batch.items()}
 
 
-def _of_all_ranks(fabric: Fabric, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors of a global batch; gradients of the first find their way back to the rank that it came from.
+def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    """The tensors of a global batch on every rank, so that each computes the same loss, that of one process.
 
-    Each rank computes the same loss. The gather adds up their gradients, DistributedDataParallel takes the mean over
-    ranks: what is left is the gradient of that one loss.
+    The gradient flows into this rank's own logits alone: DistributedDataParallel adds up what the ranks give.
     """
     if fabric.world_size == 1:
-        return tensors
-    logits, *rest = tensors
-    gathered = [fabric.all_gather(logits, sync_grads=True)]
-    gathered += [fabric.all_gather(part.to(torch.uint8) if part.dtype == torch.bool else part) for part in rest]
-    return tuple(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
+        return logits, *rest
+    others = fabric.all_gather(logits.detach())
+    own = [logits if rank == fabric.global_rank else other for rank, other in enumerate(others)]
+    gathered = [fabric.all_gather(part.to(torch.uint8) if part.dtype == torch.bool else part) for part in rest]
+    return torch.cat(own), *(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
 
 
 def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Batch, image: Tensor) -> None:
@@ -356,7 +362,10 @@ def _write_settings(run: Path, config: Config, record: Record) -> None:
     (run / "config.yaml").write_text(commented_yaml(config), encoding="utf-8")
 
 
-def _say_start(session: Session, place: Place) -> None:
+def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
+    for check in checks:
+        if check.level is not Level.OK:
+            say(f"WARNING {check.name}: {check.found}. {check.remedy}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
     say(f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "

@@ -2,6 +2,7 @@
 
 Reads a scene window by window with the bands that a run asks for, and writes cloud-optimised GeoTIFFs on the scene's
 own grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
+Scenes, maps and zones share the file because it is the one exception to the wall between training and GDAL.
 
 Letters: C bands that the net sees, H rows, W columns.
 """
@@ -28,7 +29,7 @@ try:
     import rasterio
 except ModuleNotFoundError as missing:
     raise ConfigError("greentrain", f"no module `{missing.name}`: maps need GDAL, training does not",
-                      "pip install 'greenspace[prep]'") from None
+                      "install it: pip install 'greenspace[prep]'") from None
 import rasterio.features
 import rasterio.shutil
 from rasterio import Affine
@@ -167,6 +168,16 @@ class Scene(Raster):
         if len(self.bands) > 1:
             usable &= (raw != 0).any(0)
         return np.where(usable, raw, 0).astype(np.float32), usable
+
+
+    def sample(self, longest: int = 256) -> NDArray[np.float64]:
+        """(C, N) values of about 256 x 256 usable pixels spread over the scene."""
+        values = self.shrunk(longest, bands=self.bands).reshape(len(self.bands), -1).astype(np.float64)
+        usable = np.isfinite(values).all(0) & (values != 0).any(0)
+        if self._file.nodata is not None:
+            usable &= (values != self._file.nodata).all(0)
+        sampled: NDArray[np.float64] = values[:, usable]
+        return sampled
 
 
 def match_bands(path: Path, names: Sequence[str | None], wanted: Sequence[str],

@@ -3,7 +3,7 @@
 Read top to bottom: the pieces of a block, the block, the stages, the net. The blocks are VMamba's of its first version
 (Liu et al.: VMamba, arXiv 2401.10166v1, 2024).
 
-Shapes: B batch, C width, D = 2 C inner width, R rank of the step sizes, N states, H rows, W columns, L = H W, K classes.
+Shapes: B batch, C width, D = 2 C inner width, R rank of step sizes, N states, H rows, W columns, L = H W, K classes.
 Inside the net images are channels-last, (B, H, W, C).
 """
 
@@ -13,13 +13,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from greenschemas.errors import ConfigError
 from torch import Tensor, nn
 
 from greentrain import scan as scans
 
-__all__ = ["ModelError", "SS2D", "VMUNet", "pad_to_multiple", "weight_decay_groups"]
+__all__ = ["SS2D", "ModelError", "VMUNet", "pad_to_multiple", "weight_decay_groups"]
 
 
 class ModelError(ConfigError, ValueError):
@@ -64,7 +63,11 @@ class SS2D(nn.Module):
     ) -> None:
         super().__init__()
         if d_conv < 1 or d_conv % 2 == 0:
-            raise ModelError("d_conv", f"{d_conv}, which would shrink the map by a row and a column", "use an odd width, such as 3")
+            raise ModelError(
+                "d_conv",
+                f"{d_conv}, which would shrink the map by a row and a column",
+                "use an odd width, such as 3",
+            )
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.rank, self.d_state, self.scan = rank, d_state, scan
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
@@ -85,7 +88,12 @@ class SS2D(nn.Module):
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)  # what nn.Linear starts with
         nn.init.uniform_(self.dt_projs_weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
-            dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(1e-3), math.log(1e-1)).exp().clamp_(min=1e-4)
+            dt = (
+                torch.empty_like(self.dt_projs_bias)
+                .uniform_(math.log(1e-3), math.log(1e-1))
+                .exp()
+                .clamp_(min=1e-4)
+            )
             self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
             self.A_logs.copy_(torch.arange(1, self.d_state + 1, dtype=torch.float32).log())
             self.Ds.fill_(1.0)
@@ -93,7 +101,7 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, H, W, D)
         x = self.act(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, D, H, W)
-        y = self.out_norm(self._cross_scan(x)).to(z.dtype)
+        y = self.out_norm(self._cross_scan(x).to(self.out_norm.weight.dtype)).to(z.dtype)
         return self.out_proj(y * self.act(z))  # type: ignore[no-any-return]
 
     def _cross_scan(self, x: Tensor) -> Tensor:
@@ -101,7 +109,8 @@ class SS2D(nn.Module):
         batch, inner, height, width = x.shape
         rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
         xs = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], dim=1)  # (B, 4, D, L)
-        dt, B, C = (self.x_proj_weight @ xs).split([self.rank, self.d_state, self.d_state], dim=2)  # (B, 4, R|N|N, L)
+        x_dbl = self.x_proj_weight @ xs  # (B, 4, R + 2N, L)
+        dt, B, C = torch.split(x_dbl, [self.rank, self.d_state, self.d_state], dim=2)
         delta = self.dt_projs_weight @ dt  # (B, 4, D, L)
         # Looked up at each call, so that another scan can be put in its place.
         y = scans.selective_scan(
@@ -177,7 +186,9 @@ class PatchExpand(nn.Module):
 class Stage(nn.Module):
     """Upsample if there is one, blocks, downsample if there is one."""
 
-    def __init__(self, blocks: list[VSSBlock], *, down: PatchMerging | None = None, up: PatchExpand | None = None) -> None:
+    def __init__(
+        self, blocks: list[VSSBlock], *, down: PatchMerging | None = None, up: PatchExpand | None = None
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = down
@@ -188,7 +199,7 @@ class Stage(nn.Module):
             x = self.upsample(x)
         for block in self.blocks:
             x = block(x)
-        return x if self.downsample is None else self.downsample(x)  # type: ignore[no-any-return]
+        return x if self.downsample is None else self.downsample(x)
 
 
 class VMUNet(nn.Module):
@@ -222,17 +233,24 @@ class VMUNet(nn.Module):
         self.size_multiple = 4 * 2 ** (stages - 1)
 
         def blocks(dim: int, drops: list[float]) -> list[VSSBlock]:
-            return [VSSBlock(dim, d_state=d_state, drop_path=p, activation=activation, scan=scan) for p in drops]
+            return [
+                VSSBlock(dim, d_state=d_state, drop_path=p, activation=activation, scan=scan) for p in drops
+            ]
 
         down_drops = _cut(_rising(drop_path, sum(depths)), depths)
         up_drops = _cut(_rising(drop_path, sum(depths_decoder))[::-1], depths_decoder)
         self.patch_embed = PatchEmbed(in_channels, dims[0])
         self.layers = nn.ModuleList(
-            Stage(blocks(dims[i], down_drops[i]), down=PatchMerging(dims[i], dims[i + 1]) if i + 1 < stages else None)
+            Stage(
+                blocks(dims[i], down_drops[i]),
+                down=PatchMerging(dims[i], dims[i + 1]) if i + 1 < stages else None,
+            )
             for i in range(stages)
         )
         self.layers_up = nn.ModuleList(
-            Stage(blocks(up_dims[i], up_drops[i]), up=PatchExpand(up_dims[i - 1], up_dims[i], 2) if i else None)
+            Stage(
+                blocks(up_dims[i], up_drops[i]), up=PatchExpand(up_dims[i - 1], up_dims[i], 2) if i else None
+            )
             for i in range(stages)
         )
         self.final_up = PatchExpand(dims[0], dims[0] // 4, 4)
@@ -242,7 +260,9 @@ class VMUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ModelError(
-                "input", f"an array {tuple(x.shape)}", f"give (batch, {self.in_channels}, rows, columns): the net has {self.in_channels} bands"
+                "input",
+                f"an array {tuple(x.shape)}",
+                f"give (batch, {self.in_channels}, rows, columns): the net has {self.in_channels} bands",
             )
         height, width = x.shape[2:]
         x = self.patch_embed(pad_to_multiple(x, self.size_multiple))
@@ -331,9 +351,15 @@ def _check_plan(
         found = f"{len(dims)} dims, {len(depths)} depths, {len(depths_decoder)} decoder depths"
         raise ModelError("dims", found, "give one of each a stage")
     if min(dims) < 1 or dims[0] % 4:
-        raise ModelError("dims", f"{tuple(dims)}", "use widths above 0, the first a multiple of 4: it unfolds into 4 x 4 pixels")
+        raise ModelError(
+            "dims",
+            f"{tuple(dims)}",
+            "use widths above 0, the first a multiple of 4: it unfolds into 4 x 4 pixels",
+        )
     if min(*depths, *depths_decoder) < 0:
-        raise ModelError("depths", f"{tuple(depths)} and {tuple(depths_decoder)}", "use 0 or more blocks a stage")
+        raise ModelError(
+            "depths", f"{tuple(depths)} and {tuple(depths_decoder)}", "use 0 or more blocks a stage"
+        )
     for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("d_state", d_state)):
         if value < 1:
             raise ModelError(name, f"{value}", "use 1 or more")

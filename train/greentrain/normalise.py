@@ -40,13 +40,14 @@ class Normaliser:
         """P."""
         return len(self.bands) if self.projection is None else len(self.projection)
 
-    def __call__(self, raw: NDArray[Any], valid: NDArray[np.bool_], out: Floats | None = None) -> Floats:
-        """(B, P, H, W) of raw values (B, C, H, W) and validity (B, H, W).
+    def __call__(self, raw: NDArray[Any] | Sequence[NDArray[Any]], valid: NDArray[np.bool_],
+                 out: Floats | None = None) -> Floats:
+        """(B, P, H, W) of raw values, B of (C, H, W), and validity (B, H, W).
 
         out: (B, C, H, W) memory to work in, and the result where there is no projection.
         """
         if out is None:
-            out = np.empty(raw.shape, np.float32)
+            out = np.empty((len(raw), len(self.bands), *valid.shape[1:]), np.float32)
         mean, scale = self.mean[:, None, None], self.scale[:, None, None]
         for tile, values, usable in zip(out, raw, valid, strict=True):  # a tile at a time stays in the CPU's cache
             with np.errstate(invalid="ignore", over="ignore"):  # nodata may be anything, NaN and infinity too

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +26,12 @@ from greenschemas.model import digest
 from greentrain.blend import Axis, Block, blend, blocks, cut
 from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, Scene, open_raster, open_scene, write_map
-from greentrain.metrics import scores
+from greentrain.units import check_units, usual_levels
 
 if TYPE_CHECKING:
     from greentrain.checkpoint import Trained
 
-__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene",
-           "score_map"]
+__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene"]
 
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
@@ -60,6 +59,8 @@ class Classifier:
 
     Normalises as in training; unusable pixels hold 0 and must count for nothing.
     """
+    levels: tuple[float, ...] = ()
+    """(C,) means in training, NaN where a band has no scale to keep; empty: the scene's units are not checked."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Options:
 def classifier_of(trained: Trained) -> Classifier:
     """A run's net, on whatever device it was put."""
     return Classifier(trained.identity, trained.rule.classes, tuple(band.name for band in trained.contract.bands),
-                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities)
+                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities,
+                      usual_levels(trained.contract, trained.normaliser.bands))
 
 
 def count_blocks(grid: Grid, options: Options) -> int:
@@ -101,7 +103,7 @@ def predict_scene(classifier: Classifier, path: Path, out: Path, options: Option
     """Write the class map `out` (uint8, 255: no data) on the grid of the scene, and what else `options` asks for.
 
     Returns the paths written, the class map last; a map that is already there and would be the same is left alone.
-    Raises SourceError for a scene whose bands do not fit or whose pixels cannot be read.
+    Raises SourceError for a scene whose bands or units do not fit or whose pixels cannot be read.
     """
     if len(classifier.classes) >= NO_CLASS:
         raise ConfigError(out, f"{len(classifier.classes)} classes", f"a class map holds at most {NO_CLASS - 1}")
@@ -111,6 +113,8 @@ def predict_scene(classifier: Classifier, path: Path, out: Path, options: Option
     with open_scene(path, classifier.bands, classifier.layout) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted
+        if classifier.levels:
+            check_units(path, scene.sample(), classifier.levels)
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = _parts_folder(out, key)
         for block in blocks(scene.grid.height, scene.grid.width, options.block):
@@ -134,36 +138,6 @@ def is_done(out: Path, key: str) -> bool:
             return there.tags.get(_KEY) == key
     except SourceError:
         return False  # something else lies there; it will be replaced
-
-
-def score_map(out: Path, labels: Path, classes: Sequence[str]) -> dict[str, object]:
-    """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
-
-    Where a mask holds shares, the largest counts, the first of equal ones; pixels without data, with NaN or with no
-    share at all are not counted. Raises SourceError where grids or bands do not fit.
-    """
-    k = len(classes)
-    counts = np.zeros(k * k, np.int64)
-    with open_raster(out) as found, open_raster(labels) as truth:
-        placed = truth.grid.crs is not None
-        size = (truth.grid.height, truth.grid.width)
-        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform, None))
-        if wrong is not None:
-            raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
-        if len(truth.names) not in (1, k):
-            raise SourceError(labels, f"{len(truth.names)} bands for {k} classes",
-                              "give one band of class indices, or one band a class")
-        for block in blocks(*size, 1024):
-            box = (block.row, block.col, block.height, block.width)
-            (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
-            label = values[0] if len(values) == 1 else values.argmax(0)
-            counted = usable & (label >= 0) & (label < k) & (predicted != NO_CLASS)
-            if len(values) > 1:
-                counted &= values.sum(0) > 0
-            cells = label[counted].astype(np.int64) * k + predicted[counted]
-            counts += np.bincount(cells, minlength=k * k)
-    found_scores: dict[str, object] = scores(counts.reshape(k, k), classes)
-    return found_scores
 
 
 def _check(options: Options) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from greenschemas.contract import Contract
+from greenschemas.console import say
 from greenschemas.errors import StoreError
+from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 from greenschemas.weights import class_weights
+from greentrain.bands import choose_bands
 from greentrain.config import Config
 from greentrain.data import Loader, open_loader
 from greentrain.ema import Ema
@@ -26,7 +29,8 @@ from greentrain.normalise import Normaliser, build_normaliser
 from greentrain.scan import tune_allocator
 from greentrain.targets import TargetRule, target_rule
 
-__all__ = ["Place", "Session", "build_session", "check_split", "normaliser_for", "start_fabric", "weights_for"]
+__all__ = ["Place", "Session", "build_session", "check_split", "load_start", "normaliser_for", "start_fabric",
+           "train_moments", "weights_for"]
 
 
 @dataclass
@@ -109,7 +113,7 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
     """Everything from the contract and the settings; the seed decides the weights."""
     contract, device = store.contract, fabric.device
     rule = target_rule(config.target, contract.classes, config.min_purity)
-    normaliser = normaliser_for(contract, config)
+    normaliser = normaliser_for(store, config)
     loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
     seat = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     common: dict[str, Any] = {"normaliser": normaliser, "cache": config.cache, "ahead": config.ahead, "device": device,
@@ -118,6 +122,10 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
     val = open_loader(store, "val", config.batch_size, order="sequential", **common)
     torch.manual_seed(config.seed)
     net = build_net(config.model, normaliser.channels, len(rule.classes))
+    if config.pretrained is not None:
+        report = load_start(net, store, normaliser, config)
+        if fabric.is_global_zero:
+            say(report)
     model = fabric.setup_module(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
     # The fused step takes a fifth of the time; it cannot be together with a gradient scaler and clipping.
     optimiser = fabric.setup_optimizers(torch.optim.AdamW(
@@ -127,11 +135,42 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
                    optimiser, ema)
 
 
-def normaliser_for(contract: Contract, config: Config) -> Normaliser:
-    """The normaliser of the bands that the settings choose."""
-    bands = config.bands
-    names = tuple(name.strip() for name in bands.split(",")) if isinstance(bands, str) else bands
-    return build_normaliser(contract, names, method=config.normalise, clip=config.input_clip)
+def normaliser_for(store: Store, config: Config) -> Normaliser:
+    """The normaliser of the bands that the settings choose; principal components by the train groups' moments."""
+    contract, wanted = store.contract, config.bands
+    settings: dict[str, Any] = {"method": config.normalise, "clip": config.input_clip}
+    if wanted is None:
+        return build_normaliser(contract, None, **settings)
+    text = wanted if isinstance(wanted, str) else ",".join(wanted)
+    names, roles = [band.name for band in contract.bands], [band.role.value for band in contract.bands]
+    count, comoment = train_moments(store) if text.startswith("pca:") else (None, None)
+    choice = choose_bands(text, names, roles, count=count, comoment=comoment)
+    projection = None if choice.components is None else np.array(choice.components, np.float32)
+    return build_normaliser(contract, choice.names, projection=projection, **settings)
+
+
+def train_moments(store: Store) -> tuple[float, NDArray[np.float64]]:
+    """(pixels, co-moments (C, C)) of the train split, merged from its groups (Chan, Golub, LeVeque 1983)."""
+    groups = np.flatnonzero(store.read("split") == SPLITS.index("train"))
+    count = store.read("count")[groups].max(axis=1).astype(np.float64)
+    means, comoments = store.read("mean")[groups], store.read("comoment")[groups]
+    total = count.sum()
+    if total == 0:
+        return 0.0, np.zeros(comoments.shape[1:])
+    apart = means - np.average(means, axis=0, weights=count)
+    return float(total), comoments.sum(0) + np.einsum("g,gi,gj->ij", count, apart, apart)
+
+
+def load_start(net: nn.Module, store: Store, normaliser: Normaliser, config: Config) -> str:
+    """Fill a fresh net from the checkpoint that the settings name; says what came from it."""
+    from greentrain.pretrained import load_pretrained
+
+    common = {band.name: band.common for band in store.contract.bands}
+    bands = [None] * normaliser.channels if normaliser.projection is not None else [
+        common[name] for name in normaliser.bands]
+    assert config.pretrained is not None
+    return str(load_pretrained(net, config.pretrained, bands=bands, stem=config.stem, seed=config.seed,
+                               allow_partial=config.allow_partial))
 
 
 def weights_for(store: Store, rule: TargetRule, scheme: str) -> Tensor | None:
@@ -147,5 +186,5 @@ def weights_for(store: Store, rule: TargetRule, scheme: str) -> Tensor | None:
     else:
         groups = np.flatnonzero(store.read("split") == 0)
         sums = store.read("class_sum")[groups].astype(np.float64)
-        weights = class_weights(np.array([rule.fold(row) for row in sums.tolist()]))[scheme]
+        weights = class_weights(rule.fold(sums))[scheme]
     return torch.tensor(weights, dtype=torch.float32) * len(weights)

@@ -20,28 +20,27 @@ from greenschemas.errors import StoreError
 from greenschemas.store import Store
 from greentrain.buffers import Buffers
 
-__all__ = ["Budget", "RawTiles", "TileReader", "available_memory", "forget_tiles"]
+__all__ = ["Budget", "RawTiles", "TileReader", "Tiles", "available_memory", "forget_tiles"]
 
 Budget = Literal["auto", "none"] | float
 """Memory for raw tiles: half of what is free, none, or so many GB (1e9 bytes)."""
+
+Tiles = NDArray[Any] | list[NDArray[Any]]
+"""A batch as one array, or as one array a tile, which nobody may write to."""
 
 _ARRAYS = ("image", "fraction", "valid")
 
 
 @dataclass(frozen=True)
 class RawTiles:
-    """Tiles as stored."""
+    """Tiles as stored, each an array of its own or all in one: what is kept in memory is looked at where it lies."""
 
-    image: NDArray[Any]
-    """(B, C, S, S) in the store's type."""
-    fraction: NDArray[np.uint8]
-    """(B, K, S, S) in 1/200; 255 unlabelled."""
-    valid: NDArray[np.uint8]
-    """(B, S, S) 1 where the image may be used."""
-
-    def parts(self) -> tuple[NDArray[Any], ...]:
-        """The three, in the order of the fields."""
-        return self.image, self.fraction, self.valid
+    image: Tiles
+    """B of (C, S, S) in the store's type."""
+    fraction: Tiles
+    """B of (K, S, S) in 1/200; 255 unlabelled."""
+    valid: Tiles
+    """B of (S, S): 1 where the image may be used."""
 
 
 class TileReader:
@@ -60,6 +59,8 @@ class TileReader:
         self._types = (np.dtype(store.contract.dtype), np.dtype(np.uint8), np.dtype(np.uint8))
         self.tile_bytes = sum(int(np.prod(s)) * t.itemsize for s, t in zip(self._shapes, self._types, strict=True))
         """Bytes of a raw tile."""
+        self.image_shape, self.fraction_shape, self.dtype = self._shapes[0], self._shapes[1], self._types[0]
+        """Of a tile: (C, S, S), (K, S, S), and the type of the image."""
         self._buffers = buffers
         self._cache = self._shared_cache(store, tuple(bands), tiles, budget)
 
@@ -69,12 +70,11 @@ class TileReader:
         return self._cache is not None
 
     def read(self, tiles: NDArray[np.int64]) -> RawTiles:
-        """The tiles of these ids, in this order, in memory of their own."""
+        """The tiles of these ids, in this order."""
+        if self._cache is not None:
+            return RawTiles(*self._cache.look(tiles, self._read_into))
         out = tuple(self._buffers.lend((len(tiles), *s), t) for s, t in zip(self._shapes, self._types, strict=True))
-        if self._cache is None:
-            self._read_into(tiles, out, slice(None))
-        else:
-            self._cache.gather(tiles, self._read_into, out)
+        self._read_into(tiles, out, slice(None))
         return RawTiles(*out)
 
     def _read_into(self, tiles: NDArray[np.int64], out: Sequence[NDArray[Any]], rows: Any) -> None:
@@ -130,20 +130,15 @@ class _Cache:
         self._block[new] = len(self._blocks)
         self._blocks.append(tuple(np.empty((len(new), *s), t) for s, t in zip(self._shapes, self._types, strict=True)))
 
-    def gather(self, tiles: NDArray[np.int64], read_into: Any, out: Sequence[NDArray[Any]]) -> None:
-        """Copy these tiles to `out`, those not there yet read first. Two threads may read the same tile: same bytes."""
+    def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[list[NDArray[Any]]]:
+        """These tiles where they lie, those not there yet read first. Two threads may read the same one: same bytes."""
         absent = np.unique(tiles[~self._filled[tiles]])
         for block in np.unique(self._block[absent]):
             ids = absent[self._block[absent] == block]
             read_into(ids, self._blocks[block], self._row[ids])
             self._filled[ids] = True
-        for block in np.unique(self._block[tiles]):
-            rows = np.flatnonzero(self._block[tiles] == block)
-            for part, target in zip(self._blocks[block], out, strict=True):
-                if len(rows) == len(tiles):
-                    part.take(self._row[tiles], axis=0, out=target, mode="clip")  # "raise" would copy twice
-                else:
-                    target[rows] = part[self._row[tiles[rows]]]
+        places = list(zip(self._block[tiles].tolist(), self._row[tiles].tolist(), strict=True))
+        return [[self._blocks[block][part][row] for block, row in places] for part in range(len(_ARRAYS))]
 
 
 _shelf: dict[tuple[str, str, tuple[int, ...]], _Cache] = {}

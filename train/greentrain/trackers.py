@@ -23,14 +23,14 @@ class Trackers:
     def __init__(self, run: Path, settings: Mapping[str, Any], *, step: int = 0, epoch: int = 0,
                  mlflow: bool = False, wandb: bool = False) -> None:
         """step, epoch: how far the run had come at the checkpoint that it goes on from; later rows are dropped."""
+        self._mlflow = _package("mlflow") if mlflow else None
+        self._wandb = _package("wandb") if wandb else None
         rows = [row for row in read_rows(run) if _before(row, step, epoch)]
         run.mkdir(parents=True, exist_ok=True)
         path = run / "metrics.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
-        self._mlflow = _package("mlflow") if mlflow else None
-        self._wandb = _package("wandb") if wandb else None
         if self._mlflow is not None:
             self._mlflow.start_run(run_name=run.name)
             self._mlflow.log_params(settings)

@@ -86,6 +86,8 @@ def _verdict(first: str, second: str, models: Mapping[str, Counts]) -> Verdict:
 def _doubts(better: Floats, worse: Floats, interval: tuple[float, float] | None) -> Sequence[str]:
     """Why the difference may mean nothing."""
     found = []
+    if max(len(better), len(worse)) < 2:
+        found.append("with one seed each the seeds' spread is not known")
     if better.min() <= worse.max():
         found.append("it lies inside the seeds' spread")
     if interval is None:

@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from greentrain.scan import native
+from greentrain.scan.reference import reference_scan
 
 __all__ = ["cpu_scan", "kernel"]
+
+CHUNK = 64
+"""Steps after which both kernels keep a state; T in kernel.cpp."""
 
 log = logging.getLogger("greentrain.scan")
 
@@ -45,6 +49,8 @@ def cpu_scan(
     delta_softplus: bool,
 ) -> Tensor:
     """What `reference_scan` computes, with O(L) memory; float32 or float64, on the CPU."""
+    if u.dtype == torch.float64 and u.dtype not in kernel().DTYPES:
+        return reference_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
     given = [t for t in (u, delta, A, B, C, D, delta_bias) if t is not None]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     y, _ = _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, keep)
@@ -63,13 +69,24 @@ def _forward(
     softplus: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    return kernel().forward(*_contiguous(u, delta, A, B, C, D, bias), softplus, keep)  # type: ignore[no-any-return]
+    state = u.new_empty(_states_kept(u, B) if keep else 0)
+    return kernel().forward(
+        *_contiguous(u, delta, A, B, C, D, bias), softplus, state if keep else None
+    ), state
 
 
 @_forward.register_fake
-def _(u: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    unknown = torch.library.get_ctx().new_dynamic_size() if args[-1] else 0
-    return torch.empty_like(u, memory_format=torch.contiguous_format), u.new_empty(unknown)
+def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+    kept = _states_kept(u, B) if args[-1] else 0
+    return torch.empty_like(u, memory_format=torch.contiguous_format), u.new_empty(kept)
+
+
+def _states_kept(u: Tensor, B: Tensor) -> int:
+    """Numbers that hold the states at the start of each chunk, however a kernel packs them into vectors."""
+    batch, groups, states, length = B.shape
+    width = -(-(u.shape[1] // groups) // 16) * 16
+    lanes = 1 << (states - 1).bit_length() if states < 16 else -(-states // 16) * 16
+    return batch * groups * -(-length // CHUNK) * width * lanes
 
 
 @torch.library.custom_op("greentrain::scan_backward", mutates_args=(), device_types="cpu")
@@ -92,7 +109,10 @@ def _backward(
 @_backward.register_fake
 def _(dy: Tensor, state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *_: Any) -> Any:
     vector = u.new_empty(u.shape[1])
-    like = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta, A, B, C, vector, vector)]
+    like = [
+        torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t in (u, delta, A, B, C, vector, vector)
+    ]
     return tuple(like)
 
 
@@ -105,9 +125,10 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.save_for_backward(output[1], *tensors)
     ctx.softplus = softplus
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # or zeros are made for the states' gradient at each step
 
 
-def _gradients(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, dy: Tensor, _: None) -> tuple[Tensor | None, ...]:
     state, *inputs = ctx.saved_tensors
     grads = _backward(dy, state, *inputs, ctx.softplus)
     kept = [None if given is None else grad for given, grad in zip(inputs, grads, strict=True)]

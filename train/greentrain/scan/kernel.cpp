@@ -18,6 +18,7 @@
 #include <vector>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define VECTOR_BYTES 64
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32
@@ -60,18 +61,28 @@ typedef Lanes<double>::V VD;
 typedef int32_t VI __attribute__((vector_size(VECTOR_BYTES)));
 
 inline VF exp2v(VF z) {
+#if defined(__AVX512F__)
+    z = (VF)_mm512_max_ps((__m512)(VF{} - 150.0f), (__m512)z);  // this way round a NaN passes
+    const VF whole = (VF)_mm512_roundscale_ps((__m512)z, 8);
+    const VF f = z - whole;
+#else
     const VF low = VF{} - 126.0f, high = VF{} + 127.99f;
     z = z < low ? low : z;  // comparisons this way round let a NaN through
     z = z > high ? high : z;
     const VF shifted = z + 12582912.0f;  // 1.5 * 2^23: the low bits now hold round(z)
     const VF f = z - (shifted - 12582912.0f);
+#endif
     VF p = f * 1.5466987317218716e-4f + 1.3399618760979617e-3f;
     p = p * f + 9.61803735502784e-3f;
     p = p * f + 5.5503300057977906e-2f;
     p = p * f + 0.2402265107219863f;
     p = p * f + 0.6931472046057543f;
     p = p * f + 1.0f;
+#if defined(__AVX512F__)
+    return (VF)_mm512_scalef_ps((__m512)p, (__m512)whole);
+#else
     return (VF)((VI)p + ((VI)shifted << 23));
+#endif
 }
 
 inline VD exp2v(VD z) {
@@ -257,6 +268,14 @@ template <class R, int NP> struct Scan {
             std::memcpy(out.x[q], (const R *)from + series(p, c + q) + t0, sizeof(R) * steps);
     }
 
+    // The next channels lie L numbers on, where no hardware looks for them.
+    void prefetch(const Place &p, int64_t c, int64_t t0, const void *from) const {
+        for (int q = 0; q < P && c + q < p.count; ++q) {
+            const char *line = (const char *)((const R *)from + series(p, c + q) + t0);
+            for (size_t i = 0; i < T * sizeof(R); i += 64) __builtin_prefetch(line + i, 0, 2);
+        }
+    }
+
     void write(const Series &from, const Place &p, int64_t c, int64_t t0, int steps, void *to) const {
         for (int q = 0; q < P && c + q < p.count; ++q)
             std::memcpy((R *)to + series(p, c + q) + t0, from.x[q], sizeof(R) * steps);
@@ -267,10 +286,10 @@ template <class R, int NP> struct Scan {
     }
 
     // delta to the step size d, in place, and d * u.
-    void step_sizes(const Place &p, int64_t c, Series &delta, const Series &u, Series &du) const {
+    void step_sizes(const Place &p, int64_t c, int rounded, Series &delta, const Series &u, Series &du) const {
         for (int q = 0; q < P; ++q) {
             const R bias = bias_of(p, c + q);
-            for (int t = 0; t < T; t += n) {
+            for (int t = 0; t < rounded; t += n) {
                 V d = load<V>(delta.x[q] + t) + bias;
                 if (a.softplus) d = softplus(d);
                 store(delta.x[q] + t, d);
@@ -285,28 +304,27 @@ template <class R, int NP> struct Scan {
         V rows[NP == n ? 1 : T];
         inline V operator[](int t) const {
             if constexpr (NP == n)
-                return V{} + one[t];
+                return one[t] - V{};  // x - 0 is x, so only a broadcast
             else
                 return rows[t];
         }
     };
 
-    static void row(const Series &x, Row &out) {
+    static void row(const Series &x, int rounded, Row &out) {
         out.one = x.x[0];
         if constexpr (NP != n)
-            for (int t = 0; t < T; t += n) {
+            for (int t = 0; t < rounded; t += n) {
                 V v[P];
                 for (int q = 0; q < P; ++q) v[q] = load<V>(x.x[q] + t);
                 Fly::spread(v, out.rows + t);
             }
     }
 
-    static void fold(const V *rows, Series &out) {
-        for (int t = 0; t < T; t += n) {
-            V v[P];
-            Fly::fold(rows + t, v);
-            for (int q = 0; q < P; ++q) store(out.x[q] + t, v[q]);
-        }
+    // Rows of the steps t .. t + n, summed over the states, into `out`, or added to what is there.
+    static inline void fold(const V *rows, int t, bool add, Series &out) {
+        V v[P];
+        Fly::fold(rows, v);
+        for (int q = 0; q < P; ++q) store(out.x[q] + t, add ? load<V>(out.x[q] + t) + v[q] : v[q]);
     }
 
     void forward(int64_t task) const {
@@ -328,31 +346,28 @@ template <class R, int NP> struct Scan {
     }
 
     void forward_bundle(const Place &p, int64_t c, int64_t t0, int steps, const V *decay, const V *Bt, const V *Ct, V *h) const {
-        Series u, d, du;
+        Series u, d, du, y;
         Row dr, dur;
-        V out[T];
+        const int rounded = (steps + n - 1) / n * n;
+        prefetch(p, c + P, t0, a.u), prefetch(p, c + P, t0, a.delta), prefetch(p, c + P, t0, a.y);
         read(a.u, p, c, t0, steps, u);
         read(a.delta, p, c, t0, steps, d);
-        step_sizes(p, c, d, u, du);
-        row(d, dr);
-        row(du, dur);
-        const int rounded = (steps + n - 1) / n * n;
+        step_sizes(p, c, rounded, d, u, du);
+        row(d, rounded, dr);
+        row(du, rounded, dur);
         for (int64_t v = 0; v < vectors; ++v) {
-            const V A = decay[v];
+            const V A = decay[v], *const Bv = Bt + v * T, *const Cv = Ct + v * T;
             V x = h[v];
-            for (int t = 0; t < steps; ++t) {
-                x = exp2v(dr[t] * A) * x + dur[t] * Bt[v * T + t];
-                const V part = x * Ct[v * T + t];
-                out[t] = v ? out[t] + part : part;
+            for (int t0 = 0; t0 < rounded; t0 += n) {
+                V part[n] = {};
+                const int end = std::min(n, steps - t0);
+                for (int t = 0; t < end; ++t) {
+                    x = exp2v(dr[t0 + t] * A) * x + dur[t0 + t] * Bv[t0 + t];
+                    part[t] = x * Cv[t0 + t];
+                }
+                fold(part, t0, v > 0, y);
             }
             h[v] = x;
-        }
-        for (int t = steps; t < rounded; ++t) out[t] = V{};
-        Series y;
-        for (int t = 0; t < rounded; t += n) {
-            V s[P];
-            Fly::fold(out + t, s);
-            for (int q = 0; q < P; ++q) store(y.x[q] + t, s[q]);
         }
         if (a.D)
             for (int q = 0; q < P && c + q < p.count; ++q) {
@@ -381,9 +396,13 @@ template <class R, int NP> struct Scan {
             rows_of(a.C, p, t0, steps, Ct.data());
             std::fill(dBt.begin(), dBt.end(), V{});
             std::fill(dCt.begin(), dCt.end(), V{});
-            for (int64_t i = 0; i < mine; ++i)
-                backward_bundle(p, i, chunk, steps, &decay[i * vectors], Bt.data(), Ct.data(), dBt.data(), dCt.data(),
-                                &carry[i * vectors], sums);
+            int64_t i = 0;
+            for (; i + 2 <= mine; i += 2)
+                backward_bundles<2>(p, i, chunk, steps, &decay[i * vectors], Bt.data(), Ct.data(), dBt.data(), dCt.data(),
+                                    &carry[i * vectors], sums);
+            for (; i < mine; ++i)
+                backward_bundles<1>(p, i, chunk, steps, &decay[i * vectors], Bt.data(), Ct.data(), dBt.data(), dCt.data(),
+                                    &carry[i * vectors], sums);
             write_rows(dBt.data(), p, t0, steps, a.dB);
             write_rows(dCt.data(), p, t0, steps, a.dC);
         }
@@ -408,63 +427,96 @@ template <class R, int NP> struct Scan {
             }
     }
 
-    void backward_bundle(const Place &p, int64_t i, int64_t chunk, int steps, const V *decay, const V *Bt, const V *Ct, V *dBt,
-                         V *dCt, V *carry, Sums &sums) const {
-        const int64_t c = i * P, t0 = chunk * T;
-        Series u, raw, d, du, dy, s1, s2;
+    // What one bundle of channels needs in the backward pass over a chunk.
+    struct Bundle {
+        Series u, raw, d, du, dy, s1, s2;  // raw: delta as given; s1, s2: what reaches d u, and d through exp
         Row dr, dur, dyr;
-        V e[T], h[T + 1], by_du[T], by_d[T];  // exp(d A), states, and what reaches d u and d (through exp)
-        read(a.u, p, c, t0, steps, u);
-        read(a.delta, p, c, t0, steps, raw);
-        read(a.dy, p, c, t0, steps, dy);
-        d = raw;
-        step_sizes(p, c, d, u, du);
-        row(d, dr);
-        row(du, dur);
-        row(dy, dyr);
-        const V *start = state(p, chunk, i);
+        V e[T], h[T + 1];  // exp(d A), and the states from the one before the chunk on
+    };
+
+    // M bundles at a time, so that what is added to dB and dC goes through memory once for all of them.
+    template <int M>
+    void backward_bundles(const Place &p, int64_t i, int64_t chunk, int steps, const V *decay, const V *Bt, const V *Ct, V *dBt,
+                          V *dCt, V *carry, Sums &sums) const {
+        Bundle x[M];
+        const int64_t t0 = chunk * T;
+        const int rounded = (steps + n - 1) / n * n;
+        for (int m = 0; m < M; ++m) prepare(p, (i + m) * P, t0, steps, rounded, x[m]);
+        for (int m = 0; m < M; ++m)
+            for (const void *next : {a.u, a.delta, a.dy, (const void *)a.du, (const void *)a.ddelta})
+                prefetch(p, (i + M + m) * P, t0, next);
         for (int64_t v = 0; v < vectors; ++v) {
-            const V A = decay[v], A2 = A * R(1.4426950408889634074);
-            V x = h[0] = start[v];
-            for (int t = 0; t < steps; ++t) {
-                e[t] = exp2v(dr[t] * A2);
-                h[t + 1] = x = e[t] * x + dur[t] * Bt[v * T + t];
+            const V *const Bv = Bt + v * T, *const Cv = Ct + v * T;
+            V *const dBv = dBt + v * T, *const dCv = dCt + v * T;
+            V A[M], g[M], dA[M];
+            for (int m = 0; m < M; ++m) {
+                A[m] = decay[m * vectors + v], g[m] = carry[m * vectors + v], dA[m] = V{};
+                const V A2 = A[m] * R(1.4426950408889634074);
+                V h = x[m].h[0] = state(p, chunk, i + m)[v];
+                for (int t = 0; t < steps; ++t) {
+                    x[m].e[t] = exp2v(x[m].dr[t] * A2);
+                    x[m].h[t + 1] = h = x[m].e[t] * h + x[m].dur[t] * Bv[t];
+                }
             }
-            V g = carry[v], dA = V{};
-            for (int t = steps - 1; t >= 0; --t) {
-                g = g + dyr[t] * Ct[v * T + t];
-                dCt[v * T + t] += dyr[t] * h[t + 1];
-                dBt[v * T + t] += dur[t] * g;
-                const V b = g * Bt[v * T + t];
-                g = g * e[t];
-                const V m = g * h[t];
-                dA += dr[t] * m;
-                by_du[t] = v ? by_du[t] + b : b;
-                by_d[t] = v ? by_d[t] + m * A : m * A;
+            for (int tile = rounded - n; tile >= 0; tile -= n) {
+                V by_du[M][n] = {}, by_d[M][n] = {};
+                for (int j = std::min(n, steps - tile) - 1; j >= 0; --j) {
+                    const int t = tile + j;
+                    const V b = Bv[t], c = Cv[t];
+                    V db = dBv[t], dc = dCv[t];
+                    for (int m = 0; m < M; ++m) {
+                        const V dy = x[m].dyr[t];
+                        g[m] += dy * c;
+                        dc += dy * x[m].h[t + 1];
+                        db += x[m].dur[t] * g[m];
+                        by_du[m][j] = g[m] * b;
+                        g[m] *= x[m].e[t];
+                        const V late = g[m] * x[m].h[t];
+                        dA[m] += x[m].dr[t] * late;
+                        by_d[m][j] = late * A[m];
+                    }
+                    dBv[t] = db, dCv[t] = dc;
+                }
+                for (int m = 0; m < M; ++m) {
+                    fold(by_du[m], tile, v > 0, x[m].s1);
+                    fold(by_d[m], tile, v > 0, x[m].s2);
+                }
             }
-            carry[v] = g;
-            sums.dA[i * vectors + v] += dA;
+            for (int m = 0; m < M; ++m) {
+                carry[m * vectors + v] = g[m];
+                sums.dA[(i + m) * vectors + v] += dA[m];
+            }
         }
-        for (int t = steps; t < T; ++t) by_du[t] = by_d[t] = V{};
-        fold(by_du, s1);
-        fold(by_d, s2);
-        for (int q = 0; q < P && c + q < p.count; ++q) finish(p, c + q, q, u, raw, d, dy, s1, s2, sums);
-        write(s1, p, c, t0, steps, a.du);
-        write(s2, p, c, t0, steps, a.ddelta);
+        for (int m = 0; m < M; ++m) {
+            const int64_t c = (i + m) * P;
+            for (int q = 0; q < P && c + q < p.count; ++q) finish(p, c + q, q, rounded, x[m], sums);
+            write(x[m].s1, p, c, t0, steps, a.du);
+            write(x[m].s2, p, c, t0, steps, a.ddelta);
+        }
+    }
+
+    void prepare(const Place &p, int64_t c, int64_t t0, int steps, int rounded, Bundle &x) const {
+        read(a.u, p, c, t0, steps, x.u);
+        read(a.delta, p, c, t0, steps, x.raw);
+        read(a.dy, p, c, t0, steps, x.dy);
+        x.d = x.raw;
+        step_sizes(p, c, rounded, x.d, x.u, x.du);
+        row(x.d, rounded, x.dr);
+        row(x.du, rounded, x.dur);
+        row(x.dy, rounded, x.dyr);
     }
 
     // From what reaches d u (s1) and d (s2) to what reaches u (into s1) and delta (into s2).
-    void finish(const Place &p, int64_t c, int q, const Series &u, const Series &raw, const Series &d, const Series &dy,
-                Series &s1, Series &s2, Sums &sums) const {
+    void finish(const Place &p, int64_t c, int q, int rounded, Bundle &x, Sums &sums) const {
         const R D = a.D ? ((const R *)a.D)[channel(p, c)] : R(0), bias = bias_of(p, c);
         V dD = V{}, dbias = V{};
-        for (int t = 0; t < T; t += n) {
-            const V by_du = load<V>(s1.x[q] + t), ut = load<V>(u.x[q] + t), g = load<V>(dy.x[q] + t);
-            V by_d = by_du * ut + load<V>(s2.x[q] + t);
-            if (a.softplus) by_d = by_d * softplus_slope(load<V>(raw.x[q] + t) + bias);
-            store(s1.x[q] + t, by_du * load<V>(d.x[q] + t) + g * D);
-            store(s2.x[q] + t, by_d);
-            dD += g * ut;
+        for (int t = 0; t < rounded; t += n) {
+            const V by_du = load<V>(x.s1.x[q] + t), u = load<V>(x.u.x[q] + t), dy = load<V>(x.dy.x[q] + t);
+            V by_d = by_du * u + load<V>(x.s2.x[q] + t);
+            if (a.softplus) by_d = by_d * softplus_slope(load<V>(x.raw.x[q] + t) + bias);
+            store(x.s1.x[q] + t, by_du * load<V>(x.d.x[q] + t) + dy * D);
+            store(x.s2.x[q] + t, by_d);
+            dD += dy * u;
             dbias += by_d;  // zero past the end
         }
         for (int lane = 0; lane < n; ++lane) {
@@ -501,21 +553,13 @@ template <class R, int NP> void run(const Args &a, bool backward) {
     for (auto &other : others) other.join();
 }
 
-template <class R, int NP> int64_t state_size(const Args &a) {
-    const Scan<R, NP> scan(a);
-    return a.batch * a.groups * scan.chunks * scan.bundles * scan.vectors * Scan<R, NP>::n;
-}
-
-template <class R, int NP> int64_t dispatch(const Args &a, int what) {
+template <class R, int NP> void dispatch(const Args &a, bool backward) {
     if constexpr (NP < Lanes<R>::n)
-        if (a.states > NP) return dispatch<R, 2 * NP>(a, what);
-    if (what == 2) return state_size<R, NP>(a);
-    run<R, NP>(a, what == 1);
-    return 0;
+        if (a.states > NP) return dispatch<R, 2 * NP>(a, backward);
+    run<R, NP>(a, backward);
 }
 
 }  // namespace
 
-// what: 0 forward, 1 backward, 2 only the length of `state` in numbers.
-extern "C" int64_t greentrain_scan_f32(const Args *a, int what) { return dispatch<float, 1>(*a, what); }
-extern "C" int64_t greentrain_scan_f64(const Args *a, int what) { return dispatch<double, 1>(*a, what); }
+extern "C" void greentrain_scan_f32(const Args *a, int backward) { dispatch<float, 1>(*a, backward); }
+extern "C" void greentrain_scan_f64(const Args *a, int backward) { dispatch<double, 1>(*a, backward); }

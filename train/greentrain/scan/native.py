@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["BuildError", "backward", "forward", "library"]
+__all__ = ["DTYPES", "BuildError", "backward", "forward", "library"]
 
+DTYPES = (torch.float32, torch.float64)
 SOURCE = Path(__file__).with_name("kernel.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 TUNING = (("-march=native",), ("-mcpu=native",), ())
@@ -59,15 +60,14 @@ def forward(
     D: Tensor | None,
     bias: Tensor | None,
     softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and with `keep` the states at the start of each chunk, which `backward` wants; all inputs contiguous."""
+    state: Tensor | None,
+) -> Tensor:
+    """y; the states at the start of each chunk, which `backward` wants, go to `state`. All inputs contiguous."""
     args = _arguments(u, delta, A, B, C, D, bias, softplus)
     y = torch.empty_like(u)
-    state = u.new_empty(_call(u.dtype, args, 2) if keep else 0)
-    args.y, args.state = y.data_ptr(), state.data_ptr() if keep else None
-    _call(u.dtype, args, 0)
-    return y, state
+    args.y, args.state = y.data_ptr(), None if state is None else state.data_ptr()
+    _call(u.dtype, args, backward=False)
+    return y
 
 
 def backward(
@@ -94,7 +94,7 @@ def backward(
     args.dy, args.state = dy.data_ptr(), state.data_ptr()
     args.du, args.ddelta, args.dA = du.data_ptr(), ddelta.data_ptr(), dA.data_ptr()
     args.dB, args.dC, args.dD, args.dbias = dB.data_ptr(), dC.data_ptr(), dD.data_ptr(), dbias.data_ptr()
-    _call(u.dtype, args, 1)
+    _call(u.dtype, args, backward=True)
     return du, ddelta, dA.sum(0), dB.sum(2), dC.sum(2), dD.sum(0), dbias.sum(0)
 
 
@@ -118,9 +118,9 @@ def _arguments(
     return args
 
 
-def _call(dtype: torch.dtype, args: _Args, what: int) -> int:
+def _call(dtype: torch.dtype, args: _Args, backward: bool) -> None:
     entry = library().greentrain_scan_f64 if dtype == torch.float64 else library().greentrain_scan_f32
-    return int(entry(ctypes.byref(args), what))
+    entry(ctypes.byref(args), backward)
 
 
 @functools.cache
@@ -145,7 +145,7 @@ def library() -> ctypes.CDLL:
     except OSError as error:
         raise BuildError(f"{path} does not load: {error}") from error
     for entry in (loaded.greentrain_scan_f32, loaded.greentrain_scan_f64):
-        entry.argtypes, entry.restype = (ctypes.POINTER(_Args), ctypes.c_int), ctypes.c_int64
+        entry.argtypes, entry.restype = (ctypes.POINTER(_Args), ctypes.c_int), None
     return loaded
 
 

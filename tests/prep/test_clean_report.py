@@ -1,0 +1,72 @@
+"""The report: whole in itself, true to the sums, and not to be written into by file names."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from greenprep.clean import clean
+from greenprep.clean_report import write_report
+from greenprep.pictures import class_picture, png, true_colour
+from greenprep.synth import write_city
+from greenschemas.bands import SENTINEL2_L1C_19
+from greenschemas.manifest import Summary, Verdict
+from greenschemas.recipe import Recipe
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_is_whole_in_itself_and_escapes_names(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_city(raw, areas=9, times=1, size=40, seed=0, defects=False)
+    evil = raw / "images" / "<img src=x onerror=alert(1)>.tif"
+    evil.write_bytes(b"no")
+    (raw / "images" / "SYNTH" / "SYNTH_2020_0_1_GeoTIFF.tif").write_bytes(b"<html>")
+    entries, summary = clean(raw, out, Recipe(), workers=1)
+    page = write_report(raw, out, Recipe(), entries, summary).read_text(encoding="utf-8")
+    links = Links()
+    links.feed(page)
+    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    assert "script" not in links.tags
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+    assert f"<b>{summary.found}</b>found" in page and f"<b>{summary.rejected}</b>rejected" in page
+    assert page.count("<article") == sum(entry.verdict is not Verdict.ACCEPTED for entry in entries)
+    assert len(re.findall(r"<rect [^>]*><title>", page)) == sum(entry.crs is not None for entry in entries)
+
+
+def test_a_report_on_nothing_wrong_and_nothing_placed_still_stands(tmp_path: Path) -> None:
+    page = write_report(tmp_path, tmp_path, Recipe(), [], Summary.of([], "x")).read_text(encoding="utf-8")
+    assert "Nothing was found wrong." in page
+
+
+def test_png_holds_the_pixels() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (3, 5, 3)).astype(np.uint8)
+    data = png(picture)
+    assert struct.unpack(">II", data[16:24]) == (5, 3)
+    length = struct.unpack(">I", data[33:37])[0]
+    rows = np.frombuffer(zlib.decompress(data[41:41 + length]), np.uint8).reshape(3, 16)
+    np.testing.assert_array_equal(rows[:, 1:].reshape(3, 5, 3), picture)
+
+
+def test_pictures_take_red_green_blue_by_name_and_leave_unlabelled_black() -> None:
+    image = np.zeros((19, 4, 4), np.uint16)
+    image[3] = np.arange(16).reshape(4, 4)
+    picture = true_colour(image, SENTINEL2_L1C_19)
+    assert picture[..., 0].max() == 255 and picture[..., 1:].max() == 0
+    fraction = np.zeros((5, 1, 2), np.uint8)
+    fraction[0, 0, 0], fraction[:, 0, 1] = 200, 255
+    assert class_picture(fraction)[0].tolist() == [[0x9a] * 3, [0, 0, 0]]

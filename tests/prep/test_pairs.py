@@ -1,0 +1,75 @@
+"""Pairing: by name and never by position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenprep.pairs import find_pairs, pair_names
+from greenschemas.codes import Code
+from greenschemas.recipe import Pairing
+
+NAMES = Pairing()
+
+
+def image(stem: str, folder: str = "A") -> str:
+    return f"images/{folder}/{stem}_GeoTIFF.tif"
+
+
+def mask(stem: str, folder: str = "A", ending: str = "_fractional_mask.tif") -> str:
+    return f"masks/{folder}_masks/{stem}_GeoTIFF{ending}"
+
+
+@given(st.sets(st.tuples(st.sampled_from(["VBWVA", "ST_LOUIS"]), st.integers(0, 30), st.integers(1, 4)), min_size=1),
+       st.randoms())
+def test_every_image_finds_its_own_mask_in_whatever_order_names_come(keys: set[tuple[str, int, int]],
+                                                                     shuffler: object) -> None:
+    stems = [f"{city}_2016_{area}_{time}" for city, area, time in keys]
+    masks = [mask(stem) for stem in stems]
+    shuffler.shuffle(masks)  # type: ignore[attr-defined]
+    found = pair_names([image(stem) for stem in stems], masks, [], NAMES)
+    assert all(one.mask is not None and one.image is not None and one.problem is None for one in found)
+    assert all(Path(one.image or "").stem in (one.mask or "") for one in found)
+    assert [one.name for one in found] == sorted(one.name for one in found)
+
+
+def test_group_and_time_come_from_the_name_of_a_city_with_underscores() -> None:
+    (one,) = pair_names([image("ST_LOUIS_MO_2016_17_2")], [mask("ST_LOUIS_MO_2016_17_2")], [], NAMES)
+    assert (one.group, one.time) == ("ST_LOUIS_MO_2016_17", "2")
+    assert one.parts == {"city": "ST_LOUIS_MO", "year": "2016", "area": "17", "time": "2"}
+
+
+def test_the_endings_of_masks_that_occur() -> None:
+    for ending in ("_fractional_mask.tif", "_fractional_mask.term.tif", "_mask.tif"):
+        (one,) = pair_names([image("C_2016_1_1")], [mask("C_2016_1_1", ending=ending)], [], NAMES)
+        assert one.problem is None
+
+
+def test_lone_files_and_strays_are_named_as_such() -> None:
+    found = pair_names([image("C_2016_1_1"), "images/A/readme.tif"], [mask("C_2016_2_1")], ["elsewhere.tif"], NAMES)
+    assert {(one.name.split("/")[-1], one.problem) for one in found} == {
+        ("C_2016_1_1_GeoTIFF.tif", Code.MISSING_MASK), ("readme.tif", Code.STRAY),
+        ("C_2016_2_1_GeoTIFF_fractional_mask.tif", Code.MISSING_IMAGE), ("elsewhere.tif", Code.STRAY)}
+
+
+def test_two_masks_for_one_image_are_not_chosen_between() -> None:
+    found = pair_names([image("C_2016_1_1")], [mask("C_2016_1_1"), mask("C_2016_1_1", ending="_mask.tif")], [], NAMES)
+    assert [one.problem for one in found] == [Code.AMBIGUOUS_PARTNER] * 2
+
+
+def test_one_stem_in_two_folders_pairs_within_each() -> None:
+    found = pair_names([image("C_2016_1_1", "A"), image("C_2016_1_1", "B")],
+                       [mask("C_2016_1_1", "A"), mask("C_2016_1_1", "B")], [], NAMES)
+    assert [(one.image, one.mask, one.problem) for one in found] == [
+        (image("C_2016_1_1", f), mask("C_2016_1_1", f), None) for f in "AB"]
+
+
+def test_sidecars_are_no_strays_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    for name in (image("C_2016_1_1"), mask("C_2016_1_1"), image("C_2016_1_1") + ".aux.xml",
+                 image("C_2016_1_1") + ".ovr", "truth.json", "lost.TIFF.txt", "lost.tif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_pairs(tmp_path, NAMES)
+    assert [one.name for one in found] == [image("C_2016_1_1"), "lost.tif"]

@@ -1,0 +1,101 @@
+"""The commands that use a trained net: what they ask for, refuse and print."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import typer
+from typer.testing import CliRunner
+
+from greenschemas.errors import ConfigError
+from greenschemas.store import open_store
+from greenschemas.testing import write_tiny_store
+from greentrain.cli_maps import add_commands, pair_up
+from greentrain.config import load_config
+from greentrain.fit import fit
+
+app = typer.Typer()
+add_commands(app)
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, a run of one epoch, and a scene of the store's bands with its mask."""
+    path = tmp_path_factory.mktemp("cli")
+    write_tiny_store(path / "s.zarr")
+    config = load_config(None, ["model.preset=tiny", "epochs=1", "batch_size=4"])
+    fit(open_store(path / "s.zarr"), path / "run", config)
+    values = np.random.default_rng(0).normal(1000, 100, (3, 50, 70)).astype(np.uint16)
+    where = {"crs": "EPSG:32618", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 4e6), "height": 50, "width": 70}
+    with rasterio.open(path / "a.tif", "w", driver="GTiff", count=3, dtype="uint16", **where) as file:
+        file.write(values)
+    with rasterio.open(path / "mask.tif", "w", driver="GTiff", count=1, dtype="uint8", **where) as file:
+        file.write(np.zeros((1, 50, 70), np.uint8))
+    return path
+
+
+def say(*words: object) -> str:
+    """What a command prints; it must succeed."""
+    result = runner.invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_predict_writes_map_picture_and_scores(folder: Path, tmp_path: Path) -> None:
+    printed = say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif", "--png", tmp_path / "m.png",
+                  "--labels", folder / "mask.tif", "--fractions", "--tta")
+    assert str(tmp_path / "m_fractions.tif") in printed and "always class0" in printed
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert (file.shape, file.crs.to_epsg(), file.dtypes[0]) == ((50, 70), 32618, "uint8")
+
+
+def test_predict_takes_many_scenes_into_a_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("x.tif", "y.tif"):
+        (tmp_path / "in" / name).write_bytes((folder / "a.tif").read_bytes())
+    found = json.loads(say("predict", folder / "run", tmp_path / "in", "--out", tmp_path / "maps", "--png",
+                           tmp_path / "maps", "--json"))
+    assert [Path(one["maps"][-1]).name for one in found] == ["x_map.tif", "y_map.tif"]
+    assert (tmp_path / "maps" / "x_map.png").exists()
+
+
+def test_area_prints_a_table_and_json(folder: Path, tmp_path: Path) -> None:
+    say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif")
+    assert "hectares" in say("area", tmp_path / "m.tif")
+    found = json.loads(say("area", tmp_path / "m.tif", "--json"))
+    assert found["hectares"] == pytest.approx(35.0) and set(found["classes"]) == {"class0", "class1", "class2"}
+
+
+def test_errors_writes_the_page_beside_the_run(folder: Path) -> None:
+    found = json.loads(say("errors", folder / "run", "--json"))
+    assert found["tiles"] == 8 and (folder / "run" / "errors" / "errors.html").exists()
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path: Path) -> None:
+    scene = tmp_path / "s.tif"
+    cases: list[tuple[list[Path], Path | None, str]] = [
+        ([scene], None, "1 files"), ([scene, scene], None, "would replace the scene"),
+        ([tmp_path], tmp_path, "no .tif"),
+        ([scene, tmp_path / "x" / "s.tif"], tmp_path, "two scenes of one name")]
+    for files, out, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            pair_up(files, out)
+    assert pair_up([scene], tmp_path / "o") == [(scene, tmp_path / "o" / "s_map.tif")]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--device", "cuda:99"], "--device"), (["--checkpoint", "newest"], "no checkpoint `newest`")])
+def test_a_device_or_checkpoint_that_is_not_there_is_refused(folder: Path, tmp_path: Path, words: list[str],
+                                                             message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        runner.invoke(app, ["predict", str(folder / "run"), str(folder / "a.tif"), str(tmp_path / "m.tif"), *words],
+                      catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", ["predict", "area", "compare", "errors"])
+def test_every_command_shows_an_example(command: str) -> None:
+    assert f"greentrain {command}" in say(command, "--help")

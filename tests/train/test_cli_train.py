@@ -1,0 +1,119 @@
+"""The command line: what people script."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from greenschemas.errors import ConfigError
+from greenschemas.testing import write_tiny_store
+from greentrain.cli import app
+from greentrain.evaluate import probabilities
+from greentrain.trackers import read_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+QUICK = [part for change in ("model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]",
+                             "model.depths_decoder=[1,1]", "batch_size=2", "accelerator=cpu", "seed=1")
+         for part in ("--set", change)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `s.zarr`, a run `run` on it, and stores of other bands and classes."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_tiny_store(folder / "s.zarr", channels=3, classes=3, sources=4, tiles_each=2, size=16)
+    write_tiny_store(folder / "same.zarr", channels=3, classes=3, sources=2, tiles_each=1, size=24, seed=1)
+    write_tiny_store(folder / "bands.zarr", channels=1, classes=3, sources=2, tiles_each=1, size=16)
+    write_tiny_store(folder / "classes.zarr", channels=3, classes=4, sources=2, tiles_each=1, size=16)
+    done = CliRunner().invoke(app, ["fit", str(folder / "s.zarr"), "--out", str(folder / "run"), "--epochs", "2",
+                                    *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "mean of constant" in done.output
+    return folder
+
+
+def test_fit_leaves_rows_a_report_and_the_command(place: Path) -> None:
+    rows = read_rows(place / "run")
+    assert [row["epoch"] for row in rows if "train_loss" not in row] == [1, 2]
+    assert (place / "run" / "report.html").exists()
+    assert json.loads((place / "run" / "run.json").read_text())["command"][0] == "greentrain"
+
+
+def test_evaluate_gives_the_promised_json(place: Path) -> None:
+    for extra, tiles in ((["--split", "all"], 8), (["--store", str(place / "same.zarr")], 1), (["--tta"], 4), ([], 4)):
+        done = CliRunner().invoke(app, ["evaluate", str(place / "run"), "--json", *extra])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert list(found["classes"]) == ["class0", "class1", "class2"]
+        for scores in (found, found["constant"]):
+            assert {"iou", "f1", "accuracy", "specificity", "sensitivity"} <= scores["mean"].keys()
+            assert scores["mean"].keys() == scores["classes"]["class0"].keys()
+        assert found["tiles"] == tiles
+        assert sum(map(sum, found["confusion"])) == found["pixels"]
+    val = [row for row in read_rows(place / "run") if "train_loss" not in row]
+    assert found["confusion"] == max(val, key=lambda row: row["mean"]["iou"])["confusion"]
+
+
+@pytest.mark.parametrize(("store", "message"), [
+    ("bands.zarr", "bands B2 of the net are not in it"), ("classes.zarr", "classes class0, class1, class2, class3")])
+def test_evaluate_refuses_a_store_of_other_bands_or_classes(place: Path, store: str, message: str) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(place / "run"), "--store", str(place / store)])
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
+
+
+def test_mirror_images_give_the_mirrored_answer() -> None:
+    net = torch.nn.Conv2d(2, 3, 3, padding=1)
+    image = torch.randn(1, 2, 6, 5)
+    with torch.no_grad():
+        plain, mean = probabilities(net, image, False), probabilities(net, image, True)
+        torch.testing.assert_close(probabilities(net, image.flip(-1), True), mean.flip(-1))
+    torch.testing.assert_close(plain, net(image).softmax(1).detach())
+    assert not torch.equal(plain, mean)
+
+
+def test_config_prints_settings_that_fit_takes() -> None:
+    done = CliRunner().invoke(app, ["config", "--set", "epochs=3"])
+    settings = yaml.safe_load(done.stdout)
+    assert settings["epochs"] == 3
+    assert {"model", "seed", "batch_size", "learning_rate"} <= settings.keys()
+    assert "# " in done.stdout
+
+
+def test_doctor_says_how_each_check_came_out_and_fails_with_1(place: Path) -> None:
+    done = CliRunner().invoke(app, ["doctor", str(place / "s.zarr"), "--json", *QUICK])
+    assert done.exit_code == 0, done.output
+    assert {check["name"] for check in json.loads(done.stdout)} >= {"store", "overfit"}
+    done = CliRunner().invoke(app, ["doctor", str(place / "s.zarr"), "--set", "bands=B7"])
+    assert done.exit_code == 1
+    assert "fail  bands: " in done.output
+
+
+def test_report_is_written_again(place: Path) -> None:
+    (place / "run" / "report.html").unlink()
+    done = CliRunner().invoke(app, ["report", str(place / "run")])
+    assert done.exit_code == 0, done.output
+    assert (place / "run" / "report.html").exists()
+
+
+def test_help_needs_no_torch() -> None:
+    code = ("import sys; from greentrain.cli import app; from typer.testing import CliRunner;"
+            "r = CliRunner().invoke(app, ['fit', '--help']); assert r.exit_code == 0 and 'Example' in r.output;"
+            "assert not {'torch', 'matplotlib', 'tensorstore', 'rasterio'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_errors_end_with_2_and_one_message(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "greentrain", "fit", str(tmp_path), "--out", str(tmp_path / "r"),
+                           "--set", "epocs=3"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1

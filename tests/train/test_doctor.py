@@ -1,0 +1,88 @@
+"""The doctor finds what is wrong with a store or settings before a night is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from greenschemas.errors import ConfigError
+from greenschemas.store import open_store, write_contract
+from greenschemas.testing import write_tiny_store
+from greentrain import doctor
+from greentrain.config import load_config
+from greentrain.doctor import Level, examine, glance, stop_if_failed
+
+QUICK = ("model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]", "model.depths_decoder=[1,1]", "batch_size=4",
+         "accelerator=cpu")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_tiny_store(tmp_path / "s.zarr", channels=3, classes=3, sources=4, tiles_each=3, size=16)
+    return tmp_path / "s.zarr"
+
+
+def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Check]:
+    return {c.name: c for c in glance(open_store(store), load_config(None, [*QUICK, *changes]), **how)}
+
+
+def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
+    checks = list(examine(open_store(store), load_config(None, QUICK)))
+    assert [c.name for c in checks] == ["store", "bands", "values", "classes", "a batch", "scan", "memory",
+                                        "speed", "overfit"]
+    assert all(c.level is Level.OK for c in checks if c.name != "speed"), checks
+    assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
+
+
+def test_each_thing_that_is_wrong_is_named(store: Path) -> None:
+    assert look(store, "bands=B9")["bands"].level is Level.FAIL
+    assert look(store, "bands=B1,B3")["bands"].level is Level.WARN
+    assert look(store, "target=forest")["classes"].level is Level.FAIL
+    group, contract = zarr.open_group(str(store), mode="r+"), open_store(store).contract
+    assert contract.split is not None
+    assert contract.statistics is not None
+    bare = contract.statistics.model_copy(update={"class_share": (0.97, 0.03, 0.0)})
+    leaky = contract.split.model_copy(update={"audit": "failed"})
+    write_contract(group, contract.model_copy(update={"statistics": bare, "split": leaky}))
+    assert look(store)["store"].level is Level.FAIL
+    found = look(store, allow_leak=True)
+    assert found["store"].level is found["classes"].level is Level.WARN
+    assert "holds no class2" in found["classes"].found
+
+
+@pytest.mark.parametrize(("array", "value", "level", "says"), [
+    ("fraction", 255, Level.FAIL, "nothing to learn from"),
+    ("image", 9000, Level.WARN, "far from the statistics"),
+])
+def test_a_batch_that_cannot_teach_is_noticed(store: Path, array: str, value: int, level: Level, says: str) -> None:
+    group = zarr.open_group(str(store), mode="r+")
+    group[array][:] = np.full(group[array].shape, value, group[array].dtype)  # type: ignore[index, union-attr]
+    found = look(store, "input_clip=null")["a batch"]
+    assert found.level is level
+    assert says in found.found
+    if level is Level.FAIL:
+        with pytest.raises(ConfigError, match=f"a batch: .*{says}"):
+            stop_if_failed([found], str(store))
+
+
+def test_a_kernel_that_is_wrong_is_caught(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = doctor.selective_scan
+
+    def wrong(*inputs: Any, backend: str) -> Any:
+        return right(*inputs, backend=backend) * (1.01 if backend == "auto" else 1)
+
+    monkeypatch.setattr(doctor, "selective_scan", wrong)
+    assert look(store)["scan"].level is Level.FAIL
+
+
+def test_a_batch_that_does_not_fit_is_answered_with_one_that_would(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "available_memory", lambda: 3e5)
+    memory = next(c for c in examine(open_store(store), load_config(None, QUICK)) if c.name == "memory")
+    assert memory.level is Level.WARN
+    assert memory.remedy.startswith("set batch_size=")
