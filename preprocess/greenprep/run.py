@@ -20,13 +20,14 @@ from greenprep.assign import Plan, split_store
 from greenprep.audit import Audit
 from greenprep.build import Accepted, assemble, build_place, finish, target_of
 from greenprep.catalogue import finding
-from greenprep.checks import judge, judge_collection, verdict_of
+from greenprep.checks import judge, judge_collection
 from greenprep.clean import RECIPE_NAME
 from greenprep.cluster import engine, warm_up
 from greenprep.pairs import Candidate, find_pairs
 from greenprep.pipeline import Reading, Source, read_sources
 from greenprep.place import Place
 from greenprep.stamps import stamp_of
+from greenprep.verdicts import verdict_of
 from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError

@@ -170,7 +170,8 @@ def test_splits_by_name_block_fold_and_buffer(collection):
 
 
 @pytest.mark.parametrize(("column", "said", "gone"), [
-    ("group", "T_2020_1", "T_2020_1"), ("path", "images/T/T_2020_1_1_GeoTIFF.tif", "T_2020_1"), ("tile", "0", "T_2020_0")])
+    ("group", "T_2020_1", "T_2020_1"), ("path", "images/T/T_2020_1_1_GeoTIFF.tif", "T_2020_1"),
+    ("tile", "0", "T_2020_0")])
 def test_what_a_csv_names_is_left_out(built, tmp_path, column, said, gone):
     (tmp_path / "x.csv").write_text(f"loss,{column}\n0.1,{said}\n")
     split_store(built.location, Plan(SplitRules(val=0.3), exclude=tmp_path / "x.csv"))

@@ -1,5 +1,7 @@
 """Laws and oracles of `greenprep.moments`, `histogram` and `weights`."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,7 +59,7 @@ def test_moments_are_those_of_a_two_pass_float64(seed, dtype, offset):
 def test_merging_any_cut_gives_the_moments_of_the_whole(seed, dtype, cuts):
     image, valid, fraction = pixels(seed, dtype, offset=2e4)
     edges = sorted({0, 9, *cuts})
-    parts = [Moments.of(image[:, a:b], valid[a:b], fraction[:, a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [Moments.of(image[:, a:b], valid[a:b], fraction[:, a:b]) for a, b in pairwise(edges)]
     found, whole = merge_all(parts, 3, 3), Moments.of(image, valid, fraction)
     assert np.array_equal(found.count, whole.count)
     close(found.mean, whole.mean, 2e4)

@@ -92,7 +92,12 @@ def test_run_is_clean_then_tile_then_split_byte_for_byte(built, files):
 def test_each_source_is_opened_once_and_decoded_once(collection, monkeypatch):
     opened = []
     whole = raster.open_file
-    monkeypatch.setattr(raster, "open_file", lambda root, name, *rest: (opened.append(name), whole(root, name, *rest))[1])
+
+    def counted(root, name, *rest):
+        opened.append(name)
+        return whole(root, name, *rest)
+
+    monkeypatch.setattr(raster, "open_file", counted)
     run_recipe(collection.recipe(), HERE)
     assert sorted(opened) == sorted(set(opened)) and len(opened) == 2 * len(collection.pixels)
 
@@ -120,7 +125,8 @@ def test_strips_of_a_large_source_give_the_same_store_as_the_whole(empty_collect
     assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
 
 
-@pytest.mark.parametrize("tile", [{"size": 32, "stride": 20}, {"size": 32, "edge": "shift"}, {"size": 32, "edge": "drop"}])
+@pytest.mark.parametrize("tile", [{"size": 32, "stride": 20}, {"size": 32, "edge": "shift"},
+                                  {"size": 32, "edge": "drop"}])
 def test_strips_are_exact_whatever_the_edges_and_the_stride(empty_collection, files, monkeypatch, tile):
     made = empty_collection
     made.add(0, 1, 211, 70)
@@ -234,7 +240,30 @@ def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
     assert files(built.folder / f"w{workers}.zarr") == files(built.folder / "store.zarr")
 
 
+CRASH = """
+from greenprep.cluster import Lost, engine, warm_up
+if __name__ == "__main__":
+    warm_up(2)
+    bad = "__import__('os')._exit(3)"
+    with engine(2, None) as run:
+        answers = dict(run.run(eval, ["1 + 1", bad, "2 + 2", "3 + 3"]))
+    assert answers == {"1 + 1": 2, bad: Lost(bad), "2 + 2": 4, "3 + 3": 6}, answers
+"""
+
+
 @pytest.mark.slow
+def test_a_job_that_takes_its_worker_down_is_lost_alone(tmp_path):
+    (tmp_path / "crash.py").write_text(CRASH)
+    subprocess.run([sys.executable, str(tmp_path / "crash.py")], check=True, capture_output=True, timeout=200)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started and that live."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the workers by Linux's /proc")
 @pytest.mark.parametrize("victim", ["driver", "worker"])
 def test_killed_at_random_moments_and_resumed_it_is_the_same_store(built, files, victim):
     chance = random.Random(victim)
@@ -242,11 +271,8 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_store(built, files,
         recipe = built.recipe(f"{victim}{turn}")
         process = subprocess.Popen(command(recipe, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(1.0, 5.0))
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split() if victim == "worker" else []
-        for pid in [int(child) for child in children] or [process.pid]:
+        for pid in (children(process.pid) if victim == "worker" else []) or [process.pid]:
             os.kill(pid, signal.SIGKILL)
-        if victim == "driver":
-            process.wait()
         code = process.wait(timeout=200)
         if code != 0 or not (built.folder / f"{victim}{turn}.zarr").exists():
             subprocess.run(command(recipe, 1), check=True, capture_output=True, timeout=200)

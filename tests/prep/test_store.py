@@ -58,9 +58,10 @@ def test_a_store_on_s3_is_the_one_on_disk(built, collection, files, monkeypatch)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        for key, value in (("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_DEFAULT_REGION", "us-east-1"),
-                           ("AWS_ENDPOINT_URL", f"http://{host}:{port}")):
-            monkeypatch.setenv(key, value)
+        there = {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "DEFAULT_REGION": "us-east-1",
+                 "ENDPOINT_URL": f"http://{host}:{port}"}
+        for key, value in there.items():
+            monkeypatch.setenv(f"AWS_{key}", value)
         fs = fsspec.filesystem("s3", skip_instance_cache=True)
         fs.mkdir("bucket")
         recipe = collection.recipe("there")
