@@ -86,8 +86,8 @@ CATALOGUE: dict[Code, Check] = {check.code: check for check in (
     # The pixels
     Check(Code.NAN, REJECT, "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead.",
           "fill or cut them, or set `limits.nan: mask`", "nan"),
-    Check(Code.NODATA, WARN, "Share of pixels that are zero in all bands, or that tags, internal mask or alpha call empty.", "look at the footprint",
-          "nodata_max"),
+    Check(Code.NODATA, WARN, "Share of pixels that are zero in all bands, or that tags, internal mask or alpha call "
+          "empty.", "look at the footprint", "nodata_max"),
     Check(Code.UNDECLARED_NODATA, WARN, "A usual no-data value (-9999, -32768, …) stands in many pixels and no tag "
           "declares it.", "set the file's nodata tag", "undeclared_max"),
     Check(Code.ALL_NODATA, REJECT, "No pixel is usable.", "remove it"),

@@ -119,7 +119,8 @@ def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits = recipe.limits
     bare = evidence.pixels - evidence.content
     if bare > limits.nodata_max * evidence.pixels:
-        yield finding(Code.NODATA, "image", f"{_share(bare, evidence)} of the pixels are zero or without data", limit=f"{limits.nodata_max:.0%}", limits=limits)
+        yield finding(Code.NODATA, "image", f"{_share(bare, evidence)} of the pixels are zero or without data",
+                      limit=f"{limits.nodata_max:.0%}", limits=limits)
     for value, count in zip(FILLERS, evidence.filler.tolist(), strict=True):
         if count > limits.undeclared_max * evidence.pixels:
             yield finding(Code.UNDECLARED_NODATA, "image", f"{value:g} in {_share(count, evidence)} of the pixels",

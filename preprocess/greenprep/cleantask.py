@@ -1,13 +1,18 @@
-"""The door between `greenprep clean` and its workers: light, so that the process that only gathers imports no GDAL."""
+"""The door between `greenprep clean` and its workers: light, so that the process that only gathers imports no GDAL,
+and that workers can be started before anything else is imported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from greenprep.pairs import Candidate
-from greenschemas.manifest import Entry
-from greenschemas.recipe import Recipe
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from greenprep.pairs import Candidate
+    from greenschemas.manifest import Entry
+    from greenschemas.recipe import Recipe
 
 __all__ = ["PRELOAD", "clean_batch"]
 

@@ -35,6 +35,10 @@ def clean(
 
     A second run looks only at what is new or changed. Example: greenprep clean raw cleaned --recipe city.yaml
     """
+    from greenprep.cleantask import PRELOAD
+    from greenprep.workers import warm_up
+
+    warm_up(PRELOAD)  # First of all: its imports take as long as ours.
     from greenprep.clean import clean as run
     from greenprep.clean import reject_repairs
     from greenschemas.recipe import Recipe, load_recipe

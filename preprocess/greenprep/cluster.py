@@ -75,6 +75,7 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
         yield Here()
         return
     import dask
+    import distributed  # noqa: F401  Its defaults must be there before ours, or they go when ours do.
 
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 2, "distributed.worker.daemon": True,
                                 "distributed.comm.timeouts.connect": "20s", "distributed.logging.distributed": "error"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,8 @@ class Header:
             about: About = "image" if self.candidate.mask is None else "pair"
             about = "mask" if self.candidate.image is None else about
             self.add(problem, about, self.candidate.name, limit="one image and one mask of the same stem")
+        if self.candidate.sidecars:
+            self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
 
     def add(self, code: Code, about: About, found: str, *, limit: str = "none allowed",
             remedy: str | None = None) -> None:
@@ -116,9 +117,6 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
     recipe = header.recipe
     bands = (len(recipe.bands) if about == "image" else
              1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes))
-    beside = next((name for name in _sidecars(str(path)) if os.path.exists(name)), None)
-    if beside is not None:
-        header.add(Code.SIDECAR, about, Path(beside).name, limit="not read")
     try:
         tiff = open_tiff(path, recipe.limits, bands)
     except BadFile as problem:
@@ -132,12 +130,6 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
         tiff.close()
         return None
     return file
-
-
-def _sidecars(path: str) -> tuple[str, ...]:
-    """What GDAL would read beside a TIFF, unless told not to."""
-    stem = os.path.splitext(path)[0]
-    return f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", f"{stem}.tfw", f"{stem}.aux.xml"
 
 
 def examine_header(image: File | None, mask: File | None, header: Header) -> tuple[File | None, File | None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from greenschemas.codes import Code
@@ -30,6 +31,8 @@ class Candidate:
     """Which acquisition of the group."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """The named parts of the image's file name, without `stem`."""
+    sidecars: tuple[str, ...] = ()
+    """Files that GDAL would read beside the image or the mask, unless told not to."""
     problem: Code | None = None
     """Why this cannot be a pair, as far as names tell."""
 
@@ -44,10 +47,28 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
 
     Sidecar files are left out; other kinds of file that no pattern asks for are none of our business.
     """
-    images = _glob(raw, pairing.images)
-    masks = _glob(raw, pairing.masks)
-    strays = (_glob(raw, "**/*.tif") | _glob(raw, "**/*.tiff")) - images - masks
-    return pair_names(images, masks, strays, pairing)
+    names = _all_files(raw)
+    sidecars = {name for name in names if name.endswith(SIDECARS)}
+    strays = {_printable(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
+    images, masks = _glob(raw, pairing.images), _glob(raw, pairing.masks)
+    found = pair_names(images, masks, strays - images - masks, pairing)
+    return tuple(_with_sidecars(candidate, sidecars) for candidate in found) if sidecars else found
+
+
+def _all_files(raw: Path) -> set[str]:
+    """Paths below `raw`, with forward slashes; links to folders are not followed."""
+    found: set[str] = set()
+    for folder, _, names in os.walk(raw):
+        below = Path(folder).relative_to(raw).as_posix()
+        found.update(names if below == "." else (f"{below}/{name}" for name in names))
+    return found
+
+
+def _with_sidecars(candidate: Candidate, sidecars: set[str]) -> Candidate:
+    mine = {beside for path in (candidate.image, candidate.mask) if path
+            for beside in (f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", *(
+                path.rpartition(".")[0] + ending for ending in (".tfw", ".tifw", ".wld", ".prj", ".aux.xml")))}
+    return replace(candidate, sidecars=tuple(sorted(mine & sidecars)))
 
 
 def pair_names(images: Iterable[str], masks: Iterable[str], strays: Iterable[str],

@@ -27,14 +27,16 @@ def true_colour(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]
     finite = picture[np.isfinite(picture)]
     low, high = np.percentile(finite, (2, 98)) if finite.size else (0, 1)
     scaled = (picture - low) / (high - low if high > low else 1)
-    return np.asarray(np.clip(np.nan_to_num(scaled), 0, 1) * 255, np.uint8)
+    bytes_: NDArray[np.uint8] = (np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
+    return bytes_
 
 
 def class_picture(fraction: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w, 3) picture of coded fractions (K, h, w): class colours mixed by share; black where there is no label."""
     colours = np.array([_rgb(CLASS_COLOURS[k % len(CLASS_COLOURS)]) for k in range(len(fraction))], np.float64)
     shares = np.where(fraction == UNLABELLED, 0, fraction) / FRACTION_SCALE
-    return np.clip(np.einsum("khw,kc->hwc", shares, colours), 0, 255).astype(np.uint8)
+    mixed: NDArray[np.uint8] = np.clip(np.einsum("khw,kc->hwc", shares, colours), 0, 255).astype(np.uint8)
+    return mixed
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

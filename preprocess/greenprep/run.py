@@ -107,7 +107,7 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
         entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
-        clean = recipe.clean or Path(recipe.store).with_suffix(".clean")
+        clean = recipe.clean or _clean_beside(path, recipe.store)
         summary = write_manifest(clean, recipe, entries)
         by_name = {source.candidate.name: source for source in sources}
         accepted = [Accepted(by_name[_name(entry)], entry) for entry in entries
@@ -116,6 +116,13 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     contract, audit = split_store(target_of(store).url, Plan(recipe.split))
     finish(store)
     return Outcome(contract, entries, summary, clean, str(recipe.store), audit)
+
+
+def _clean_beside(recipe: Path, store: Path | str) -> Path:
+    """The folder named like the store: beside it, or beside the recipe if the store is elsewhere."""
+    if isinstance(store, Path):
+        return store.with_suffix(".clean")
+    return recipe.parent / Path(store.rstrip("/").rsplit("/", 1)[-1]).with_suffix(".clean")
 
 
 def _name(entry: Entry) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from greenprep.describe import audit_text, contract_text
 from greenprep.ground import footprints
-from greenprep.histogram import Histogram, middle_of
+from greenprep.histogram import SMALLEST, Histogram, middle_of
 from greenprep.show import class_colours, tile_picture
 from greenprep.stats import merged
 from greenschemas.errors import SourceError
@@ -95,7 +95,9 @@ def _map(store: Store) -> str | None:
     if not placed.any():
         return None
     figure = Figure(figsize=(9, 6))
-    axes = figure.add_subplot(aspect="equal", xlabel="km", ylabel="km")
+    axes = figure.add_subplot(xlabel="km", ylabel="km")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.ticklabel_format(useOffset=False)
     codes = _codes(store)[store.read("group_index")]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2000
     for code, name in enumerate(_COLOURS):
@@ -142,7 +144,7 @@ def _density(histogram: Histogram, band: int) -> tuple[NDArray[np.float64], NDAr
     """Middles of the bins that the band has, and counts over their widths, at most 1."""
     used = histogram.count[band] > 0
     middle = np.array([middle_of(int(code), False) for code in histogram.code[used]])
-    width = np.maximum(np.abs(middle) / 24, 1e-3)
+    width = 2.0 ** np.floor(np.log2(np.maximum(np.abs(middle), SMALLEST))) / 16
     density = histogram.count[band][used] / width
     return middle, density / max(density.max(initial=0), 1e-300)
 

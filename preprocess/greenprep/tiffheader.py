@@ -5,10 +5,12 @@ Knows classic and BigTIFF in both byte orders; reads tags, never pixels. Referen
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from greenschemas.errors import SourceError
 
 __all__ = ["BadFile", "Page", "read_pages"]
 
+FETCH = 16 << 10
+"""Bytes fetched at a time."""
 OVERVIEW, MASK_PAGE = 1, 4
 """Bits of the subfile tag."""
 PAGES_MAX = 1024
@@ -90,29 +94,59 @@ def read_pages(path: Path) -> tuple[tuple[Page, ...], int]:
     Raises BadFile where the file cannot be opened, is empty, is no TIFF, or ends before its directories do.
     """
     try:
-        if not path.is_file():
-            raise BadFile(path, "not a regular file" if path.exists() else "it is not there", "give real files")
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            return _pages(path, file, size), size
+        # Without O_NONBLOCK, opening a pipe that bears a TIFF's name would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as problem:
+        raise BadFile(path, f"cannot be read ({problem.strerror})", "check its name, its permissions and the disk"
+                      ) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadFile(path, "not a regular file", "give real files")
+        file = _Bytes(descriptor, status.st_size)
+        return _pages(path, file), file.size
     except OSError as problem:
         raise BadFile(path, f"cannot be read ({problem.strerror})", "check its permissions and the disk") from None
+    finally:
+        os.close(descriptor)
 
 
-def _pages(path: Path, file: BinaryIO, size: int) -> tuple[Page, ...]:
-    head = file.read(512)
-    order, big, offset = _signature(path, head)
+class _Bytes:
+    """Bytes of an open file by place, fetched in pages: a header is many small reads close together."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor, self.size = descriptor, size
+        self._start, self._page = 0, self._fetch(0, FETCH)
+
+    def at(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; raises ValueError where the file ends before."""
+        if offset + count > self.size:
+            raise ValueError("beyond the end")
+        if not (self._start <= offset and offset + count <= self._start + len(self._page)):
+            self._start, self._page = offset, self._fetch(offset, max(count, FETCH))
+        return self._page[offset - self._start:offset - self._start + count]
+
+    def _fetch(self, offset: int, count: int) -> bytes:
+        """What `pread` gives, asked again until all is there: it may give less than it was asked for."""
+        parts: list[bytes] = []
+        while count > 0 and (part := os.pread(self._descriptor, count, offset)):
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
+        return b"".join(parts)
+
+
+def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
+    order, big, offset = _signature(path, file.at(0, min(512, file.size)))
     pages: list[Page] = []
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < PAGES_MAX:
         seen.add(offset)
         try:
-            tags, offset = _directory(file, order, big, offset, size)
+            tags, offset = _directory(file, order, big, offset)
         except (struct.error, ValueError):
             if pages:
                 break  # A damaged later directory, such as a lost overview, is not needed.
-            raise BadFile(path, f"its directory at byte {offset} lies beyond or across its end ({size} bytes)",
+            raise BadFile(path, f"its directory at byte {offset} lies beyond or across its end ({file.size} bytes)",
                           "fetch the file again: it was cut off", Code.TRUNCATED) from None
         kind = _first(tags, SUBFILE, 0)
         if kind & MASK_PAGE and pages and not kind & OVERVIEW:
@@ -154,31 +188,28 @@ def _disguise(head: bytes) -> str:
     return "a text file" if printable else "unknown data" if any(head) else "zero bytes only"
 
 
-def _directory(file: BinaryIO, order: str, big: bool, offset: int, size: int) -> tuple[dict[int, NDArray[Any]], int]:
+def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[int, NDArray[Any]], int]:
     """(wanted tags, offset of the next directory); raises struct.error or ValueError where the file is too short."""
-    count_code, entry, inline = ("Q", 20, 8) if big else ("H", 12, 4)
-    file.seek(offset)
-    count = struct.unpack(order + count_code, file.read(8 if big else 2))[0]
-    if count > TAGS_MAX or offset + count * entry > size:
-        raise ValueError("directory crosses the end")
-    body = file.read(count * entry)
-    after = file.read(inline)
+    count_code, pointer, entry, inline = ("Q", "Q", 20, 8) if big else ("H", "I", 12, 4)
+    lead = struct.calcsize(count_code)
+    count = struct.unpack(order + count_code, file.at(offset, lead))[0]
+    if count > TAGS_MAX:
+        raise ValueError("no real directory is so long")
+    body = file.at(offset + lead, count * entry)
     tags: dict[int, NDArray[Any]] = {}
-    for at in range(0, count * entry, entry):
-        tag, kind = struct.unpack_from(order + "HH", body, at)
+    for start in range(0, count * entry, entry):
+        tag, kind = struct.unpack_from(order + "HH", body, start)
         if tag not in WANTED or kind not in TYPES:
             continue
-        number = struct.unpack_from(order + ("Q" if big else "I"), body, at + 4)[0]
+        number = struct.unpack_from(order + pointer, body, start + 4)[0]
         dtype = np.dtype(order + TYPES[kind])
-        value = body[at + entry - inline:at + entry]
+        value = body[start + entry - inline:start + entry]
         if number * dtype.itemsize > inline:
-            where = struct.unpack(order + ("Q" if big else "I"), value)[0]
-            if where + number * dtype.itemsize > size:
-                raise ValueError("tag crosses the end")
-            file.seek(where)
-            value = file.read(number * dtype.itemsize)
+            value = file.at(struct.unpack(order + pointer, value)[0], number * dtype.itemsize)
         tags[tag] = np.frombuffer(value, dtype, number)
-    follows = struct.unpack(order + ("Q" if big else "I"), after)[0] if len(after) == inline else 0
+    end = offset + lead + count * entry
+    # Some writers leave the last pointer out.
+    follows = struct.unpack(order + pointer, file.at(end, inline))[0] if end + inline <= file.size else 0
     return tags, follows
 
 

@@ -32,7 +32,7 @@ def verify(location: str, *, deep: bool) -> list[str]:
         store = open_store(location)
     except StoreError as problem:
         return [str(problem)]
-    return [*_indices(store), *_split(store), *(_pixels(store) if deep else _shards(store))]
+    return list(_indices(store)) or [*_split(store), *(_pixels(store) if deep else _shards(store))]
 
 
 def _indices(store: Store) -> Iterator[str]:

@@ -10,12 +10,13 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 from greenschemas.errors import SourceError
 
-__all__ = ["run_batches"]
+__all__ = ["run_batches", "warm_up"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -79,6 +80,13 @@ def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[
         raise SourceError("worker processes", "they die as soon as they start",
                           "see whether memory is left, and that a script which calls this guards its main part by "
                           '`if __name__ == "__main__"`') from None
+
+
+def warm_up(preload: str) -> None:
+    """Start the server that workers are forked from, which imports `preload` while this process does other things."""
+    _context(preload)
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        forkserver.ensure_running()
 
 
 def _pool(workers: int, preload: str) -> ProcessPoolExecutor:

@@ -138,8 +138,8 @@ class Recipe(Frozen):
     """Folder of raw files, for `greenprep run`; relative to the recipe's own folder."""
     clean: Path | None = None
     """Folder for the manifest and report of `greenprep run`."""
-    store: Path | None = None
-    """Store that `greenprep run` writes."""
+    store: Path | str | None = None
+    """Store that `greenprep run` writes: a path, or a URL that fsspec knows (`s3://…`)."""
     pairing: Pairing = Pairing()
     bands: tuple[Band, ...] = Field(SENTINEL2_L1C_19, min_length=1)
     """The bands of an image in their order."""
@@ -147,6 +147,12 @@ class Recipe(Frozen):
     limits: Limits = Limits()
     tile: TileRules = TileRules()
     split: SplitRules = SplitRules()
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _path_or_url(cls, store: object) -> object:
+        # As a path, a URL would lose one of its slashes.
+        return Path(store) if isinstance(store, str) and "://" not in store else store
 
     @field_validator("bands")
     @classmethod
@@ -180,4 +186,4 @@ def load_recipe(path: Path) -> Recipe:
     recipe = Recipe.parse(path, data or {}, RecipeError)
     here = path.parent
     return recipe.model_copy(update={
-        key: here / value for key in ("raw", "clean", "store") if (value := getattr(recipe, key)) is not None})
+        key: here / value for key in ("raw", "clean", "store") if isinstance(value := getattr(recipe, key), Path)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def codes(image: NDArray[Any], fractions: NDArray[Any] = FRACTIONS, recipe: Reci
 def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: list[int], order: Any) -> None:
     edges = [0, *sorted(cuts), SIDE]
     parts = [examine(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE)
-             for a, b in zip(edges[:-1], edges[1:], strict=True)]
+             for a, b in pairwise(edges)]
     order.shuffle(parts)
     joined: Evidence = sum(parts[1:], parts[0])
     whole = examine(pixels(IMAGE, FRACTIONS, whole=False), RECIPE)

@@ -17,11 +17,11 @@ from rasterio.transform import Affine
 from greenprep import raster
 from greenprep.grids import IDENTITY, Grid, match
 from greenprep.labels import decode, guess_scale
-from greenprep.pairs import Candidate
+from greenprep.pairs import Candidate, find_pairs
 from greenprep.raster import open_pair
 from greenprep.tiffheader import BadFile, read_pages
 from greenschemas.limits import Limits, NanPolicy
-from greenschemas.recipe import MaskKind, MaskRules, Recipe
+from greenschemas.recipe import MaskKind, MaskRules, Pairing, Recipe
 
 PAIR = Candidate("i.tif", "m.tif", "g", "1")
 PLACE = Affine(10, 0, 400_000, 0, -10, 4_080_000)
@@ -125,9 +125,11 @@ VRT = ('<VRTDataset rasterXSize="20" rasterYSize="20"><VRTRasterBand dataType="B
 
 
 @pytest.mark.parametrize(("content", "code", "words"), [
-    (b"", "empty-file", "0 bytes"), (VRT.encode(), "not-a-tiff", "VRT"), (b"/vsicurl/http://x/y.tif", "not-a-tiff", "text"),
+    (b"", "empty-file", "0 bytes"), (VRT.encode(), "not-a-tiff", "VRT"),
+    (b"/vsicurl/http://x/y.tif", "not-a-tiff", "text"),
     (b"\x89PNG\r\n\x1a\n", "not-a-tiff", "PNG"), (b"II*\0", "truncated", "4 bytes"),
-    (b"version https://git-lfs.github.com/spec/v1\n", "not-a-tiff", "Git LFS"), (b"\0" * 64, "not-a-tiff", "zero bytes"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "not-a-tiff", "Git LFS"),
+    (b"\0" * 64, "not-a-tiff", "zero bytes"),
 ])
 def test_what_is_no_tiff_is_named_and_opened_by_nothing(tmp_path: Path, content: bytes, code: str, words: str) -> None:
     (tmp_path / "i.tif").write_bytes(content)
@@ -179,7 +181,9 @@ def test_sidecars_are_reported_and_not_read(tmp_path: Path) -> None:
     write(tmp_path / "i.tif", image())
     write(tmp_path / "m.tif", fractions())
     (tmp_path / "i.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
+    (found,) = find_pairs(tmp_path, Pairing(images="i.tif", masks="m.tif", image_name=r"(?P<stem>)i\.tif",
+                                            mask_name=r"(?P<stem>)m\.tif", group="g", time="1"))
+    with open_pair(tmp_path, found, Recipe()) as pair:
         assert [reason.code for reason in pair.facts.findings] == ["sidecar"]
         assert pair.facts.crs == "EPSG:32618"
 

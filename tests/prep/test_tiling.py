@@ -51,7 +51,7 @@ def test_no_tile_but_the_first_stands_whole_in_the_one_before(length, size, stri
 def test_every_tile_has_the_cover_that_was_asked_for(height, width, size, edge, cover):
     for row, col in tiles_of(height, width, TileRules(size=size, edge=edge, min_cover=cover)):
         real = min(size, height - row) * min(size, width - col)
-        assert 0 < real and real >= cover * size**2
+        assert real > 0 and real >= cover * size**2
 
 
 @given(st.integers(1, 300), st.integers(1, 100), sizes, edges, st.integers(1, 90))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from greenschemas.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from greenschemas.errors import ConfigError
 from greentrain.bands import choose_bands
 
 NAMES = ("B2", "B3", "B4", "B8", "QA60", "B10")

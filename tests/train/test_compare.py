@@ -83,7 +83,8 @@ def test_models_that_are_not_there_are_refused(names: list[str], found: str) -> 
 
 
 def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path)):
+    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path),
+                 Plan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",))):
         with pytest.raises(ConfigError):
             compare(plan)
 

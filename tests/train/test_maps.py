@@ -1,6 +1,8 @@
 """Maps on the ground: what is written is what rasterio and a validator of others read."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
-from greenschemas.errors import SourceError
+from greenschemas.errors import ConfigError, SourceError
 from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
 
@@ -175,3 +177,10 @@ def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(SourceError, match="no polygon among 0"):
         read_zones(tmp_path / "empty.geojson", UTM)
+
+
+def test_without_gdal_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    monkeypatch.delitem(sys.modules, "greentrain.maps")
+    with pytest.raises(ConfigError, match=r"pip install 'greenspace\[prep\]'"):
+        importlib.import_module("greentrain.maps")

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.predict import Classifier, Options, predict_scene, score_map
+from greentrain.map_scores import score_map
+from greentrain.predict import Classifier, Options, predict_scene
+from greentrain.targets import target_rule
 
 NAMES = ("B1", "B2", "QA")
+RULE = target_rule("fractions", ("a", "b", "c"))
 
 
 def first_band_decides(image: Tensor, valid: Tensor) -> Tensor:
@@ -165,9 +168,27 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
     with rasterio.open(tmp_path / "l.tif", "w", driver="GTiff", count=len(mask), height=30, width=40, dtype=mask.dtype,
                        crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
         file.write(mask)
-    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", ("a", "b", "c"))
+    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes)
     confusion = np.array(found["confusion"])
     assert confusion.sum() == 29 * 40 and confusion[2].sum() == 120 and confusion[:2, :2].trace() == 26 * 40
+
+
+@pytest.mark.parametrize("kind", ["index", "fraction"])
+def test_one_class_against_all_is_scored_as_two(tmp_path: Path, kind: str) -> None:
+    values = scene(tmp_path / "s.tif", 30, 40)
+
+    def b_or_not(image: Tensor, valid: Tensor) -> Tensor:
+        return first_band_decides(image, valid)[:, :2]
+
+    rule = target_rule("b", ("a", "b", "c"))
+    predict_scene(classifier(classes=rule.classes, probabilities=b_or_not), tmp_path / "s.tif", tmp_path / "m.tif")
+    label = np.where(values[0] > 1000, 1, 2).astype(np.uint8)
+    mask = label[None] if kind == "index" else (np.arange(3)[:, None, None] == label).astype(np.float32)
+    with rasterio.open(tmp_path / "l.tif", "w", driver="GTiff", count=len(mask), height=30, width=40, dtype=mask.dtype,
+                       crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
+        file.write(mask)
+    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, ("a", "b", "c"))
+    assert found["mean"]["iou"] == 1 and list(found["classes"]) == ["other", "b"]
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path: Path) -> None:
@@ -175,6 +196,6 @@ def test_a_mask_on_another_grid_is_refused(tmp_path: Path) -> None:
     scene(tmp_path / "l.tif", 30, 41)
     predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif")
     with pytest.raises(SourceError, match="41 x 30 pixels instead of 40 x 30"):
-        score_map(tmp_path / "m.tif", tmp_path / "l.tif", ("a", "b", "c"))
+        score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes)
     with pytest.raises(SourceError, match="3 bands for 2 classes"):
-        score_map(tmp_path / "m.tif", tmp_path / "s.tif", ("a", "b"))
+        score_map(tmp_path / "m.tif", tmp_path / "s.tif", RULE, ("a", "b"))

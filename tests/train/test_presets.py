@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from greenschemas.errors import ConfigError
 
+from greenschemas.errors import ConfigError
 from greentrain.model import ModelError
 from greentrain.presets import PRESETS, build_model, cost
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from greenschemas.errors import ConfigError, nearest
 from numpy.typing import NDArray
+
+from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["BandChoice", "choose_bands"]
 

@@ -73,8 +73,9 @@ def _draw(trained: Trained, scene: Path, target: Path, options: Options, picture
           labels: Path | None) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
     from greentrain.map_picture import write_picture
+    from greentrain.map_scores import score_map
     from greentrain.maps import open_raster
-    from greentrain.predict import classifier_of, count_blocks, predict_scene, score_map
+    from greentrain.predict import classifier_of, count_blocks, predict_scene
 
     classifier = classifier_of(trained)
     with open_raster(scene) as raster:
@@ -88,7 +89,7 @@ def _draw(trained: Trained, scene: Path, target: Path, options: Options, picture
         write_picture(picture, target, scene, trained.contract, classifier.classes)
         result["picture"] = str(picture)
     if labels is not None:
-        result["scores"] = score_map(target, labels, classifier.classes)
+        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes)
     return result
 
 

@@ -29,6 +29,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.model import digest
 from greenschemas.store import Store, open_store
+from greentrain.config import load_config
 from greentrain.contenders import Learnt, Task, check_names, learn
 from greentrain.data import open_loader
 from greentrain.fraction_scores import fraction_scores, fraction_sums
@@ -142,6 +143,9 @@ def _checked(plan: Plan) -> Store:
         raise ConfigError("--seeds", f"{plan.seeds}", "give at least 1; 3 show whether a difference is chance")
     if plan.minutes <= 0:
         raise ConfigError("--budget", f"{plan.minutes} minutes", "give a positive number of minutes")
+    target = load_config(None, plan.changes).target
+    if target not in ("fractions", "hard"):
+        raise ConfigError("--set", f"target={target}: one class", "leave it out: models are compared on all classes")
     store = open_store(plan.store)
     for split in ("train", plan.split):
         if not len(store.usable_tiles(split)):

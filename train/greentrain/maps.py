@@ -2,6 +2,7 @@
 
 Reads a scene window by window with the bands that a run asks for, and writes cloud-optimised GeoTIFFs on the scene's
 own grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
+Scenes, maps and zones share the file because it is the one exception to the wall between training and GDAL.
 
 Letters: C bands that the net sees, H rows, W columns.
 """
@@ -28,7 +29,7 @@ try:
     import rasterio
 except ModuleNotFoundError as missing:
     raise ConfigError("greentrain", f"no module `{missing.name}`: maps need GDAL, training does not",
-                      "pip install 'greenspace[prep]'") from None
+                      "install it: pip install 'greenspace[prep]'") from None
 import rasterio.features
 import rasterio.shutil
 from rasterio import Affine

@@ -13,9 +13,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from greenschemas.errors import ConfigError
 from torch import Tensor, nn
 
+from greenschemas.errors import ConfigError
 from greentrain import scan as scans
 
 __all__ = ["SS2D", "ModelError", "VMUNet", "pad_to_multiple", "weight_decay_groups"]

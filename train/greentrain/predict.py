@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,14 +26,12 @@ from greenschemas.model import digest
 from greentrain.blend import Axis, Block, blend, blocks, cut
 from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, Scene, open_raster, open_scene, write_map
-from greentrain.metrics import scores
 from greentrain.units import check_units, usual_levels
 
 if TYPE_CHECKING:
     from greentrain.checkpoint import Trained
 
-__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene",
-           "score_map"]
+__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene"]
 
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
@@ -140,36 +138,6 @@ def is_done(out: Path, key: str) -> bool:
             return there.tags.get(_KEY) == key
     except SourceError:
         return False  # something else lies there; it will be replaced
-
-
-def score_map(out: Path, labels: Path, classes: Sequence[str]) -> dict[str, object]:
-    """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
-
-    Where a mask holds shares, the largest counts, the first of equal ones; pixels without data, with NaN or with no
-    share at all are not counted. Raises SourceError where grids or bands do not fit.
-    """
-    k = len(classes)
-    counts = np.zeros(k * k, np.int64)
-    with open_raster(out) as found, open_raster(labels) as truth:
-        placed = truth.grid.crs is not None
-        size = (truth.grid.height, truth.grid.width)
-        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform, None))
-        if wrong is not None:
-            raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
-        if len(truth.names) not in (1, k):
-            raise SourceError(labels, f"{len(truth.names)} bands for {k} classes",
-                              "give one band of class indices, or one band a class")
-        for block in blocks(*size, 1024):
-            box = (block.row, block.col, block.height, block.width)
-            (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
-            label = values[0] if len(values) == 1 else values.argmax(0)
-            counted = usable & (label >= 0) & (label < k) & (predicted != NO_CLASS)
-            if len(values) > 1:
-                counted &= values.sum(0) > 0
-            cells = label[counted].astype(np.int64) * k + predicted[counted]
-            counts += np.bincount(cells, minlength=k * k)
-    found_scores: dict[str, object] = scores(counts.reshape(k, k), classes)
-    return found_scores
 
 
 def _check(options: Options) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from greenschemas.errors import ConfigError, nearest
 from torch import Tensor, nn
 
+from greenschemas.errors import ConfigError, nearest
 from greentrain.detail import DetailUNet
 from greentrain.model import SS2D, VMUNet
 from greentrain.unet import UNet

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from greenschemas.errors import ConfigError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from greenschemas.errors import ConfigError
 
 __all__ = ["STEMS", "LoadReport", "PretrainedError", "adapt_stem", "load_pretrained", "read_weights"]
 

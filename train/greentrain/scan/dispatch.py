@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable
 
 import torch
-from greenschemas.errors import ConfigError, nearest
 from torch import Tensor
 
+from greenschemas.errors import ConfigError, nearest
 from greentrain.scan.cpu import cpu_scan
 from greentrain.scan.doubling import doubling_scan
 from greentrain.scan.mamba import mamba_available, mamba_scan

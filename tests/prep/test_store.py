@@ -1,0 +1,182 @@
+"""Stores elsewhere than on a disk, their statistics, checks, pictures and commands."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from PIL import Image
+from typer.testing import CliRunner
+
+from greenprep.clean import clean
+from greenprep.cli_store import app
+from greenprep.cluster import engine
+from greenprep.place import Place
+from greenprep.run import Cluster, run_recipe
+from greenprep.stats import group_table, merged, stats_table
+from greenprep.verify import verify
+from greenschemas.errors import ConfigError, StoreError
+from greenschemas.store import open_store
+from greenschemas.testing import write_tiny_store
+
+HERE = Cluster(workers=0)
+
+
+@pytest.fixture
+def built(collection):
+    run_recipe(collection.recipe(), HERE)
+    return collection.folder / "store.zarr"
+
+
+def invoke(*args, code=0):
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_store_in_memory_is_the_one_on_disk(built, collection, files, tmp_path):
+    url = f"memory://{tmp_path.name}/s.zarr"
+    recipe = collection.recipe("there")
+    recipe.write_text(recipe.read_text().replace("store: there.zarr", f"store: {url}"))
+    run_recipe(recipe, HERE)
+    due = files(built)
+    assert {name: (Place.at(url) / name).read() for name in due} == due
+    assert not Place.at(url + ".partial").names()
+    with pytest.raises(StoreError, match="cannot grow"):
+        run_recipe(recipe, HERE, append=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_on_s3_is_the_one_on_disk(built, collection, files, monkeypatch):
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for key, value in (("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_DEFAULT_REGION", "us-east-1"),
+                           ("AWS_ENDPOINT_URL", f"http://{host}:{port}")):
+            monkeypatch.setenv(key, value)
+        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+        fs.mkdir("bucket")
+        recipe = collection.recipe("there")
+        recipe.write_text(recipe.read_text().replace("store: there.zarr", "store: s3://bucket/s.zarr"))
+        run_recipe(recipe, HERE)
+        due = files(built)
+        assert {name: fs.cat_file(f"bucket/s.zarr/{name}") for name in due} == due
+        assert open_store("s3://bucket/s.zarr").contract.tiles > 0
+        assert not fs.exists("bucket/s.zarr.partial")
+    finally:
+        server.stop()
+
+
+def test_statistics_of_any_split_are_those_of_its_pixels(built):
+    invoke("split", built, "--val", 0.3, "--test", 0.2)
+    store = open_store(built)
+    for split in ("train", "val", "test", None):
+        table = stats_table(store, split)
+        tiles = store.usable_tiles(split)
+        x = np.moveaxis(store.read("image")[tiles], 1, 0)[:, store.read("valid")[tiles].astype(bool)].astype(float)
+        moments = merged(store, store.groups_of(split))
+        np.testing.assert_allclose(moments.comoment[:4, :4], np.cov(x[:4], bias=True) * x.shape[1], rtol=1e-9)
+        for band, one in enumerate(table["bands"].values()):
+            assert one["mean"] == pytest.approx(x[band].mean(), rel=1e-9)
+            due = np.percentile(x[band], 50, method="inverted_cdf")
+            assert abs(one["percentiles"]["50"] - due) <= due / 32
+        assert sum(one["share"] for one in table["classes"].values()) == pytest.approx(1)
+        assert sum(one["share_by_argmax"] for one in table["classes"].values()) == pytest.approx(1)
+
+
+def test_the_odd_group_stands_first(built):
+    group = zarr.open_group(str(built), mode="r+")
+    group["mean"][2, 1] += 5000
+    rows = group_table(open_store(built))
+    worst = max(rows, key=lambda row: row["robust_z"])
+    assert worst["group"] == "T_2020_2" and worst["band_of_z"] == "green"
+    assert invoke("stats", built, "--by", "group").splitlines()[1].startswith("T_2020_2")
+
+
+def test_commands_print_what_people_and_machines_read(built, tmp_path):
+    assert "9 sources in 5 groups" in invoke("inspect", built)
+    assert json.loads(invoke("inspect", built, "--json"))["tile_size"] == 32
+    assert json.loads(invoke("stats", built, "--split", "val", "--json"))["split"] == "val"
+    assert "percentiles are within 3.1%" in invoke("stats", built)
+    assert json.loads(invoke("split", built, "--val", 0.4, "--json"))["audit"]["passed"]
+    assert "no leak found" in invoke("audit", built)
+    assert invoke("check", built, "--deep").strip() == "nothing wrong"
+    invoke("show", built, 3, "--png", tmp_path / "t.png")
+    with Image.open(tmp_path / "t.png") as picture:
+        assert picture.size == ((2 * 32 + 4) * 8, 32 * 8)
+    page = (tmp_path / "r.html")
+    invoke("report", built, "--out", page)
+    assert "data:image/png;base64," in page.read_text() and "http" not in page.read_text()
+
+
+def test_a_leak_ends_audit_with_one(collection):
+    collection.add(7, 1)
+    image, fraction = collection.pixels["images/T/T_2020_7_1_GeoTIFF.tif"]
+    collection.write(7, 2, image + 40, fraction, city="U")
+    run_recipe(collection.recipe(), HERE)
+    store = collection.folder / "store.zarr"
+    names = open_store(store).texts("group_name")
+    rows = [f"{name},{'val' if name.startswith('U') else 'train'}" for name in names]
+    (collection.folder / "s.csv").write_text("group,split\n" + "\n".join(rows))
+    result = CliRunner().invoke(app, ["split", str(store), "--file", str(collection.folder / "s.csv")])
+    assert "ground" in result.output
+    assert "ground" in invoke("audit", store, code=1)
+
+
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda group, path: group["valid_share"].__setitem__(0, 0.5), "tile 0: valid_share 0.5"),
+    (lambda group, path: group["mean"].__setitem__((0, 0), 5.0), "mean of group T_2020_0"),
+    (lambda group, path: group["split"].__setitem__(slice(None), 0), "split train: 5 groups"),
+    (lambda group, path: group["source_index"].__setitem__(0, 99), "source_index: values from"),
+    (lambda group, path: (path / "image/c/0/0/0/0").unlink(), "image/c/0/0/0/0"),
+    (lambda group, path: (path / "fraction/c/0/0/0/0").write_bytes(b"x" * 99), "its checksum is not"),
+    (lambda group, path: (path / "zarr.json").unlink(), "no Zarr group there")])
+def test_what_was_spoilt_is_found(built, spoil, says):
+    spoil(zarr.open_group(str(built), mode="r+"), built)
+    problems = verify(str(built), deep=True)
+    assert any(says in problem for problem in problems), problems
+    assert "problems" in invoke("check", built, "--deep", code=1)
+
+
+def test_tile_and_run_are_commands(collection):
+    recipe = collection.recipe()
+    out = json.loads(invoke("run", recipe, "--workers", 0, "--json"))
+    assert (out["summary"]["found"], out["sources"], out["split"]["audit"]) == (9, 9, "passed")
+    clean(collection.raw, collection.folder / "c", collection.plain, workers=1)
+    out = invoke("tile", collection.folder / "c", collection.folder / "t.zarr", "--size", 16, "--workers", 0)
+    assert "9 sources in 5 groups" in out and open_store(collection.folder / "t.zarr").contract.tile_size == 16
+
+
+def test_an_unknown_tile_or_scheduler_is_refused(built):
+    from greenprep.show import write_tile
+
+    with pytest.raises(ConfigError, match="Ids go from 0"):
+        write_tile(str(built), 10**6, built.parent / "x.png")
+    with pytest.raises(ConfigError, match="no Dask scheduler answers"), engine(None, "tcp://127.0.0.1:9"):
+        pass
+
+
+def test_statistics_of_a_store_that_others_wrote(tmp_path):
+    contract = write_tiny_store(tmp_path / "s")
+    table = stats_table(open_store(tmp_path / "s"), "train")
+    assert table["pixels"] > 0 and len(table["bands"]) == len(contract.bands)
+    assert next(iter(table["bands"].values()))["percentiles"]["50"] is None
+
+
+def test_a_png_is_a_png_whatever_its_name(built, tmp_path):
+    invoke("show", built, 0, "--png", tmp_path / "x.picture")
+    with Image.open(io.BytesIO((tmp_path / "x.picture").read_bytes())) as picture:
+        assert picture.format == "PNG"
+
+
+def test_fractions_decode_in_xarray(built):
+    data = xr.open_zarr(built)
+    total = data.fraction.sum("class", skipna=False)
+    assert float(total.min()) == pytest.approx(1) == float(total.max())

@@ -1,0 +1,138 @@
+"""The contract: round trips, what it refuses, and opening stores."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+
+from greenschemas import errors
+from greenschemas.bands import Role
+from greenschemas.contract import Contract, adopt_dead
+from greenschemas.errors import GreenError, StoreError, nearest
+from greenschemas.manifest import Entry, Summary, read_manifest
+from greenschemas.model import digest
+from greenschemas.recipe import Recipe, load_recipe
+from greenschemas.store import open_store
+from greenschemas.testing import bands, entries, tiny_contract, write_tiny_store
+
+
+def changed(**fields):
+    return {**tiny_contract().model_dump(mode="json"), **fields}
+
+
+def test_a_contract_survives_json():
+    contract = tiny_contract()
+    again = Contract.parse("x", json.loads(contract.to_json()))
+    assert again == contract and again.identity() == contract.identity()
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"tile_sizes": 3}, "Did you mean `tile_size`"), ({"version": 2}, "`version` is 2"),
+    ({"recipe_hash": "0"}, "recipe_hash is the digest"), ({"tile_size": 0}, "`tile_size` is 0")])
+def test_a_contract_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(StoreError, match=message):
+        Contract.parse("x", changed(**fields), StoreError)
+
+
+def test_statistics_and_weights_must_fit_bands_and_classes():
+    stats = tiny_contract().model_dump(mode="json")["statistics"]
+    with pytest.raises(StoreError, match="statistics of 2 bands for 3"):
+        Contract.parse("x", changed(statistics={**stats, "bands": stats["bands"][:2]}), StoreError)
+    with pytest.raises(StoreError, match="2 weights `inverse` for 3 classes"):
+        Contract.parse("x", changed(statistics={**stats, "class_weights": {"inverse": [0.5, 0.5]}}), StoreError)
+
+
+@given(bands())
+def test_dead_bands_are_no_features(some):
+    dead = adopt_dead(some, [True] * len(some))
+    assert all(band.role is Role.DEAD for band in dead)
+    assert adopt_dead(some, [False] * len(some)) == some
+
+
+@pytest.fixture
+def store(tmp_path):
+    write_tiny_store(tmp_path / "s")
+    return tmp_path / "s"
+
+
+def test_a_store_opens_with_its_contract(store):
+    opened = open_store(store)
+    assert opened.usable_tiles("train").tolist() + opened.usable_tiles("val").tolist() != []
+    assert set(opened.usable_tiles("train")) | set(opened.usable_tiles("val")) == set(opened.usable_tiles())
+    assert opened.groups_of("train").sum() == 2 and opened.groups_of(None).all()
+    assert opened.texts("group_name")[0] == "T_2020_0"
+
+
+def test_what_is_no_store_is_named(tmp_path, store):
+    with pytest.raises(StoreError, match="no Zarr group there"):
+        open_store(tmp_path / "none")
+    zarr.open_group(str(tmp_path / "g"), mode="w")
+    with pytest.raises(StoreError, match="without a contract"):
+        open_store(tmp_path / "g")
+    with pytest.raises(StoreError, match="no split `dev`"):
+        open_store(store).usable_tiles("dev")
+
+
+@pytest.mark.parametrize(("name", "make", "message"), [
+    ("row", None, "no array `row`"),
+    ("row", np.zeros(3, np.int64), "8 along `tile` in the contract, 3 in `row`"),
+    ("mean", np.zeros(4), "`mean` has 1 axes, the contract 2"),
+    ("split", np.zeros(4, np.int64), "`split` is int64, the contract says uint8")])
+def test_an_array_that_does_not_fit_is_named(store, name, make, message):
+    group = zarr.open_group(str(store), mode="r+", use_consolidated=False)
+    del group[name]
+    if make is not None:
+        group.create_array(name, data=make)
+    raw = json.loads((store / "zarr.json").read_text())
+    raw.pop("consolidated_metadata", None)
+    (store / "zarr.json").write_text(json.dumps(raw))
+    with pytest.raises(StoreError, match=message):
+        open_store(store)
+
+
+@given(entries())
+def test_an_entry_survives_its_line(entry):
+    assert Entry.parse("x", json.loads(entry.to_json())) == entry
+
+
+def test_sums_add_up_over_any_entries(tmp_path):
+    lines = [Entry(image=f"{i}", mask=None, group=None, time=None, verdict="accepted") for i in range(3)]
+    summary = Summary.of(lines, "h")
+    assert (summary.found, summary.accepted) == (3, 3)
+    (tmp_path / "manifest.jsonl").write_text("".join(f"{line.to_json()}\n" for line in lines))
+    assert list(read_manifest(tmp_path)) == lines
+    (tmp_path / "manifest.jsonl").write_text(lines[0].to_json())
+    with pytest.raises(errors.SourceError, match="not whole"):
+        list(read_manifest(tmp_path))
+
+
+def test_an_error_survives_pickling_and_reads_as_one_message():
+    problem = pickle.loads(pickle.dumps(StoreError("a", "b", "c")))
+    assert isinstance(problem, GreenError) and str(problem) == "a: b. C."
+    assert nearest("tille", ["tile", "split"]) == "did you mean `tile`?"
+    assert nearest("zzz", ["tile", "split"]) == "known: split, tile"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("til: {}", "Did you mean `tile`"), ("tile: {sizes: 3}", "Did you mean `size`"), ("- 1", "holds a list"),
+    ("a: [", "not YAML"), ("split: {val: 0.6, test: 0.5}", "val \\+ test"), ("tile: {size: 0}", "`tile.size` is 0"),
+    ("mask: {classes: [a, a]}", "class names differ"), ("bands: [{name: a}, {name: a}]", "band names differ"),
+    ("pairing: {image_name: '('}", "a regular expression"), ("pairing: {group: '{town}'}", "is made of")])
+def test_a_recipe_that_cannot_be_is_refused(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(errors.RecipeError, match=message):
+        load_recipe(path)
+
+
+def test_a_recipe_finds_its_files_beside_itself_and_its_hash_does_not_know_them(tmp_path):
+    (tmp_path / "r.yaml").write_text("raw: data\nstore: /x/s.zarr\n")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    assert recipe.raw == tmp_path / "data" and str(recipe.store) == "/x/s.zarr"
+    assert recipe.hash() == Recipe().hash() == digest(Recipe().about_data())
+    assert load_recipe(tmp_path / "r.yaml") == recipe
+    with pytest.raises(errors.RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "none.yaml")
