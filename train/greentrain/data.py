@@ -29,7 +29,6 @@ from greenschemas.store import Store, open_store
 from greentrain.buffers import Buffers
 from greentrain.normalise import Normaliser, build_normaliser
 from greentrain.sampler import Order, Sampler
-from greentrain.scan import tune_allocator
 from greentrain.tilecache import Budget, TileReader, Tiles
 
 __all__ = ["Batch", "Loader", "decode_fraction", "open_loader", "rarity"]
@@ -46,7 +45,9 @@ class Loader:
         self.epoch = epoch
         self.cached = reader.cached
         """Whether raw tiles stay in memory after they were first read."""
-        self._reader, self._normaliser, self._ahead, self._buffers = reader, normaliser, ahead, buffers
+        self._reader, self._normaliser, self._buffers = reader, normaliser, buffers
+        # From memory a batch is short work for Python's one lock: more threads than two only get in each other's way.
+        self._ahead = min(ahead, 2) if reader.cached else ahead
         self._device = device if device is not None and device.type == "cuda" else None
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class Loader:
     def load(self, tiles: NDArray[np.int64]) -> Batch:
         """The batch of these tiles, on the CPU."""
         raw = self._reader.read(tiles)
-        valid = np.not_equal(raw.valid, 0)
+        valid = np.not_equal(raw.valid, 0).reshape(len(tiles), *self._reader.fraction_shape[1:])  # there may be none
         image = raw.image if isinstance(raw.image, np.ndarray) else None
         if self._normaliser is not None:
             shape = (len(tiles), len(self._normaliser.bands), *valid.shape[1:])
@@ -120,7 +121,6 @@ def open_loader(store: str | Path | Store, split: str | None, batch_size: int, *
     Raises StoreError for what is not a store or a split that is not there, ConfigError for bands that it does not
     have.
     """
-    tune_allocator()  # fresh pages for every decoded tile would cost as much as decoding it
     opened = store if isinstance(store, Store) else open_store(store)
     contract = opened.contract
     tiles = opened.usable_tiles(None if split in (None, "all") else split)
