@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from greenprep.histogram import Histogram
 from greenprep.moments import Moments
-from greenprep.weights import class_weights
 from greenschemas.bands import feature_names
 from greenschemas.contract import BandStats, Contract, Statistics
 from greenschemas.store import Store
+from greenschemas.weights import class_weights
 
 __all__ = ["PERCENTILES", "group_table", "merged", "statistics", "stats_table"]
 

@@ -1,4 +1,4 @@
-"""README and help texts say what is: each command has an example, and the catalogue is the table that explain prints."""
+"""README and help texts are true: each command has an example, the catalogue is the table that explain prints."""
 
 import re
 from pathlib import Path
