@@ -18,10 +18,11 @@ import numpy as np
 
 from greenprep.catalogue import CATALOGUE
 from greenprep.pairs import Candidate
-from greenprep.pictures import CLASS_COLOURS, class_picture, png, thumbnail, true_colour
+from greenprep.pictures import class_picture, png, thumbnail, true_colour
 from greenprep.tiffheader import BadFile
 from greenschemas.bands import Role
 from greenschemas.codes import Code
+from greenschemas.colours import as_hex, class_colours
 from greenschemas.errors import SourceError
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Summary, Verdict
@@ -127,7 +128,7 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
             return _Card(entry, "", "")
     image = _encoded(true_colour(pixels.image, recipe.bands))
     labelled = bool((pixels.fraction[0] != UNLABELLED).any())
-    return _Card(entry, image, _encoded(class_picture(pixels.fraction)) if labelled else "")
+    return _Card(entry, image, _encoded(class_picture(pixels.fraction, recipe.mask.classes)) if labelled else "")
 
 
 def _encoded(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
@@ -164,8 +165,8 @@ def _shares(entries: Iterable[Entry], recipe: Recipe) -> list[_Bar]:
             for name in totals:
                 totals[name] += area * entry.measures.get(f"share.{name}", 0)
     whole = sum(totals.values()) or 1
-    return [_Bar(name, value / whole, value / whole, "", CLASS_COLOURS[k % len(CLASS_COLOURS)])
-            for k, (name, value) in enumerate(totals.items())] if sum(totals.values()) else []
+    return [_Bar(name, value / whole, value / whole, "", as_hex(colour)) for (name, value), colour in
+            zip(totals.items(), class_colours(recipe.mask.classes), strict=True)] if sum(totals.values()) else []
 
 
 def _map(entries: Iterable[Entry]) -> dict[str, object] | None:

@@ -7,26 +7,20 @@ from typing import Any
 
 import numpy as np
 import zarr
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from greenschemas.colours import class_colours
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
 from greenschemas.layout import UNLABELLED
 from greenschemas.store import Store, open_store
 
-__all__ = ["class_colours", "tile_picture", "write_tile"]
+__all__ = ["tile_picture", "write_tile"]
 
 _GREY = 128
 _GAP = 4
 _LEAST_SIDE = 256
-
-
-def class_colours(classes: int) -> NDArray[np.uint8]:
-    """(K, 3) colours that the colour-blind tell apart, the same for the same number of classes."""
-    table = colormaps["tab10"] if classes <= 10 else colormaps["tab20"]
-    return (np.array([table(k % table.N)[:3] for k in range(classes)]) * 255).astype(np.uint8)
 
 
 def tile_picture(store: Store, tile: int) -> NDArray[np.uint8]:
@@ -36,7 +30,7 @@ def tile_picture(store: Store, tile: int) -> NDArray[np.uint8]:
     usable = valid.astype(bool)
     colour = np.stack([_stretched(image[band].astype(np.float64), usable) for band in _visible(contract)], axis=-1)
     colour[~usable] = _GREY
-    labels = class_colours(len(contract.classes))[fraction.argmax(axis=0)]
+    labels = np.array(class_colours(contract.classes), np.uint8)[fraction.argmax(axis=0)]
     labels[fraction[0] == UNLABELLED] = _GREY
     gap = np.full((len(colour), _GAP, 3), 255, np.uint8)
     return np.concatenate([colour, gap, labels], axis=1)

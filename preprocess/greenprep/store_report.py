@@ -17,8 +17,9 @@ from PIL import Image
 from greenprep.describe import audit_text, contract_text
 from greenprep.ground import footprints
 from greenprep.histogram import SMALLEST, Histogram, middle_of
-from greenprep.show import class_colours, tile_picture
+from greenprep.show import tile_picture
 from greenprep.stats import merged
+from greenschemas.colours import as_hex, class_colours
 from greenschemas.errors import SourceError
 from greenschemas.layout import SPLITS
 from greenschemas.manifest import Entry, Verdict, read_manifest
@@ -68,8 +69,8 @@ def write_report(location: str, out: Path | None, clean: Path | None = None) -> 
     page = jinja2.Environment(autoescape=True).from_string(_PAGE).render(
         title=Path(location).name, contract=contract_text(store), map=_map(store), classes=_classes(store),
         bands=_bands(store), audit=_audit(store), samples=list(_samples(store)),
-        key=[(name, "#" + "".join(f"{part:02x}" for part in colour)) for name, colour in
-             zip(store.contract.classes, class_colours(len(store.contract.classes)).tolist(), strict=True)],
+        key=[(name, as_hex(colour)) for name, colour in
+             zip(store.contract.classes, class_colours(store.contract.classes), strict=True)],
         dropped=_dropped(clean or Path(location).with_suffix(".clean")))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

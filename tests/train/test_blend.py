@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenschemas.colours import as_hex, class_colours
 from greentrain.blend import Axis, Block, blend, blocks, cut
-from greentrain.colours import as_hex, class_colours
 
 sizes = st.integers(1, 40)
 

@@ -10,8 +10,8 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from greenschemas.colours import class_colours
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())

@@ -22,8 +22,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.colours import NO_DATA, Colour
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.colours import NO_DATA, Colour
 
 try:
     import rasterio

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from greenschemas.colours import as_hex, class_colours
 from greenschemas.contract import Contract
-from greentrain.colours import as_hex, class_colours
 
 __all__ = ["as_png", "legend", "show_bands", "write_page"]
 

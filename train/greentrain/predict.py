@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from greenschemas.colours import class_colours
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.model import digest
 from greentrain.blend import Axis, Block, blend, blocks, cut
-from greentrain.colours import class_colours
 from greentrain.maps import Grid, Layer, Scene, open_raster, open_scene, write_map
 from greentrain.units import check_units, usual_levels
 

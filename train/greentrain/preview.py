@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from greentrain.colours import NO_DATA, Colour, class_colours
+from greenschemas.colours import NO_DATA, Colour, class_colours
 
 __all__ = ["Legend", "draw_map", "legend_of", "paint", "true_colour"]
 
