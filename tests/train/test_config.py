@@ -72,7 +72,7 @@ def test_where_a_run_is_done_does_not_change_what_it_is() -> None:
 
 
 def test_differences_name_nested_keys() -> None:
-    a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4"])
+    a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4", "learning_rate=0.002"])
     assert differences(a.model_dump(mode="json"), b.model_dump(mode="json")) == [
         "model.preset: detail -> tiny", "seed: 0 -> 4"]
 
@@ -103,3 +103,10 @@ def test_plateau_divides_after_so_many_validations_without_a_better_one() -> Non
 def test_the_best_validation_is_the_first_of_equals() -> None:
     assert best_since([]) == best_since([0.1, 0.2]) == 0
     assert best_since([0.1, 0.2, 0.2]) == 1
+
+
+@pytest.mark.parametrize(("changes", "rate"), [
+    ([], 2e-3), (["model.preset=base"], 1e-3), (["model.preset=base", "pretrained=w.pth"], 1e-4),
+    (["model.preset=base", "learning_rate=0.5"], 0.5)])
+def test_a_rate_that_is_not_given_suits_the_net(changes: list[str], rate: float) -> None:
+    assert load_config(None, changes).learning_rate == rate

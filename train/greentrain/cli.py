@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -56,6 +57,15 @@ def fit(store: StorePath,
         bands: Annotated[str | None, typer.Option(help="Short for --set bands=…: names, a role, or pca:3.")] = None,
         cache: Annotated[str | None, typer.Option(help="Short for --set cache=…: auto, none, or GB.")] = None,
         pretrained: Annotated[Path | None, typer.Option(help="Short for --set pretrained=FILE.")] = None,
+        stem: Annotated[str | None, typer.Option(help="Short for --set stem=…: mean, repeat, copy-rgb or random."
+                                                 )] = None,
+        scan: Annotated[str | None, typer.Option(help="Short for --set model.scan=…: auto, reference, cpu, triton or "
+                                                 "mamba-ssm.")] = None,
+        activation: Annotated[str | None, typer.Option(help="Short for --set model.activation=…: silu or gelu."
+                                                       )] = None,
+        target: Annotated[str | None, typer.Option(help="Short for --set target=…: fractions, hard, or a class against "
+                                                   "all others.")] = None,
+        min_purity: Annotated[float | None, typer.Option(help="Short for --set min_purity=…")] = None,
         compile_: Annotated[bool, typer.Option("--compile", help="Short for --set compile=true.")] = False,
         stop_on_collapse: Annotated[bool, typer.Option("--stop-on-collapse", help="End the run when a watchdog "
                                                        "finds that it learns nothing.")] = False,
@@ -68,6 +78,8 @@ def fit(store: StorePath,
     Example: greentrain fit data/city.zarr --out runs/city --set model.preset=tiny --epochs 5
     """
     short = {"epochs": epochs, "devices": devices, "bands": bands, "cache": cache, "pretrained": pretrained,
+             "stem": stem, "model.scan": scan, "model.activation": activation, "target": target,
+             "min_purity": min_purity,
              "compile": compile_ or None, "stop_on_collapse": stop_on_collapse or None}
     wanted = [*(changes or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
     from greenschemas.store import open_store
@@ -180,4 +192,7 @@ add_commands(app)
 
 def main() -> None:
     """Entry point of the console script."""
+    # Threads that wait by spinning take the processor from those they wait for when others share the machine: a step
+    # was seen to take ten times as long. Read once, when torch loads OpenMP.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     run(app)

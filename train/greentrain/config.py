@@ -81,7 +81,7 @@ class Config(Frozen):
     """Scheme of the weights that the store holds."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
-    """Highest rate of AdamW; 2e-3 for detail, 6e-4 to 1e-3 for the published net from scratch, 1e-4 for fine-tuning."""
+    """Highest rate of AdamW. Not given: 2e-3 for detail, 1e-3 for any other net, 1e-4 with `pretrained`."""
     weight_decay: float = Field(0.05, ge=0)
     """Of matrices and convolutions; biases, norms and the scan's decays have none."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
@@ -126,6 +126,16 @@ class Config(Frozen):
     collapse_checks: int = Field(5, ge=1)
     """Validations in a row no better than a constant before the watchdog barks."""
     stop_on_collapse: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_suits_the_net(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("learning_rate") is not None:
+            return data
+        net = data.get("model")
+        preset = net.get("preset", "detail") if isinstance(net, dict) else getattr(net, "preset", "detail")
+        rate = 1e-4 if data.get("pretrained") else 2e-3 if preset == "detail" else 1e-3
+        return {**data, "learning_rate": rate}
 
     @model_validator(mode="after")
     def _ranges_of_two(self) -> Self:
