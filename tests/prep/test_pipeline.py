@@ -223,7 +223,7 @@ def test_nothing_but_a_store_is_ever_replaced(collection, files, name, overwrite
     clean(collection.raw, collection.folder / "c", collection.plain, workers=1)
     recipe = collection.recipe(store=name, clean="m")
     before = files(collection.folder)
-    with pytest.raises(GreenError, match="another name|a folder beside"):
+    with pytest.raises(GreenError, match=r"another name|a folder beside"):
         run_recipe(recipe, HERE, overwrite=overwrite)
     with pytest.raises(StoreError, match="another name"):
         tile_clean(collection.folder / "c", str(collection.folder / name), {}, HERE, overwrite=overwrite)
