@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from greenprep.histogram import Histogram
@@ -101,8 +100,7 @@ class Base:
         return Moments(**row, histogram=histogram)
 
     def _row(self, name: str, group: int) -> Any:
-        array = self.store.group[name]
-        return np.asarray(array[group]) if isinstance(array, zarr.Array) else None
+        return self.store.read(name, group)
 
     def with_sources(self, more: SourceTable) -> SourceTable:
         """Its sources, then `more`."""

@@ -23,6 +23,7 @@ from greenprep.catalogue import finding
 from greenprep.checks import judge, judge_collection
 from greenprep.clean import RECIPE_NAME
 from greenprep.cluster import engine, warm_up
+from greenprep.outputs import check_manifest_folder, check_store_place
 from greenprep.pairs import Candidate, find_pairs
 from greenprep.pipeline import Reading, Source, read_sources
 from greenprep.place import Place
@@ -73,7 +74,7 @@ def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cl
     entries = tuple(sorted(read_manifest(clean), key=_name))
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
     store = Place.at(location)
-    base = _base(store, recipe, append, overwrite)
+    base = _base(store, recipe, clean, append=append, overwrite=overwrite)
     new = [entry for entry in kept if base is None or _is_new(entry, base)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
     reading = Reading(clean.absolute(), recipe, build_place(store), judge=False)
@@ -100,7 +101,11 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     if recipe.raw is None or recipe.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
     store = Place.at(recipe.store)
-    base = _base(store, recipe, append, overwrite)
+    clean = recipe.clean or _clean_beside(path, recipe.store)
+    check_manifest_folder(clean, recipe.raw, store, path)
+    if not recipe.raw.is_dir():
+        raise SourceError(recipe.raw, "no such folder", "see `raw` in the recipe")
+    base = _base(store, recipe, recipe.raw, append=append, overwrite=overwrite)
     candidates = find_pairs(recipe.raw, recipe.pairing)
     if not candidates:
         raise SourceError(recipe.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
@@ -108,7 +113,6 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
         entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
-        clean = recipe.clean or _clean_beside(path, recipe.store)
         summary = write_manifest(clean, recipe, entries)
         by_name = {source.candidate.name: source for source in sources}
         accepted = [Accepted(by_name[_name(entry)], entry) for entry in entries
@@ -136,13 +140,11 @@ def _recipe_of(clean: Path) -> Recipe:
     return load_recipe(clean / RECIPE_NAME)
 
 
-def _base(store: Place, recipe: Recipe, append: bool, overwrite: bool) -> Base | None:
-    """The store to be added to, if any; raises StoreError where another would be written over."""
+def _base(store: Place, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> Base | None:
+    """The store to be added to, if any; raises StoreError where anything else would be written over."""
     if append:
         return open_base(store, recipe)
-    if not overwrite and (store / "zarr.json").exists():
-        raise StoreError(store.url, "there is a store already",
-                         "give another name, --overwrite to replace it, or --append to add to it")
+    check_store_place(store, read, overwrite=overwrite)
     if overwrite and not store.local:
         store.remove()
     return None

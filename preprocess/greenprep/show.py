@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,7 +24,7 @@ _LEAST_SIDE = 256
 def tile_picture(store: Store, tile: int) -> NDArray[np.uint8]:
     """(S, 2 S + gap, 3) picture of a tile: true colour beside its classes; what is invalid or unlabelled is grey."""
     contract = store.contract
-    image, fraction, valid = (_read(store, name, tile) for name in ("image", "fraction", "valid"))
+    image, fraction, valid = (store.read(name, tile) for name in ("image", "fraction", "valid"))
     usable = valid.astype(bool)
     colour = np.stack([_stretched(image[band].astype(np.float64), usable) for band in _visible(contract)], axis=-1)
     colour[~usable] = _GREY
@@ -45,11 +43,6 @@ def write_tile(location: str, tile: int, png: Path) -> None:
     times = max(1, -(-_LEAST_SIDE // store.contract.tile_size))
     png.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture.repeat(times, axis=0).repeat(times, axis=1)).save(png, format="PNG")
-
-
-def _read(store: Store, name: str, tile: int) -> NDArray[Any]:
-    array = store.group[name]
-    return np.asarray(array[tile]) if isinstance(array, zarr.Array) else np.zeros(0)
 
 
 def _visible(contract: Contract) -> list[int]:

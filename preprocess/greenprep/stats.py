@@ -40,7 +40,7 @@ def merged(store: Store, chosen: NDArray[np.bool_], *, histogram: bool = True) -
     centre = (share * mean).sum(axis=0)
     apart = mean - centre
     comoment = np.zeros((c, c))
-    for at, block in _blocks(group["comoment"], chosen):
+    for at, block in _blocks(store, "comoment", chosen):
         away = apart[at:at + len(block)]
         weighed = away * count[at:at + len(block)]
         comoment += (block + weighed[:, :, None] * away[:, None, :]).sum(axis=0)
@@ -54,26 +54,26 @@ def merged(store: Store, chosen: NDArray[np.bool_], *, histogram: bool = True) -
     return Moments(total, centre, comoment, low, high, classes, counts, whole)
 
 
-def _blocks(array: Any, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[Any]]]:
+def _blocks(store: Store, name: str, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[Any]]]:
     """(rows before it, the chosen rows of a block of groups), block after block along the chunks."""
-    step = max(1, _BLOCK // array.chunks[0]) * array.chunks[0]
+    array = store.group[name]
+    chunk = array.chunks[0] if isinstance(array, zarr.Array) else 1
+    step = max(1, _BLOCK // chunk) * chunk
     at = 0
     for start in range(0, len(chosen), step):
         inside = chosen[start:start + step]
         if inside.any():
-            rows = array[start:start + step][inside]
+            rows = store.read(name, slice(start, start + step))[inside]
             yield at, rows
             at += len(rows)
 
 
 def _histogram(store: Store, chosen: NDArray[np.bool_]) -> Histogram:
-    array = store.group["histogram"]
-    if not isinstance(array, zarr.Array):
-        return Histogram.empty(len(store.contract.bands))
-    total = np.zeros(array.shape[1:], np.int64)
-    for _, block in _blocks(array, chosen):
+    codes = store.read("bin_code")
+    total = np.zeros((len(store.contract.bands), len(codes)), np.int64)
+    for _, block in _blocks(store, "histogram", chosen):
         total += block.sum(axis=0)
-    return Histogram(store.read("bin_code"), total)
+    return Histogram(codes, total)
 
 
 def statistics(contract: Contract, moments: Moments, class_sum: NDArray[np.float64]) -> Statistics:

@@ -32,7 +32,21 @@ def verify(location: str, *, deep: bool) -> list[str]:
         store = open_store(location)
     except StoreError as problem:
         return [str(problem)]
-    return list(_indices(store)) or [*_split(store), *(_pixels(store) if deep else _shards(store))]
+    return ([*_damaged(store)] or [*_indices(store)]
+            or [*_split(store), *(_pixels(store) if deep else _shards(store))])
+
+
+def _damaged(store: Store) -> Iterator[str]:
+    """Small arrays that cannot be decoded, without what is in them."""
+    for name, array in sorted(store.group.arrays()):
+        if name in TILED:
+            continue
+        step = array.chunks[0]
+        try:
+            for start in range(0, array.shape[0], step):
+                store.read(name, slice(start, start + step))
+        except StoreError as problem:
+            yield str(problem)
 
 
 def _indices(store: Store) -> Iterator[str]:

@@ -30,7 +30,11 @@ _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line; our own errors end it with one message and exit code 2, Ctrl-C with 130."""
+    """Run a command line; our own errors end it with one message and exit code 2, Ctrl-C with 130.
+
+    So do those of the file system, wherever they come from: a full disk or a folder that may not be written is nothing
+    that a traceback explains.
+    """
     try:
         app()
     except GreenError as problem:
@@ -40,6 +44,10 @@ def run(app: typer.Typer) -> None:
         # Whoever read our output has had enough; point stdout elsewhere so that Python's own flush stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as problem:
+        what = f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)
+        typer.echo(f"Error: {what}. Make room, mend its permissions, or give another path.", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where this one stopped.", err=True)
         sys.exit(130)

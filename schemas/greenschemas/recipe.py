@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 import yaml
@@ -61,6 +61,14 @@ class Pairing(Frozen):
     """The group, from the named parts of the image's name: the same ground at any time."""
     time: str = "{time}"
     """Which acquisition of the group it is."""
+
+    @field_validator("images", "masks")
+    @classmethod
+    def _below_the_raw_folder(cls, pattern: str) -> str:
+        path = PurePosixPath(pattern)
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            raise ValueError("a pattern of paths below the raw folder, such as `images/**/*.tif*`")
+        return pattern
 
     @field_validator("image_name", "mask_name")
     @classmethod

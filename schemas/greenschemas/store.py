@@ -21,6 +21,8 @@ from greenschemas.layout import ARRAYS, SPLITS
 
 __all__ = ["Store", "check_layout", "open_store", "write_contract"]
 
+_AGAIN = "run `greenprep tile` again: the store was changed by hand"
+
 
 @dataclass(frozen=True)
 class Store:
@@ -31,12 +33,15 @@ class Store:
     group: zarr.Group
     contract: Contract
 
-    def read(self, name: str) -> NDArray[Any]:
-        """A small array whole; raises StoreError where the store has none of that name."""
+    def read(self, name: str, rows: slice | int = slice(None)) -> NDArray[Any]:
+        """A small array whole, or some rows of any; raises StoreError where there is none or it is damaged."""
         array = self.group.get(name)
         if not isinstance(array, zarr.Array):
             raise StoreError(self.location, f"no array `{name}`", "run `greenprep tile` again")
-        return np.asarray(array[:])
+        try:
+            return np.asarray(array[rows])
+        except (RuntimeError, ValueError, OSError) as problem:  # As the codecs, and the file system, put it.
+            raise StoreError(self.location, f"`{name}` cannot be read ({problem})", _AGAIN) from None
 
     def texts(self, name: str) -> NDArray[Any]:
         """A small array of text whole, as Python strings in an object array."""
@@ -85,6 +90,8 @@ def open_store(location: str | Path) -> Store:
         group = zarr.open_group(where, mode="r")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError):
         raise StoreError(where, "no Zarr group there", "give the path of a store that `greenprep tile` wrote") from None
+    except (ValueError, KeyError, TypeError) as problem:  # Not JSON, or not what the format says.
+        raise StoreError(where, f"its metadata cannot be read ({problem})", _AGAIN) from None
     raw = group.attrs.asdict().get(ATTRIBUTE)
     if raw is None:
         raise StoreError(where, "a Zarr group without a contract: another program's, or a build that was stopped",
@@ -105,18 +112,18 @@ def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
         if array is None:
             if spec.optional:
                 continue
-            raise StoreError(where, f"no array `{name}`", "run `greenprep tile` again: the store was changed by hand")
+            raise StoreError(where, f"no array `{name}`", _AGAIN)
         if len(array.shape) != len(spec.axes):
             raise StoreError(where, f"`{name}` has {len(array.shape)} axes, the contract {len(spec.axes)}",
-                             "run `greenprep tile` again: the store was changed by hand")
+                             _AGAIN)
         for axis, size in zip(spec.axes, array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
                 raise StoreError(where, f"{sizes[axis]} along `{axis}` in the contract, {size} in `{name}`",
-                                 "run `greenprep tile` again: the store was changed by hand")
+                                 _AGAIN)
         due = contract.dtype if name == "image" else spec.dtype
         if due != "string" and array.dtype != np.dtype(due):
             raise StoreError(where, f"`{name}` is {array.dtype}, the contract says {due}",
-                             "run `greenprep tile` again: the store was changed by hand")
+                             _AGAIN)
 
 
 def write_contract(group: zarr.Group, contract: Contract) -> None:

@@ -16,7 +16,7 @@ from greenprep import pipeline, raster, reading
 from greenprep.assign import Plan, rules_of, split_store
 from greenprep.clean import clean
 from greenprep.run import Cluster, run_recipe, tile_clean
-from greenschemas.errors import ConfigError, SourceError, StoreError
+from greenschemas.errors import ConfigError, GreenError, SourceError, StoreError
 from greenschemas.store import open_store
 
 HERE = Cluster(workers=0)
@@ -204,11 +204,44 @@ def test_a_store_that_is_there_is_not_written_over_unless_asked(built):
 @pytest.mark.parametrize(("changes", "error", "message"), [
     ({"tile": {"size": 500}}, StoreError, "no tile in 9 accepted pairs"),
     ({"store": None}, StoreError, "where `raw` files are"),
-    ({"raw": "nowhere"}, SourceError, "no TIFF"),
+    ({"raw": "nowhere"}, SourceError, "no such folder"),
+    ({"raw": "empty"}, SourceError, "no TIFF"),
+    ({"clean": "raw"}, ConfigError, "is the raw folder"),
+    ({"clean": "store.zarr/c"}, ConfigError, "lies in the store"),
     ({"split": {"val": 0.4, "by": "town"}}, ConfigError, "finds nothing")])
 def test_what_cannot_be_is_said(collection, changes, error, message):
+    (collection.folder / "empty").mkdir()
     with pytest.raises(error, match=message):
         run_recipe(collection.recipe(**changes), HERE)
+
+
+@pytest.mark.parametrize("name", ["raw", ".", "thesis", "thesis/text.txt", "c"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_but_a_store_is_ever_replaced(collection, files, name, overwrite):
+    (collection.folder / "thesis").mkdir()
+    (collection.folder / "thesis/text.txt").write_text("years of work")
+    clean(collection.raw, collection.folder / "c", collection.plain, workers=1)
+    recipe = collection.recipe(store=name, clean="m")
+    before = files(collection.folder)
+    with pytest.raises(GreenError, match=r"another name|a folder beside"):
+        run_recipe(recipe, HERE, overwrite=overwrite)
+    with pytest.raises(StoreError, match="another name"):
+        tile_clean(collection.folder / "c", str(collection.folder / name), {}, HERE, overwrite=overwrite)
+    assert files(collection.folder) == before
+
+
+def test_an_empty_folder_may_become_the_store(collection):
+    (collection.folder / "store.zarr").mkdir()
+    run_recipe(collection.recipe(), HERE)
+    assert open_store(collection.folder / "store.zarr").contract.tiles
+
+
+def test_the_manifest_never_takes_the_place_of_the_recipe(collection):
+    recipe = collection.recipe("recipe", clean=".")
+    before = recipe.read_text()
+    with pytest.raises(ConfigError, match=r"recipe\.yaml itself"):
+        run_recipe(recipe, HERE)
+    assert recipe.read_text() == before
 
 
 def test_a_folder_that_clean_did_not_write_is_refused(tmp_path):

@@ -138,6 +138,7 @@ def test_a_leak_ends_audit_with_one(collection):
     (lambda group, path: group["source_index"].__setitem__(0, 99), "source_index: values from"),
     (lambda group, path: (path / "image/c/0/0/0/0").unlink(), "image/c/0/0/0/0"),
     (lambda group, path: (path / "fraction/c/0/0/0/0").write_bytes(b"x" * 99), "its checksum is not"),
+    (lambda group, path: (path / "mean/c/0/0").write_bytes(b"x" * 9), "`mean` cannot be read"),
     (lambda group, path: (path / "zarr.json").unlink(), "no Zarr group there")])
 def test_what_was_spoilt_is_found(built, spoil, says):
     spoil(zarr.open_group(str(built), mode="r+"), built)

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from greenschemas import errors
 from greenschemas.bands import Role
+from greenschemas.console import run
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import GreenError, StoreError, nearest
 from greenschemas.manifest import Entry, Summary, read_manifest
@@ -76,6 +77,25 @@ def test_what_is_no_store_is_named(tmp_path, store):
         open_store(store).usable_tiles("dev")
 
 
+def test_a_damaged_store_is_named(store):
+    chunk = next(path for path in (store / "mean/c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:9])
+    with pytest.raises(StoreError, match="`mean` cannot be read"):
+        open_store(store).read("mean")
+    (store / "zarr.json").write_text('{"zarr_form')
+    with pytest.raises(StoreError, match="metadata cannot be read"):
+        open_store(store)
+
+
+def test_an_error_of_the_file_system_is_one_message(tmp_path, capsys):
+    def app():
+        (tmp_path / "none/file").write_text("")
+
+    with pytest.raises(SystemExit) as end:
+        run(app)
+    assert end.value.code == 2 and "none/file: No such file or directory. Make room" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "make", "message"), [
     ("row", None, "no array `row`"),
     ("row", np.zeros(3, np.int64), "8 along `tile` in the contract, 3 in `row`"),
@@ -120,6 +140,8 @@ def test_an_error_survives_pickling_and_reads_as_one_message():
     ("til: {}", "Did you mean `tile`"), ("tile: {sizes: 3}", "Did you mean `size`"), ("- 1", "holds a list"),
     ("a: [", "not YAML"), ("split: {val: 0.6, test: 0.5}", "val \\+ test"), ("tile: {size: 0}", "`tile.size` is 0"),
     ("mask: {classes: [a, a]}", "class names differ"), ("bands: [{name: a}, {name: a}]", "band names differ"),
+    ("pairing: {images: /data/*.tif}", "below the raw folder"), ("pairing: {masks: ''}", "below the raw folder"),
+    ("pairing: {images: ../*.tif}", "below the raw folder"),
     ("pairing: {image_name: '('}", "a regular expression"), ("pairing: {group: '{town}'}", "is made of")])
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, text, message):
     path = tmp_path / "r.yaml"
