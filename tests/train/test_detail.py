@@ -33,6 +33,14 @@ def test_two_nets_of_one_seed_are_one_net() -> None:
     assert torch.equal(_small().eval()(image), _small().eval()(image))
 
 
+def test_autocast_stays_near_float32() -> None:
+    net = _small().eval()
+    image = torch.randn(1, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(image).float()
+    torch.testing.assert_close(half, net(image), atol=0.05, rtol=0.05)
+
+
 def test_tiles_of_a_batch_do_not_see_each_other() -> None:
     net = _small().eval()
     image = torch.randn(3, 3, 16, 16)

@@ -39,8 +39,8 @@ class _Spectral(nn.Module):
         self.mix = nn.Sequential(*(_Pointwise(dim, ratio) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Float32 also under autocast: an angle of many turns has no digits left in bfloat16.
-        angle = torch.addcmul(self.phase, x.float().unsqueeze(-1), 2 * math.pi * self.frequency)
+        # In the parameters' type also under autocast: an angle of many turns has no digits left in bfloat16.
+        angle = torch.addcmul(self.phase, x.to(self.phase).unsqueeze(-1), 2 * math.pi * self.frequency)
         out: Tensor = self.mix(self.act(self.smooth(x) + self.sharp(angle.sin().flatten(-2))))
         return out
 
