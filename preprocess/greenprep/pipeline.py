@@ -96,7 +96,7 @@ def _batches(reading: Reading, candidates: Iterable[Candidate]) -> Iterator[Piec
     batch: list[tuple[Candidate, list[str]]] = []
     held = 0
     for candidate in candidates:
-        stamps, size = _stamp(reading.root, candidate)
+        stamps, size = _stamp(reading, candidate)
         if batch and (held + size > _BATCH_BYTES or len(batch) == _BATCH_PAIRS):
             yield _piece(reading, batch)
             batch, held = [], 0
@@ -106,15 +106,22 @@ def _batches(reading: Reading, candidates: Iterable[Candidate]) -> Iterator[Piec
         yield _piece(reading, batch)
 
 
-def _stamp(root: Path, candidate: Candidate) -> tuple[list[str], int]:
-    """What changes when a candidate's files change, and their size in bytes."""
+def _stamp(reading: Reading, candidate: Candidate) -> tuple[list[str], int]:
+    """What changes when a candidate's files change, and their size in bytes.
+
+    A raw file that cannot even be looked at is answered for by its verdict, as any other; one that was accepted before
+    raises SourceError.
+    """
     stamps, total = [], 0
     for name in (candidate.image, candidate.mask):
         try:
-            status = os.stat(root / name) if name else None
+            status = os.stat(reading.root / name) if name else None
         except OSError as problem:
-            raise SourceError(root / str(name), f"it cannot be read ({problem.strerror})",
-                              "see whether it is still there") from None
+            if not reading.judge:
+                raise SourceError(reading.root / str(name), f"it cannot be read ({problem.strerror})",
+                                  "see whether it is still there") from None
+            stamps.append(f"{name}:{problem.strerror}")
+            continue
         if status is not None:
             stamps.append(f"{name}:{status.st_size}:{status.st_mtime_ns}")
             total += status.st_size
@@ -130,7 +137,7 @@ def _piece(reading: Reading, batch: Sequence[tuple[Candidate, list[str]]],
 
 def _strips(reading: Reading, piece: Piece, part: Part) -> Iterator[Piece]:
     candidate = next(each for each in piece.candidates if each.name == part.source)
-    stamps, _ = _stamp(reading.root, candidate)
+    stamps, _ = _stamp(reading, candidate)
     for strip in part.strips:
         yield _piece(reading, [(candidate, stamps)], strip)
 
@@ -141,5 +148,5 @@ def _alone(reading: Reading, piece: Piece, crashed: set[str]) -> Iterator[Piece]
         crashed.add(piece.candidates[0].name)
         return
     for candidate in piece.candidates:
-        yield _piece(reading, [(candidate, _stamp(reading.root, candidate)[0])])
+        yield _piece(reading, [(candidate, _stamp(reading, candidate)[0])])
 

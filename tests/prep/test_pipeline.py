@@ -230,6 +230,16 @@ def test_nothing_but_a_store_is_ever_replaced(collection, files, name, overwrite
     assert files(collection.folder) == before
 
 
+def test_a_file_that_cannot_be_looked_at_stops_no_run(built, files):
+    (built.raw / "images/T/T_2020_9_1_GeoTIFF.tif").symlink_to(built.folder / "nowhere")
+    outcome = run_recipe(built.recipe("other"), HERE)
+    assert (outcome.summary.accepted, outcome.summary.rejected) == (9, 1)
+    assert {reason.code for reason in outcome.entries[-1].reasons} == {"missing-mask", "unreadable"}
+    assert files(built.folder / "other.zarr") == files(built.folder / "store.zarr")
+    entries, _ = clean(built.raw, built.folder / "c", built.plain, workers=1)
+    assert tuple(entries) == outcome.entries
+
+
 def test_an_empty_folder_may_become_the_store(collection):
     (collection.folder / "store.zarr").mkdir()
     run_recipe(collection.recipe(), HERE)
