@@ -148,7 +148,7 @@ class DetailUNet(nn.Module):
         spectral_width: int = 64,
         spectral_depth: int = 1,
         clip: float | None = 2.0,
-        drop_path: float = 0.1,
+        drop_path: float = 0.2,
         dropout: float = 0.0,
         scan: str = "auto",
     ) -> None:
