@@ -4,7 +4,8 @@
 // (N >= LANES, then several vectors), or those of several channels where N is smaller: lane = channel * NP + state, with
 // NP the power of two from N up. Time runs in chunks of T steps whose buffers stay in the first-level cache. A task is a
 // block of channels of one sample and one group; tasks share nothing that they write, and their number does not depend
-// on the number of threads, so neither do the results. Loop order: task, chunk, channels, states, time.
+// on the number of threads, so neither do the results. Loop order: task, chunk, channels, states, time; forward:
+// task, run of chunks, channels, chunk, states, time. The backward pass keeps to single chunks, as it adds to dB and dC.
 //
 // exp is computed as 2^z = 2^round(z) * p(z - round(z)), p a polynomial of degree 6 (relative error 1e-7 in float).
 
@@ -42,6 +43,7 @@ struct Args {  // the same fields in native.py
 namespace {
 
 constexpr int T = 64;
+constexpr int RUN = 16;  // chunks of a channel that the forward pass takes one after another: it reads u in long pieces
 
 template <class R> struct Lanes {
     static constexpr int n = VECTOR_BYTES / sizeof(R);
@@ -231,6 +233,8 @@ template <class R, int NP> struct Scan {
         return (p.b * a.groups * a.width + channel(p, c)) * a.length;
     }
 
+    int steps_of(int64_t chunk) const { return (int)std::min<int64_t>(T, a.length - chunk * T); }
+
     V *state(const Place &p, int64_t chunk, int64_t bundle) const {
         const int64_t at = (p.bg * chunks + chunk) * bundles + p.first / P + bundle;
         return (V *)a.state + at * vectors;
@@ -285,16 +289,18 @@ template <class R, int NP> struct Scan {
         return a.bias && c < p.count ? ((const R *)a.bias)[channel(p, c)] : R(0);
     }
 
-    // delta to the step size d, in place, and d * u.
-    void step_sizes(const Place &p, int64_t c, int rounded, Series &delta, const Series &u, Series &du) const {
+    // delta to the step size d, in place, and d * u. Past the end d is 0, a step that changes no state: loops over time
+    // may run to a whole number of vectors.
+    void step_sizes(const Place &p, int64_t c, int steps, Series &delta, const Series &u, Series &du) const {
         for (int q = 0; q < P; ++q) {
             const R bias = bias_of(p, c + q);
-            for (int t = 0; t < rounded; t += n) {
+            for (int t = 0; t < steps; t += n) {
                 V d = load<V>(delta.x[q] + t) + bias;
                 if (a.softplus) d = softplus(d);
                 store(delta.x[q] + t, d);
                 store(du.x[q] + t, d * load<V>(u.x[q] + t));
             }
+            for (int t = steps; t % n; ++t) delta.x[q][t] = du.x[q][t] = R(0);
         }
     }
 
@@ -330,18 +336,23 @@ template <class R, int NP> struct Scan {
     void forward(int64_t task) const {
         const Place p = place(task);
         const int64_t mine = (p.count + P - 1) / P;
-        std::vector<V> h(mine * vectors, V{}), decay(mine * vectors), Bt(vectors * T), Ct(vectors * T);
+        std::vector<V> h(mine * vectors, V{}), decay(mine * vectors);
+        const int64_t run = std::min<int64_t>(RUN, chunks), rows = vectors * T;
+        std::vector<V> Bt(run * rows), Ct(run * rows);
         for (int64_t i = 0; i < mine; ++i) decays(p, i * P, R(1.4426950408889634074), &decay[i * vectors]);
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-            const int64_t t0 = chunk * T;
-            const int steps = (int)std::min<int64_t>(T, a.length - t0);
-            rows_of(a.B, p, t0, steps, Bt.data());
-            rows_of(a.C, p, t0, steps, Ct.data());
-            for (int64_t i = 0; i < mine; ++i) {
-                V *hi = &h[i * vectors];
-                if (a.state) std::memcpy((void *)state(p, chunk, i), hi, sizeof(V) * vectors);
-                forward_bundle(p, i * P, t0, steps, &decay[i * vectors], Bt.data(), Ct.data(), hi);
+        for (int64_t first = 0; first < chunks; first += run) {
+            const int64_t end = std::min(first + run, chunks);
+            for (int64_t chunk = first; chunk < end; ++chunk) {
+                rows_of(a.B, p, chunk * T, steps_of(chunk), &Bt[(chunk - first) * rows]);
+                rows_of(a.C, p, chunk * T, steps_of(chunk), &Ct[(chunk - first) * rows]);
             }
+            for (int64_t i = 0; i < mine; ++i)
+                for (int64_t chunk = first; chunk < end; ++chunk) {
+                    const int64_t at = (chunk - first) * rows;
+                    V *hi = &h[i * vectors];
+                    if (a.state) std::memcpy((void *)state(p, chunk, i), hi, sizeof(V) * vectors);
+                    forward_bundle(p, i * P, chunk * T, steps_of(chunk), &decay[i * vectors], &Bt[at], &Ct[at], hi);
+                }
         }
     }
 
@@ -352,20 +363,21 @@ template <class R, int NP> struct Scan {
         prefetch(p, c + P, t0, a.u), prefetch(p, c + P, t0, a.delta), prefetch(p, c + P, t0, a.y);
         read(a.u, p, c, t0, steps, u);
         read(a.delta, p, c, t0, steps, d);
-        step_sizes(p, c, rounded, d, u, du);
+        step_sizes(p, c, steps, d, u, du);
         row(d, rounded, dr);
         row(du, rounded, dur);
         for (int64_t v = 0; v < vectors; ++v) {
             const V A = decay[v], *const Bv = Bt + v * T, *const Cv = Ct + v * T;
             V x = h[v];
-            for (int t0 = 0; t0 < rounded; t0 += n) {
-                V part[n] = {};
-                const int end = std::min(n, steps - t0);
-                for (int t = 0; t < end; ++t) {
-                    x = exp2v(dr[t0 + t] * A) * x + dur[t0 + t] * Bv[t0 + t];
-                    part[t] = x * Cv[t0 + t];
+            for (int tile = 0; tile < rounded; tile += n) {
+                V part[n];
+#pragma GCC unroll 16
+                for (int j = 0; j < n; ++j) {
+                    const int t = tile + j;
+                    x = exp2v(dr[t] * A) * x + dur[t] * Bv[t];
+                    part[j] = x * Cv[t];
                 }
-                fold(part, t0, v > 0, y);
+                fold(part, tile, v > 0, y);
             }
             h[v] = x;
         }
@@ -391,7 +403,7 @@ template <class R, int NP> struct Scan {
         for (int64_t i = 0; i < mine; ++i) decays(p, i * P, R(1), &decay[i * vectors]);
         for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
             const int64_t t0 = chunk * T;
-            const int steps = (int)std::min<int64_t>(T, a.length - t0);
+            const int steps = steps_of(chunk);
             rows_of(a.B, p, t0, steps, Bt.data());
             rows_of(a.C, p, t0, steps, Ct.data());
             std::fill(dBt.begin(), dBt.end(), V{});
@@ -453,14 +465,14 @@ template <class R, int NP> struct Scan {
                 A[m] = decay[m * vectors + v], g[m] = carry[m * vectors + v], dA[m] = V{};
                 const V A2 = A[m] * R(1.4426950408889634074);
                 V h = x[m].h[0] = state(p, chunk, i + m)[v];
-                for (int t = 0; t < steps; ++t) {
+                for (int t = 0; t < rounded; ++t) {
                     x[m].e[t] = exp2v(x[m].dr[t] * A2);
                     x[m].h[t + 1] = h = x[m].e[t] * h + x[m].dur[t] * Bv[t];
                 }
             }
             for (int tile = rounded - n; tile >= 0; tile -= n) {
-                V by_du[M][n] = {}, by_d[M][n] = {};
-                for (int j = std::min(n, steps - tile) - 1; j >= 0; --j) {
+                V by_du[M][n], by_d[M][n];
+                for (int j = n - 1; j >= 0; --j) {
                     const int t = tile + j;
                     const V b = Bv[t], c = Cv[t];
                     V db = dBv[t], dc = dCv[t];
@@ -500,7 +512,7 @@ template <class R, int NP> struct Scan {
         read(a.delta, p, c, t0, steps, x.raw);
         read(a.dy, p, c, t0, steps, x.dy);
         x.d = x.raw;
-        step_sizes(p, c, rounded, x.d, x.u, x.du);
+        step_sizes(p, c, steps, x.d, x.u, x.du);
         row(x.d, rounded, x.dr);
         row(x.du, rounded, x.dur);
         row(x.dy, rounded, x.dyr);
