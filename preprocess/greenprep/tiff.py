@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.env import getenv, hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from greenprep.grids import Grid
@@ -154,7 +155,8 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             # Asking PROJ what a coordinate system is costs as much as decoding a small file.
             known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _PLACES else {}
-            sets = tuple(stack.enter_context(rasterio.open(name, driver="GTiff", **known)) for name in names)
+            # `rasterio.open` would set up a session for each file, as if it might lie on a server.
+            sets = tuple(stack.enter_context(DatasetReader(str(name), driver="GTiff", **known)) for name in names)
         return _describe(path, pages, dress, bands, sets, stack)
     except GDAL_ERRORS as problem:
         stack.close()
