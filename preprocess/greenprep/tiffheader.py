@@ -212,25 +212,22 @@ def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[i
     tags: dict[int, NDArray[Any]] = {}
     place: dict[bytes, bytes] = {}
 
-    def value(start: int, size: int) -> bytes:
-        held = body[start + entry - inline:start + entry]
+    def value(held: bytes, size: int) -> bytes:
         return held[:size] if size <= inline else file.at(struct.unpack(order + pointer, held)[0], size)
 
-    def place_of(start: int, size: int) -> bytes:
+    def place_of(held: bytes, size: int) -> bytes:
         try:
-            return value(start, size) if size <= GEOREFERENCE_MAX else b""
+            return value(held, size) if size <= GEOREFERENCE_MAX else b""
         except ValueError:
             return b""  # It lies beyond the end: GDAL may make of it what it likes.
 
-    for start in range(0, count * entry, entry):
-        tag, kind = struct.unpack_from(order + "HH", body, start)
-        number = struct.unpack_from(order + pointer, body, start + 4)[0]
+    for tag, kind, number, held in struct.iter_unpack(f"{order}HH{pointer}{inline}s", body):
         if tag in WANTED and kind in TYPES:
             dtype = np.dtype(order + TYPES[kind])
-            tags[tag] = np.frombuffer(value(start, number * dtype.itemsize), dtype, number)
+            tags[tag] = np.frombuffer(value(held, number * dtype.itemsize), dtype, number)
         elif tag in GEOREFERENCE:
-            size = number * GEOREFERENCE_SIZES.get(kind, 0)
-            place[order.encode() + body[start:start + entry - inline]] = place_of(start, size)
+            key = struct.pack(order + "HH" + pointer, tag, kind, number)
+            place[order.encode() + key] = place_of(held, number * GEOREFERENCE_SIZES.get(kind, 0))
     end = offset + lead + count * entry
     # Some writers leave the last pointer out.
     follows = struct.unpack(order + pointer, file.at(end, inline))[0] if end + inline <= file.size else 0
