@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
 
+from greenprep.workers import check_main
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
 
@@ -69,16 +70,21 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
 
     workers: None for one a processor, 0 for this process itself. scheduler: address of an existing cluster, whose
     workers have greenprep and greenschemas installed and see the same files. shared: whether other processes see the
-    store; if not, all is done here. Raises ConfigError where the scheduler does not answer.
+    store; if not, all is done here. Raises ConfigError where the scheduler does not answer, or where
+    worker processes cannot start (`check_main`).
     """
     if not shared or (workers == 0 and scheduler is None):
         yield Here()
         return
+    if scheduler is None:
+        check_main()
     import dask
     import distributed  # noqa: F401  Its defaults must be there before ours, or they go when ours do.
 
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 2, "distributed.worker.daemon": True,
-                                "distributed.comm.timeouts.connect": "20s", "distributed.logging.distributed": "error"}
+                                "distributed.comm.timeouts.connect": "20s", "distributed.logging.distributed": "error",
+                                # Looking at every thread a hundred times a second costs a tenth of a small build.
+                                "distributed.worker.profile.enabled": False}
     if scheduler is None and hasattr(os, "fork"):
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
     with dask.config.set(settings), _client(workers, scheduler) as client:

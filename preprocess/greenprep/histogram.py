@@ -59,6 +59,12 @@ def _table() -> NDArray[np.intp]:
     return _codes(np.arange(65536))
 
 
+@cache
+def _firsts() -> NDArray[np.intp]:
+    """Least whole number of each bin that holds one, up to 65535."""
+    return np.flatnonzero(np.diff(_table(), prepend=-1))
+
+
 @dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts by band and bin; C bands, N bins that occur."""
@@ -80,6 +86,10 @@ class Histogram:
         for band, row in enumerate(values):
             if row.size and row[0] == row[-1] and (row == row[0]).all():
                 dense[band, codes_of(row[:1])[0] + _TOP] = row.size
+            elif row.size and row.dtype in (np.uint8, np.uint16):
+                each = np.bincount(row)
+                first = _firsts()[:np.searchsorted(_firsts(), len(each))]
+                dense[band, _TOP + _table()[first]] = np.add.reduceat(each, first)
             elif row.size:
                 dense[band] = np.bincount(codes_of(row) + _TOP, minlength=2 * _TOP + 1)
         used = np.flatnonzero(dense.any(axis=0))

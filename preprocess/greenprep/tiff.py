@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.env import getenv, hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from greenprep.grids import Grid
@@ -43,6 +44,9 @@ SAFE = {
 # What rasterio raises for a file that GDAL cannot open or decode: its own errors, OSError for reads, and ValueError,
 # TypeError or AttributeError where a header holds something that rasterio itself did not expect.
 GDAL_ERRORS = (RasterioError, OSError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+Transform = tuple[float, float, float, float, float, float]
 
 
 class Dress(StrEnum):
@@ -149,7 +153,10 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
         names = [path] if dress is not Dress.PAGED else [f"GTIFF_DIR:{i + 1}:{path}" for i in range(bands)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            sets = tuple(stack.enter_context(rasterio.open(name, driver="GTiff")) for name in names)
+            # Asking PROJ what a coordinate system is costs as much as decoding a small file.
+            known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _PLACES else {}
+            # `rasterio.open` would set up a session for each file, as if it might lie on a server.
+            sets = tuple(stack.enter_context(DatasetReader(str(name), driver="GTiff", **known)) for name in names)
         return _describe(path, pages, dress, bands, sets, stack)
     except GDAL_ERRORS as problem:
         stack.close()
@@ -194,14 +201,31 @@ def _describe(path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, set
     alpha = (dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha)
     height, width = (source.count, source.height) if dress is Dress.TURNED else (source.height, source.width)
     count = len(sets) if dress is Dress.PAGED else bands if dress is Dress.TURNED else source.count - alpha
-    a = source.transform
     return Tiff(
         path=path, dress=dress, bands=count, dtype=kinds.pop(), nodata=source.nodata, alpha=alpha,
-        grid=Grid(height, width, (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)),
+        grid=Grid(height, width, *_place(source, pages[0].georeference)),
         names=tuple(source.descriptions) if dress is Dress.PLAIN else (None,) * count,
         block_rows=1 if dress is Dress.TURNED else max(1, min(pages[0].block[0], height)),
         masked=pages[0].masked,
         nbytes=sum(page.nbytes for page in pages[:len(sets)]), _sets=sets, _stack=stack)
+
+
+_PLACES: dict[bytes, tuple[Transform, str]] = {}
+"""What GDAL made of georeferences in this process: many files stand on the same ground, image and mask at least."""
+_PLACES_MAX = 4096
+
+
+def _place(source: Any, georeference: bytes) -> tuple[Transform, str]:
+    """(transform, coordinate system) of an open file."""
+    if georeference in _PLACES:
+        return _PLACES[georeference]
+    a = source.transform
+    place = (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)
+    if georeference:
+        if len(_PLACES) >= _PLACES_MAX:
+            _PLACES.clear()
+        _PLACES[georeference] = place
+    return place
 
 
 def same_crs(one: str, other: str) -> bool:

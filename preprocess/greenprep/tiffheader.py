@@ -34,6 +34,12 @@ WANTED = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS, CO
 TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8",
          18: "u8"}
 """NumPy types of the TIFF field types that the wanted tags may have."""
+GEOREFERENCE = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
+"""Tags of GeoTIFF 1.1 (OGC 19-008): pixel scale, tie points, matrix, and the keys of the coordinate system …"""
+GEOREFERENCE_SIZES = {2: 1, 3: 2, 12: 8}
+"""… and the bytes of one value of the types that they may have: text, short, double."""
+GEOREFERENCE_MAX = 8 << 10
+"""Bytes of one of them; longer ones (hundreds of tie points) are left to GDAL."""
 
 DISGUISES = (
     (b"version https://git-lfs", "a Git LFS pointer"), (b"\x89PNG", "a PNG picture"),
@@ -75,6 +81,9 @@ class Page:
     """Whether an internal mask follows that says which pixels hold anything."""
     end: int
     """One past the last byte of the file that its blocks claim."""
+    georeference: bytes = b""
+    """Its tags of place as they stand in the file: of equal ones GDAL makes the same transform and coordinate system.
+    Empty where there are none, or where GDAL might look elsewhere."""
 
     @property
     def nbytes(self) -> int:
@@ -142,7 +151,7 @@ def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
     while offset and offset not in seen and len(seen) < PAGES_MAX:
         seen.add(offset)
         try:
-            tags, offset = _directory(file, order, big, offset)
+            tags, place, offset = _directory(file, order, big, offset)
         except (struct.error, ValueError):
             if pages:
                 break  # A damaged later directory, such as a lost overview, is not needed.
@@ -152,7 +161,8 @@ def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
         if kind & MASK_PAGE and pages and not kind & OVERVIEW:
             pages[-1] = replace(pages[-1], masked=True)
         elif not kind & (MASK_PAGE | OVERVIEW):
-            pages.append(_page(path, tags))
+            page = _page(path, tags)
+            pages.append(page if len(seen) > 1 else replace(page, georeference=place))
     if not pages:
         raise BadFile(path, "a TIFF without an image", "fetch the file again")
     return tuple(pages)
@@ -188,8 +198,11 @@ def _disguise(head: bytes) -> str:
     return "a text file" if printable else "unknown data" if any(head) else "zero bytes only"
 
 
-def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[int, NDArray[Any]], int]:
-    """(wanted tags, offset of the next directory); raises struct.error or ValueError where the file is too short."""
+def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[int, NDArray[Any]], bytes, int]:
+    """(wanted tags, georeference, offset of the next directory).
+
+    Raises struct.error or ValueError where the file is too short.
+    """
     count_code, pointer, entry, inline = ("Q", "Q", 20, 8) if big else ("H", "I", 12, 4)
     lead = struct.calcsize(count_code)
     count = struct.unpack(order + count_code, file.at(offset, lead))[0]
@@ -197,20 +210,28 @@ def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[i
         raise ValueError("no real directory is so long")
     body = file.at(offset + lead, count * entry)
     tags: dict[int, NDArray[Any]] = {}
-    for start in range(0, count * entry, entry):
-        tag, kind = struct.unpack_from(order + "HH", body, start)
-        if tag not in WANTED or kind not in TYPES:
-            continue
-        number = struct.unpack_from(order + pointer, body, start + 4)[0]
-        dtype = np.dtype(order + TYPES[kind])
-        value = body[start + entry - inline:start + entry]
-        if number * dtype.itemsize > inline:
-            value = file.at(struct.unpack(order + pointer, value)[0], number * dtype.itemsize)
-        tags[tag] = np.frombuffer(value, dtype, number)
+    place: dict[bytes, bytes] = {}
+
+    def value(held: bytes, size: int) -> bytes:
+        return held[:size] if size <= inline else file.at(struct.unpack(order + pointer, held)[0], size)
+
+    def place_of(held: bytes, size: int) -> bytes:
+        try:
+            return value(held, size) if size <= GEOREFERENCE_MAX else b""
+        except ValueError:
+            return b""  # It lies beyond the end: GDAL may make of it what it likes.
+
+    for tag, kind, number, held in struct.iter_unpack(f"{order}HH{pointer}{inline}s", body):
+        if tag in WANTED and kind in TYPES:
+            dtype = np.dtype(order + TYPES[kind])
+            tags[tag] = np.frombuffer(value(held, number * dtype.itemsize), dtype, number)
+        elif tag in GEOREFERENCE:
+            key = struct.pack(order + "HH" + pointer, tag, kind, number)
+            place[order.encode() + key] = place_of(held, number * GEOREFERENCE_SIZES.get(kind, 0))
     end = offset + lead + count * entry
     # Some writers leave the last pointer out.
     follows = struct.unpack(order + pointer, file.at(end, inline))[0] if end + inline <= file.size else 0
-    return tags, follows
+    return tags, b"".join(key + held for key, held in place.items()) if all(place.values()) else b"", follows
 
 
 def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:

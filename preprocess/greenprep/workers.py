@@ -7,16 +7,18 @@ fresh process, and one that dies again gets the answer that `dead` gives.
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TypeVar
 
-from greenschemas.errors import SourceError
+from greenschemas.errors import ConfigError, SourceError
 
-__all__ = ["run_batches", "warm_up"]
+__all__ = ["check_main", "run_batches", "warm_up"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -29,8 +31,9 @@ def run_batches(work: Callable[[Sequence[Item]], list[Answer]], items: Sequence[
     """Answers in lists, as they come, in no order; every item is answered once.
 
     work: a picklable function of a batch; dead: the answer for an item whose process dies of it; preload: module that
-    a new process needs, imported once for all. Exceptions of `work` are raised here.
+    a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as `check_main`.
     """
+    check_main()
     waiting = [items[at:at + batch] for at in range(0, len(items), batch)][::-1]
     suspects: list[Item] = []
     while waiting:
@@ -54,6 +57,18 @@ def run_batches(work: Callable[[Sequence[Item]], list[Answer]], items: Sequence[
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     yield from _one_by_one(work, suspects, dead, preload)
+
+
+def check_main() -> None:
+    """Raise ConfigError where a new process could not load the script that runs, and would die of that.
+
+    A new process imports the main module anew; a script that was fed to Python by a pipe stands nowhere.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is None and file is not None and not Path(file).exists():
+        raise ConfigError(file, "worker processes cannot load the script that starts them",
+                          "save it to a file, guard its main part by `if __name__ == \"__main__\"`, and run that")
 
 
 def _one_by_one(work: Callable[[Sequence[Item]], list[Answer]], suspects: Sequence[Item],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -274,3 +277,11 @@ def _read(out: Path, name: str) -> np.ndarray:  # type: ignore[type-arg]
         warnings.simplefilter("ignore")
         with rasterio.open(out / name) as source:
             return source.read()
+
+
+def test_a_script_that_no_process_can_load_is_told_so_instead_of_rejecting_all(tmp_path: Path) -> None:
+    script = ("from greenprep.workers import run_batches\n"
+              "run_batches(len, [1], workers=1, batch=1, dead=str, preload='greenprep.pairs').__next__()\n")
+    done = subprocess.run([sys.executable, "-"], input=script, text=True, capture_output=True, cwd=tmp_path,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
+    assert "cannot load the script that starts them" in done.stderr

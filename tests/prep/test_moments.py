@@ -148,3 +148,10 @@ def test_weights_sum_to_one_and_an_absent_class_weighs_nothing(scheme):
 
 def test_no_label_at_all_weighs_nothing():
     assert class_weights(np.zeros((2, 3)))["inverse"] == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("kind", "below"), [("uint8", 256), ("uint16", 2), ("uint16", 3000), ("uint16", 65536)])
+def test_a_histogram_of_small_whole_numbers_is_that_of_the_same_numbers_in_a_wide_type(kind, below):
+    values = np.random.default_rng(0).integers(0, below, (3, 5000)).astype(kind)
+    narrow, wide = Histogram.of(values), Histogram.of(values.astype(np.int64))
+    assert np.array_equal(narrow.code, wide.code) and np.array_equal(narrow.count, wide.count)

@@ -12,6 +12,7 @@ import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from greenprep import raster
@@ -19,6 +20,7 @@ from greenprep.grids import IDENTITY, Grid, match
 from greenprep.labels import decode, guess_scale
 from greenprep.pairs import Candidate, find_pairs
 from greenprep.raster import open_pair
+from greenprep.tiff import gdal, open_tiff
 from greenprep.tiffheader import BadFile, read_pages
 from greenschemas.limits import Limits, NanPolicy
 from greenschemas.recipe import MaskKind, MaskRules, Pairing, Recipe
@@ -175,6 +177,30 @@ def test_random_bytes_are_a_bad_file_and_no_other_error(tmp_path: Path, body: by
         read_pages(path)
     except BadFile as problem:
         assert problem.remedy
+
+
+def test_files_of_the_same_place_are_placed_as_rasterio_places_each(tmp_path: Path) -> None:
+    """Georeferences are asked of GDAL once a process: the second file of a place must get what the first got."""
+    moved = Affine(10, 0, 400_030, 0, -10, 4_080_000)
+    for turn, (crs, place, kind) in enumerate((crs, place, kind) for crs in ("EPSG:32618", "EPSG:5070", None)
+                                              for place in (PLACE, moved, None) for kind in ("Area", "Point")):
+        for copy in range(2):
+            path = tmp_path / f"{turn}_{copy}.tif"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with rasterio.open(path, "w", driver="GTiff", count=1, height=4, width=5, dtype="uint8", crs=crs,
+                                   transform=place, tiled=copy, blockxsize=16, blockysize=16,
+                                   BIGTIFF=("NO", "YES")[copy]) as target:
+                    target.update_tags(AREA_OR_POINT=kind)
+                    target.write(np.zeros((1, 4, 5), np.uint8))
+                with rasterio.open(path) as source:
+                    due = tuple(source.transform)[:6], source.crs
+            for _ in range(2):
+                with gdal():
+                    tiff = open_tiff(path, Limits(), 1)
+                tiff.close()
+                assert tiff.grid.transform == due[0]
+                assert (CRS.from_string(tiff.grid.crs) if tiff.grid.crs else None) == due[1]
 
 
 def test_sidecars_are_reported_and_not_read(tmp_path: Path) -> None:

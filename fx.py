@@ -1,0 +1,2 @@
+import time,os
+t0=time.process_time(); 
