@@ -49,13 +49,13 @@ class Edge(StrEnum):
 class Pairing(Frozen):
     """Which files are images, which are masks, and what their names say. All by name, never by position."""
 
-    images: str = "images/**/*.tif*"
+    images: str = "images/**/*.[tT][iI][fF]*"
     """Glob below the raw folder that finds the images."""
-    masks: str = "masks/**/*.tif*"
+    masks: str = "masks/**/*.[tT][iI][fF]*"
     """Glob below the raw folder that finds the masks."""
-    image_name: str = (r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.tiff?")
+    image_name: str = (r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.(?i:tiff?)")
     """Regular expression for the whole file name of an image; `stem` is what the mask shares with it."""
-    mask_name: str = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.tiff?"
+    mask_name: str = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.(?i:tiff?)"
     """Regular expression for the whole file name of a mask, with the same `stem`."""
     group: str = "{city}_{year}_{area}"
     """The group, from the named parts of the image's name: the same ground at any time."""

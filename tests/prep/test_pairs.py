@@ -47,6 +47,14 @@ def test_the_endings_of_masks_that_occur() -> None:
         assert one.problem is None
 
 
+def test_endings_may_be_in_capitals(tmp_path: Path) -> None:
+    for name in ("images/A/A_2016_0_1_GeoTIFF.TIF", "masks/A_masks/A_2016_0_1_GeoTIFF_fractional_mask.Tiff"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    pair, = find_pairs(tmp_path, Pairing())
+    assert pair.image and pair.mask and pair.group == "A_2016_0"
+
+
 def test_lone_files_and_strays_are_named_as_such() -> None:
     found = pair_names([image("C_2016_1_1"), "images/A/readme.tif"], [mask("C_2016_2_1")], ["elsewhere.tif"], NAMES)
     assert {(one.name.split("/")[-1], one.problem) for one in found} == {
