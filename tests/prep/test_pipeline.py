@@ -313,10 +313,10 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_store(built, files,
     for turn in range(2):
         recipe = built.recipe(f"{victim}{turn}")
         process = subprocess.Popen(command(recipe, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(1.0, 5.0))
+        time.sleep(chance.uniform(0.5, 3.0))
         for pid in (children(process.pid) if victim == "worker" else []) or [process.pid]:
             os.kill(pid, signal.SIGKILL)
-        code = process.wait(timeout=200)
-        if code != 0 or not (built.folder / f"{victim}{turn}.zarr").exists():
+        process.wait(timeout=200)
+        if not (built.folder / f"{victim}{turn}.zarr").exists():  # killed after the rename, it is whole already
             subprocess.run(command(recipe, 1), check=True, capture_output=True, timeout=200)
         assert files(built.folder / f"{victim}{turn}.zarr") == files(built.folder / "store.zarr")

@@ -1,2 +1,0 @@
-import time,os
-t0=time.process_time(); 
