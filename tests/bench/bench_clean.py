@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from greenprep.synth import write_city
+
 READER = """
 import sys, warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -49,12 +51,15 @@ def timed(command: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("raw", type=Path)
+    parser.add_argument("raw", type=Path, nargs="?", help="raw folder; else 1,500 synthetic pairs are written")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     runs: dict[str, list[float]] = {"read": [], "clean": []}
-    with tempfile.TemporaryDirectory(dir=args.raw.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=args.raw.parent if args.raw else None) as scratch:
+        if args.raw is None:
+            args.raw = Path(scratch) / "raw"
+            write_city(args.raw, areas=500, times=3, size=133, seed=0, defects=False)
         script = Path(scratch) / "reader.py"
         script.write_text(READER, encoding="utf-8")
         subprocess.run([sys.executable, script, args.raw, str(args.workers)], check=True, stdout=subprocess.DEVNULL)
@@ -67,7 +72,6 @@ def main() -> None:
     ratios = sorted(clean / read for read, clean in zip(runs["read"], runs["clean"], strict=True))
     print(json.dumps({name: statistics.median(taken) for name, taken in runs.items()} | {
         "ratio": statistics.median(ratios), "ratios": ratios, "workers": args.workers}, indent=1))
-
 
 
 if __name__ == "__main__":
