@@ -30,7 +30,9 @@ def class_weights(class_sum: NDArray[np.float64]) -> dict[str, tuple[float, ...]
 
 
 def _to_one(commonness: NDArray[np.float64], here: NDArray[np.bool_]) -> tuple[float, ...]:
-    weight = np.zeros(len(commonness))
-    weight[here] = 1 / commonness[here]
-    whole = weight.sum()
+    # In single precision, as training uses them and as the field's printed tables were computed: in double precision
+    # the eighth digit of a table comes out otherwise.
+    weight = np.zeros(len(commonness), np.float32)
+    weight[here] = 1 / commonness[here].astype(np.float32)
+    whole = weight.sum(dtype=np.float32)
     return tuple(float(w) for w in (weight / whole if whole > 0 else weight))
