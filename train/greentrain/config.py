@@ -98,8 +98,8 @@ class Config(Frozen):
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     augment: Augment = Augment()
-    patience: int = Field(20, ge=0)
-    """Validations without a better mean IoU after which training stops; 0 never stops early."""
+    patience: int = Field(40, ge=0)
+    """Validations without a better mean IoU after which training stops; 0 never stops early; a cosine gains late."""
     order: Order = Order.RANDOM
     """random, blocks (of shards, for slow disks), weighted (rare classes more often) or sequential."""
     cache: Literal["auto", "none"] | float = "auto"
