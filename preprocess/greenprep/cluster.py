@@ -118,10 +118,15 @@ class OnDask:
         self._client = client
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
-        """(job, result) as they come; a job whose worker dies again and again comes as Lost."""
+        """(job, result) as they come; a job whose worker dies again and again comes as Lost.
+
+        Dask also blames jobs that only waited on the worker that died. So who is under suspicion is tried once more
+        at the end, with no other job beside it: what then takes its worker down did it.
+        """
         from distributed import as_completed
 
         waiting = iter(jobs)
+        suspects: list[J] = []
         at: dict[Any, J] = {}
         done = as_completed()
 
@@ -136,8 +141,14 @@ class OnDask:
             for future in done:
                 submit(1)
                 job = at.pop(future)
-                yield job, _outcome(future, job)
+                outcome = _outcome(future, job)
+                if isinstance(outcome, Lost):
+                    suspects.append(job)
+                else:
+                    yield job, outcome
                 future.release()
+            for job in suspects:
+                yield job, _outcome(self._client.submit(function, job, pure=False), job)
         finally:
             self._client.cancel(list(at))
 
