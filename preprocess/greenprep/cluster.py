@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
@@ -105,10 +105,14 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         with client:
             yield client
         return
-    with LocalCluster(n_workers=workers or worker_count(), threads_per_worker=1, processes=True, host="127.0.0.1",
+    count = workers or worker_count()
+    with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
                       dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50) as cluster, \
             Client(cluster) as client:
         yield client
+        # distributed cannot close a worker that is just being started anew, after a job took it down.
+        with suppress(TimeoutError):
+            client.wait_for_workers(count, timeout=20)
 
 
 class OnDask:
