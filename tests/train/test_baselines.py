@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
 
-from greentrain.baselines import Baseline, ConstantBaseline, SpectralBaseline
+from greentrain.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
 
 
 def _task(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,14 +58,30 @@ def test_spectral_keeps_a_place_for_classes_it_never_saw() -> None:
     assert (SpectralBaseline().fit(image, only).predict(image)[:, 2] == 1).all()
 
 
-@pytest.mark.parametrize("model", [ConstantBaseline(), SpectralBaseline()])
+@given(st.integers(0, 2**20), st.floats(0, 1e4))
+def test_linear_is_least_squares_on_valid_labelled_pixels(seed: int, level: float) -> None:
+    rng = np.random.default_rng(seed)
+    image = level + rng.normal(size=(3, 4, 6, 6)) * np.array([1.0, 50.0, 0.01, 3.0])[:, None, None]
+    image[:, 3] = 7.0  # says nothing
+    fraction = rng.dirichlet([1, 1, 1], size=(3, 6, 6)).transpose(0, 3, 1, 2)
+    fraction[0, :, :2], valid = np.nan, rng.random((3, 6, 6)) < 0.8
+    got = LinearBaseline().fit(image, fraction, valid).predict(image)
+    known = valid & ~np.isnan(fraction).any(1)
+    pixels = image.transpose(0, 2, 3, 1)
+    peer = LinearRegression().fit(pixels[known][:, :3], fraction.transpose(0, 2, 3, 1)[known])
+    share = np.clip(peer.predict(pixels.reshape(-1, 4)[:, :3]), 0, 1)
+    share /= share.sum(1, keepdims=True)
+    np.testing.assert_allclose(got.transpose(0, 2, 3, 1).reshape(-1, 3), share, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [ConstantBaseline(), LinearBaseline(), SpectralBaseline()])
 def test_nothing_labelled_is_an_error(model: Baseline) -> None:
     image, fraction = _task()
     with pytest.raises(ValueError, match="no pixel of 1024"):
         model.fit(image, np.full_like(fraction, np.nan))
 
 
-@pytest.mark.parametrize("model", [ConstantBaseline(), SpectralBaseline()])
+@pytest.mark.parametrize("model", [ConstantBaseline(), LinearBaseline(), SpectralBaseline()])
 def test_predicting_before_fitting_is_an_error(model: Baseline) -> None:
     with pytest.raises(ValueError, match="before `fit`"):
         model.predict(np.zeros((1, 1, 2, 2)))

@@ -1,6 +1,7 @@
 """A comparison says what it may, and no more."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from greenschemas.errors import ConfigError
 from greenschemas.testing import write_tiny_store
 from greentrain.compare import Plan, Result, compare, picture_tiles
 from greentrain.compare_page import remarks, write_comparison
-from greentrain.contenders import check_names
+from greentrain.contenders import check_names, clock
 from greentrain.verdicts import difference, mean_iou, verdicts
 
 
@@ -89,17 +90,26 @@ def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
             compare(plan)
 
 
-def test_a_constant_needs_one_seed_only(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, ("constant", "unet"), 2, 1.0, tmp_path)
-    assert list(plan.runs()) == [("constant", 0), ("unet", 0), ("unet", 1)]
+def test_what_draws_nothing_needs_one_seed_only(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, ("constant", "linear", "unet"), 2, 1.0, tmp_path)
+    assert list(plan.runs()) == [("constant", 0), ("linear", 0), ("unet", 0), ("unet", 1)]
+
+
+def test_a_budget_on_a_cpu_does_not_count_while_nothing_is_done() -> None:
+    began = clock()
+    time.sleep(0.2)
+    assert clock() - began < 0.1
+    while clock() - began < 0.1:
+        pass
 
 
 def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=8)
-    plan = Plan(tmp_path / "s.zarr", ("constant", "spectral"), 1, 1.0, tmp_path / "out")
+    plan = Plan(tmp_path / "s.zarr", ("constant", "linear", "spectral"), 1, 1.0, tmp_path / "out")
     report = compare(plan)
     iou = {name: model["mean"]["iou"] for name, model in report["models"].items()}
     assert iou["spectral"] > 0.9 > iou["constant"]
+    assert iou["linear"] > iou["constant"]
     assert report["models"]["constant"]["mean"]["iou"] <= report["models"]["constant"]["constant"]["mean"]["iou"]
     assert report["groups"] == 4 and report["models"]["spectral"]["cost"]["peak_memory_mb"] > 50
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == report
@@ -109,7 +119,7 @@ def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Pat
     write_comparison(plan, report, tmp_path / "out" / "compare.html")
     page = (tmp_path / "out" / "compare.html").read_text()
     assert "It cannot be said that spectral beats constant" in page and "one seed each" in page
-    assert page.count("data:image/png") == 4 * 4
+    assert page.count("data:image/png") == 4 * 5
     assert "http" not in page.replace("http-equiv", "")
 
 

@@ -1,6 +1,6 @@
 """Baselines without a net, all with one interface: what every score of a net has to stand beside.
 
-`constant` knows only the class shares, `spectral` sees each pixel alone. Both learn from plain arrays.
+`constant` knows only the class shares; `linear` and `spectral` see each pixel alone. All learn from plain arrays.
 Letters: N tiles, C bands, K classes, H rows, W columns.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-__all__ = ["Baseline", "ConstantBaseline", "SpectralBaseline"]
+__all__ = ["Baseline", "ConstantBaseline", "LinearBaseline", "SpectralBaseline"]
 
 Floats = NDArray[np.floating]
 
@@ -65,6 +65,46 @@ class ConstantBaseline:
         tiles, _, height, width = image.shape
         planes = self.shares.astype(np.float32)[None, :, None, None]
         return np.broadcast_to(planes, (tiles, len(self.shares), height, width)).copy()
+
+
+class LinearBaseline:
+    """Linear unmixing: each fraction a linear function of the pixel's bands, by least squares.
+
+    Predictions are cut to 0..1 and made to sum to 1, so that they are fractions. Bands that say nothing of their own
+    get the smallest weights that fit.
+    """
+
+    def __init__(self) -> None:
+        self.weights = np.zeros((0, 0))
+        """(1 + C, K), the first row the offset; empty before `fit`."""
+
+    def fit(self, image: Floats, fraction: Floats, valid: NDArray[np.bool_] | None = None) -> Self:
+        usable = _usable(fraction, valid)
+        bands, classes = image.shape[1], fraction.shape[1]
+        total, sums, count = np.zeros((bands, bands + classes)), np.zeros(bands + classes), int(usable.sum())
+        shift = np.array([plane[usable].mean(dtype=np.float64) for plane in image.swapaxes(0, 1)])
+        for pixels, shares, keep in zip(image, fraction, usable, strict=True):  # tile by tile: little memory
+            x = pixels[:, keep].astype(np.float64) - shift[:, None]
+            both = np.concatenate([x, shares[:, keep].astype(np.float64)])
+            total += x @ both.T
+            sums += both.sum(axis=1)
+        centred = total - np.outer(sums[:bands], sums) / count
+        spread = np.sqrt(np.maximum(np.diag(centred[:, :bands]), 0))
+        scale = np.divide(1.0, spread, out=np.zeros(bands), where=spread > 0)
+        slope = np.linalg.lstsq(scale[:, None] * centred[:, :bands] * scale, scale[:, None] * centred[:, bands:])[0]
+        slope *= scale[:, None]
+        offset = sums[bands:] / count - (shift + sums[:bands] / count) @ slope
+        self.weights = np.concatenate([offset[None], slope])
+        return self
+
+    def predict(self, image: Floats) -> NDArray[np.float32]:
+        _check_fitted(self.weights.shape[1])
+        share = np.einsum("nchw,ck->nkhw", image, self.weights[1:]) + self.weights[0][None, :, None, None]
+        share = np.clip(share, 0.0, 1.0)
+        total = share.sum(axis=1, keepdims=True)
+        even = np.full_like(share, 1 / share.shape[1])
+        found: NDArray[np.float32] = np.divide(share, total, out=even, where=total > 0).astype(np.float32)
+        return found
 
 
 class SpectralBaseline:

@@ -30,7 +30,7 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.model import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import load_config
-from greentrain.contenders import Learnt, Task, check_names, learn
+from greentrain.contenders import WITHOUT_CHANCE, Learnt, Task, check_names, learn
 from greentrain.data import open_loader
 from greentrain.fraction_scores import fraction_scores, fraction_sums
 from greentrain.metrics import bootstrap, confusion_by_group, scores
@@ -49,7 +49,7 @@ class Plan:
     models: tuple[str, ...]
     seeds: int
     minutes: float
-    """Wall clock that each run may train."""
+    """That each run may train, by `contenders.clock`."""
     out: Path
     split: str = "val"
     """The split that scores are measured on; no model sees it while it learns."""
@@ -60,7 +60,7 @@ class Plan:
         """(model, seed) of every run, seed by seed, so that a busy hour hits all models alike."""
         for seed in range(self.seeds):
             for model in self.models:
-                if model != "constant" or seed == 0:  # it has nothing to draw
+                if model not in WITHOUT_CHANCE or seed == 0:
                     yield model, seed
 
 

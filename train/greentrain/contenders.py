@@ -21,16 +21,19 @@ from torch import Tensor
 from greenschemas.errors import ConfigError, nearest
 from greenschemas.model import digest
 from greenschemas.store import Store, open_store
-from greentrain.baselines import Baseline, ConstantBaseline, SpectralBaseline
+from greentrain.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
 from greentrain.checkpoint import load_trained
 from greentrain.config import Config, load_config
 from greentrain.data import open_loader
 from greentrain.fit import fit
 
-__all__ = ["MODELS", "Learnt", "Task", "check_names", "learn"]
+__all__ = ["MODELS", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
 
-MODELS = ("constant", "spectral", "unet", "vmunet", "detail", "tiny", "small", "base")
+MODELS = ("constant", "linear", "spectral", "unet", "vmunet", "detail", "tiny", "small", "base")
 """What may be compared; `vmunet` is the published net, the same as the preset `base`."""
+
+WITHOUT_CHANCE = ("constant", "linear")
+"""Models that have nothing to draw: one seed says all."""
 
 _MOST_VALUES = 250_000_000
 """Values (a gigabyte) of training tiles that a baseline without a net may look at."""
@@ -43,7 +46,7 @@ class Task:
     store: Path
     seed: int
     minutes: float
-    """Wall clock for training."""
+    """For training, by `clock`."""
     folder: Path
     """For what a model leaves behind."""
     changes: tuple[str, ...] = ()
@@ -79,6 +82,8 @@ def learn(name: str, task: Task) -> Learnt:
     match name:
         case "constant":
             return _without_net(ConstantBaseline(), task)
+        case "linear":
+            return _without_net(LinearBaseline(), task)
         case "spectral":
             return _without_net(SpectralBaseline(seed=task.seed), task)
         case _:
@@ -117,13 +122,21 @@ def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int
     return max(fitting, 1), fitting < 1
 
 
+def clock() -> float:
+    """Seconds on which a budget is counted: the wall clock's on a GPU, else processor time by torch's threads.
+
+    On a machine that does other work too, the wall clock would give each run another number of steps.
+    """
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time() / torch.get_num_threads()
+
+
 def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
     """(seconds to start a run, seconds an epoch takes with its validation)."""
     def timed(epochs: int) -> float:
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            began = time.perf_counter()
+            began = clock()
             fit(store, Path(folder), config.model_copy(update={"epochs": epochs}))
-            return time.perf_counter() - began
+            return clock() - began
 
     timed(1)  # compiles kernels and fills caches
     one = timed(1)
