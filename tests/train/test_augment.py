@@ -11,7 +11,7 @@ from torch import Tensor
 
 from greentrain.augment import Augment, Batch, augment, generator_for, move, resample
 
-OFF = Augment(flip=0, shift=0)
+OFF = Augment(crop=None, flip=0, shift=0)
 
 
 def random_batch(seed: int, count: int = 3, side: int = 12) -> Batch:
@@ -50,7 +50,7 @@ def test_with_everything_off_the_inputs_come_back_as_they_are() -> None:
 def test_by_default_there_is_no_rotation_and_no_change_of_colour() -> None:
     default = Augment()
     assert default.flip and default.shift
-    assert not (default.turn or default.rotate or default.scale or default.mix_times)
+    assert not (default.turn or default.rotate or default.scale or default.mix_times or default.mix_tiles)
     assert not (default.band_jitter or default.haze or default.band_drop)
 
 
@@ -226,8 +226,50 @@ def test_times_are_blended_within_one_ground_and_where_both_are_valid() -> None:
     assert (after[2] == 10).all()
 
 
+@given(seed=st.integers(0, 2**20), crop=st.integers(1, 14))
+def test_a_crop_is_a_window_of_every_part_at_one_place(seed: int, crop: int) -> None:
+    batch = random_batch(seed)
+    numbers = torch.arange(12.0 * 12).view(1, 1, 12, 12).expand(3, 1, 12, 12)
+    batch = batch._replace(image=torch.cat([batch.image, numbers], 1))
+    after = augment(batch, Augment(crop=crop, flip=0, shift=0), generator_for(seed, 0, 0), blend_labels=True)
+    side = min(crop, 12)
+    for i in range(3):
+        top, left = divmod(int(after.image[i, -1, 0, 0]), 12)
+        window = Batch(*(part[i : i + 1, ..., top : top + side, left : left + side] for part in batch))
+        assert same(window, Batch(*(part[i : i + 1] for part in after)))
+    if crop >= 12:
+        assert after.image is batch.image
+
+
+def test_a_crop_reaches_every_place() -> None:
+    numbers = torch.arange(6.0).view(1, 1, 1, 6).expand(300, 1, 6, 6)
+    batch = Batch(numbers, numbers, torch.ones(300, 6, 6))
+    after = augment(batch, Augment(crop=4, flip=0, shift=0), generator_for(0, 0, 0), blend_labels=True)
+    assert after.image[:, 0, 0, 0].unique().tolist() == [0, 1, 2]
+
+
+@given(seed=st.integers(0, 2**20))
+def test_mixed_tiles_are_lines_between_two_and_count_where_both_do(seed: int) -> None:
+    batch = random_batch(seed, count=2)
+    after = augment(batch, Augment(flip=0, shift=0, mix_tiles=1.0), generator_for(seed, 0, 0), blend_labels=True)
+    for i, j in ((0, 1), (1, 0)):
+        span = batch.image[j] - batch.image[i]
+        share = ((after.image[i] - batch.image[i]) / span)[span.abs() > 0.1].median()
+        assert 0 <= share <= 0.5
+        torch.testing.assert_close(after.image[i], torch.lerp(batch.image[i], batch.image[j], share), atol=1e-4,
+                                   rtol=1e-3)
+        torch.testing.assert_close(after.fraction[i], torch.lerp(batch.fraction[i], batch.fraction[j], share),
+                                   atol=1e-4, rtol=1e-3, equal_nan=True)
+        assert torch.equal(after.valid[i].bool(), batch.valid[0] & batch.valid[1])
+    alone = Batch(*(part[:1] for part in batch))
+    assert same(alone, augment(alone, Augment(flip=0, shift=0, mix_tiles=1.0), generator_for(seed, 0, 0),
+                               blend_labels=True))
+
+
 def test_what_cannot_be_is_refused() -> None:
     batch = random_batch(8)
+    with pytest.raises(ValueError, match="only fractions"):
+        augment(batch, Augment(mix_tiles=0.5), generator_for(0, 0, 0), blend_labels=False)
     with pytest.raises(ValueError, match="ground"):
         augment(batch, Augment(mix_times=0.5), generator_for(0, 0, 0), blend_labels=True)
     oblong = Batch(*(part[..., :6] for part in batch))

@@ -48,10 +48,11 @@ def test_changes_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path
     ("seed.x=1", "`seed.x`|`seed` is"),
     ("devices=0", "devices is 1 or more"),
     ("cache=-1", "cache is auto, none or a number"),
+    ("augment={mix_tiles: 0.5}", "needs target=fractions"),
 ])
 def test_wrong_changes_are_refused_with_the_nearest_key(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"(?i){message}"):
-        load_config(None, [change])
+        load_config(None, ["target=hard", change])
 
 
 @pytest.mark.parametrize(("text", "message"), [("[1, 2]", "holds a list"), ("a: [", "not YAML")])
@@ -74,7 +75,7 @@ def test_where_a_run_is_done_does_not_change_what_it_is() -> None:
 def test_differences_name_nested_keys() -> None:
     a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4", "learning_rate=0.002"])
     assert differences(a.model_dump(mode="json"), b.model_dump(mode="json")) == [
-        "model.preset: detail -> tiny", "seed: 0 -> 4"]
+        "class_weights: none -> sqrt", "model.preset: detail -> tiny", "seed: 0 -> 4"]
 
 
 @given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 1), st.sampled_from(["cosine", "constant", "plateau"]))
@@ -110,3 +111,18 @@ def test_the_best_validation_is_the_first_of_equals() -> None:
     (["model.preset=base", "learning_rate=0.5"], 0.5)])
 def test_a_rate_that_is_not_given_suits_the_net(changes: list[str], rate: float) -> None:
     assert load_config(None, changes).learning_rate == rate
+
+
+def test_class_weights_that_are_not_given_suit_the_net() -> None:
+    assert load_config(None).class_weights == "none"
+    assert load_config(None, ["model.preset=unet"]).class_weights == "sqrt"
+    assert load_config(None, ["model.preset=unet", "class_weights=none"]).class_weights == "none"
+
+
+@given(st.integers(1, 500), st.none() | st.integers(1, 20))
+def test_the_last_epoch_is_validated_and_a_long_run_some_fifty_times(epochs: int, every: int | None) -> None:
+    config = Config(epochs=epochs, validate_every=every)
+    after = [epoch for epoch in range(1, epochs + 1) if config.validates_after(epoch)]
+    assert after[-1] == epochs
+    assert every is None or len(after) == -(-epochs // every)
+    assert every is not None or min(epochs, 50) <= len(after) <= 100

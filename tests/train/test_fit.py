@@ -24,6 +24,7 @@ from greentrain.checkpoint import load_trained
 from greentrain.config import load_config
 from greentrain.fit import TrainingError, fit
 from greentrain.record import read_record
+from greentrain.run_report import write_report
 from greentrain.trackers import Trackers, read_rows
 
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
@@ -77,6 +78,14 @@ def test_a_net_learns_and_leaves_all_that_it_should(store: Path, tmp_path: Path)
     best = max(range(8), key=lambda i: epochs[i]["mean"]["iou"])
     assert load_trained(tmp_path / "run").epoch == best + 1
     assert load_trained(tmp_path / "run", "last").epoch == 8
+
+
+def test_epochs_between_validations_train_only(store: Path, tmp_path: Path) -> None:
+    train(store, tmp_path / "run", "epochs=5", "validate_every=2", "augment.crop=8", "augment.mix_tiles=0.5")
+    epochs = [row for row in read_rows(tmp_path / "run") if "train_loss" not in row]
+    assert [row["epoch"] for row in epochs if "val_iou" in row] == [2, 4, 5]
+    assert all("mean_train_loss" in row for row in epochs) and len(epochs) == 5
+    assert "Mean IoU by epoch" in write_report(tmp_path / "run", open_store(store)).read_text()
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(store: Path, tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ Letters: B batch, C bands, K classes, H rows, W columns. A batch is
     image     (B, C, H, W), float, normalised (z-scores, so that 0 is a band's mean)
     fraction  (B, K, H, W), float, 0..1, NaN where a pixel is unlabelled
     valid     (B, H, W), bool or 0/1, 1 where the image may be used
-and comes back with the same shapes and types. All chance is drawn on the CPU from one generator, made from
-(seed, epoch, step, rank): the same batch is augmented alike on every device, and after a resume. With
-everything off the inputs come back as they are.
+and comes back with the same types, and with the same shapes unless it is cropped. All chance is drawn on the
+CPU from one generator, made from (seed, epoch, step, rank): the same batch is augmented alike on every device,
+and after a resume. With everything off the inputs come back as they are.
 
-Flips, shifts and turns move whole pixels. Scaling and rotation interpolate the image, and labels only where
-fractions are the target: else each pixel takes the fractions of the nearest one, so that no label arises
+Crops, flips, shifts and turns move whole pixels. Scaling and rotation interpolate the image, and labels only
+where fractions are the target: else each pixel takes the fractions of the nearest one, so that no label arises
 that was not there.
 """
 
@@ -30,6 +30,8 @@ class Augment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    crop: int | None = Field(64, ge=1)
+    """Pixels a side of a random window of each tile; null, or a tile no larger, for all of it. Steps cost less."""
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of a left-right flip, and on its own of an up-down flip."""
     shift: float = Field(0.125, ge=0, lt=1)
@@ -50,6 +52,8 @@ class Augment(BaseModel):
     """Probability that a band is set to its mean; one band at least stays."""
     mix_times: float = Field(0.0, ge=0, le=1)
     """Probability that a tile is blended with another time of its ground, at most half and half."""
+    mix_tiles: float = Field(0.0, ge=0, le=1)
+    """Probability that a tile and its fractions are blended with another of the batch, at most half and half."""
 
 
 class Batch(NamedTuple):
@@ -74,13 +78,13 @@ def augment(
     blend_labels: True where fractions are the target, so that scaling may interpolate them.
     ground: (B,), equal numbers for tiles of the same ground at several times; needed for `mix_times`.
     """
-    if settings.mix_times > 0:
-        if ground is None:
-            raise ValueError("mix_times needs `ground`, the number of each tile's ground")
+    _check(batch, settings, blend_labels, ground)
+    if ground is not None and settings.mix_times > 0:
         batch = _mix_times(batch, ground, settings.mix_times, generator)
-    height, width = batch.valid.shape[1:]
-    if height != width and (settings.turn or settings.rotate > 0):
-        raise ValueError(f"turns and rotation need square tiles, these are {height} x {width}")
+    if settings.crop is not None:
+        batch = _crop(batch, settings.crop, generator)
+    if settings.mix_tiles > 0:
+        batch = _mix_tiles(batch, settings.mix_tiles, generator)
     if settings.flip > 0 or settings.shift > 0:
         batch = _flip_and_shift(batch, settings, generator)
     if settings.turn:
@@ -89,6 +93,16 @@ def augment(
         matrix = _matrices(len(batch.image), settings, generator)
         batch = resample(batch, matrix, settings.fill, blend_labels=blend_labels)
     return batch._replace(image=_colour(batch.image, settings, generator))
+
+
+def _check(batch: Batch, settings: Augment, blend_labels: bool, ground: Tensor | None) -> None:
+    height, width = batch.valid.shape[1:]
+    if settings.mix_times > 0 and ground is None:
+        raise ValueError("mix_times needs `ground`, the number of each tile's ground")
+    if settings.mix_tiles > 0 and not blend_labels:
+        raise ValueError("mix_tiles blends labels, which only fractions as the target allow")
+    if height != width and (settings.turn or settings.rotate > 0):
+        raise ValueError(f"turns and rotation need square tiles, these are {height} x {width}")
 
 
 def move(batch: Batch, rows: Tensor, columns: Tensor, fill: Literal["reflect", "invalid"]) -> Batch:
@@ -187,18 +201,48 @@ def _colour(image: Tensor, settings: Augment, generator: Generator) -> Tensor:
     return image
 
 
+def _crop(batch: Batch, side: int, generator: Generator) -> Batch:
+    """A window of each tile, its place drawn evenly; axes that are no longer than `side` are kept whole."""
+    count, height, width = batch.valid.shape
+    room = torch.tensor([max(height - side, 0), max(width - side, 0)])
+    if not room.any():
+        return batch
+    corner = (torch.rand((count, 2), generator=generator) * (room + 1)).long()
+    high, wide = min(side, height), min(side, width)
+    windows = [(..., slice(top, top + high), slice(left, left + wide)) for top, left in corner.tolist()]
+    return Batch(*(torch.stack([tile[window] for tile, window in zip(part, windows, strict=True)]) for part in batch))
+
+
 def _mix_times(batch: Batch, ground: Tensor, probability: float, generator: Generator) -> Batch:
     """Each tile blended, by chance, with one other tile of its ground; labels stay its own."""
-    count = len(ground)
-    same = (ground[:, None] == ground[None, :]).cpu() & ~torch.eye(count, dtype=torch.bool)
-    partner = torch.rand((count, count), generator=generator).masked_fill(~same, -1.0).argmax(1)
-    mixed = (torch.rand(count, generator=generator) < probability) & same.any(1)
-    share = torch.where(mixed, 0.5 * torch.rand(count, generator=generator), 0.0)
-    partner, mixed = partner.to(batch.image.device), mixed.to(batch.image.device)
-    blended = torch.lerp(batch.image, batch.image[partner], share.to(batch.image).view(-1, 1, 1, 1))
+    same = (ground[:, None] == ground[None, :]).cpu() & ~torch.eye(len(ground), dtype=torch.bool)
+    blended, both, _ = _mixed(batch, same, probability, generator)
     # not where either is unusable: a cloud in the other time would shine through
+    return batch._replace(image=torch.where(both[:, None], blended.image, batch.image))
+
+
+def _mix_tiles(batch: Batch, probability: float, generator: Generator) -> Batch:
+    """Each tile and its fractions blended, by chance, with another tile (Zhang et al.: mixup, 2018)."""
+    others = ~torch.eye(len(batch.image), dtype=torch.bool)
+    blended, both, mixed = _mixed(batch, others, probability, generator)
+    at = mixed.view(-1, 1, 1, 1)
+    return Batch(torch.where(at, blended.image, batch.image), torch.where(at, blended.fraction, batch.fraction),
+                 torch.where(mixed.view(-1, 1, 1), both, batch.valid.bool()).to(batch.valid.dtype))
+
+
+def _mixed(batch: Batch, partners: Tensor, probability: float, generator: Generator) -> tuple[Batch, Tensor, Tensor]:
+    """(the batch blended with a partner of each tile, where both are valid (B, H, W), which tiles were (B,)).
+
+    partners: (B, B), on the CPU, True where the tile of the column may be blended into that of the row.
+    """
+    count, device = len(partners), batch.image.device
+    partner = torch.rand((count, count), generator=generator).masked_fill(~partners, -1.0).argmax(1)
+    mixed = (torch.rand(count, generator=generator) < probability) & partners.any(1)
+    share = torch.where(mixed, 0.5 * torch.rand(count, generator=generator), 0.0).view(-1, 1, 1, 1)
+    partner, mixed = partner.to(device), mixed.to(device)
+    image, fraction = (torch.lerp(part, part[partner], share.to(part)) for part in (batch.image, batch.fraction))
     both = batch.valid.bool() & batch.valid[partner].bool() & mixed.view(-1, 1, 1)
-    return batch._replace(image=torch.where(both[:, None], blended, batch.image))
+    return Batch(image, fraction, both), both, mixed
 
 
 def _mirrored(place: Tensor, side: int) -> Tensor:

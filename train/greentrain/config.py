@@ -58,9 +58,9 @@ class Config(Frozen):
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides weights, order and augmentation: the same seed gives the same run."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(120, ge=1)
     """Times that the net sees the train split; the schedule is laid out over all of them."""
-    batch_size: int = Field(4, ge=1)
+    batch_size: int = Field(8, ge=1)
     """Tiles in a step on each device, before `accumulate`; on small stores many small steps beat few large ones."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added up before the weights move."""
@@ -77,8 +77,8 @@ class Config(Frozen):
     """Pixels whose largest fraction is below it count in no loss and no score."""
     loss: str = "ce+dice"
     """A sum such as 0.3*ce+0.7*dice of: ce, dice, focal, tversky, lovasz."""
-    class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "sqrt"
-    """Scheme of the weights that the store holds."""
+    class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "none"
+    """Scheme of the weights that the store holds. Not given: none for detail, sqrt for any other net."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     """Highest rate of AdamW. Not given: 2e-3 for detail, 1e-3 for any other net, 1e-4 with `pretrained`."""
@@ -98,7 +98,9 @@ class Config(Frozen):
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then validated and kept; 0 for none."""
     augment: Augment = Augment()
-    patience: int = Field(40, ge=0)
+    validate_every: int | None = Field(None, ge=1)
+    """Epochs from one validation to the next, the last always among them; null: about 50 validations a run."""
+    patience: int = Field(20, ge=0)
     """Validations without a better mean IoU after which training stops; 0 never stops early; a cosine gains late."""
     order: Order = Order.RANDOM
     """random, blocks (of shards, for slow disks), weighted (rare classes more often) or sequential."""
@@ -129,21 +131,29 @@ class Config(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _rate_suits_the_net(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("learning_rate") is not None:
+    def _defaults_suit_the_net(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
             return data
         net = data.get("model")
         preset = net.get("preset", "detail") if isinstance(net, dict) else getattr(net, "preset", "detail")
         rate = 1e-4 if data.get("pretrained") else 2e-3 if preset == "detail" else 1e-3
-        return {**data, "learning_rate": rate}
+        fitting = {"learning_rate": rate, "class_weights": "none" if preset == "detail" else "sqrt"}
+        return data | {key: value for key, value in fitting.items() if data.get(key) is None}
 
     @model_validator(mode="after")
-    def _ranges_of_two(self) -> Self:
+    def _values_fit(self) -> Self:
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError("devices is 1 or more, or auto")
         if isinstance(self.cache, float) and self.cache <= 0:
             raise ValueError("cache is auto, none or a number of GB above 0")
+        if self.augment.mix_tiles > 0 and self.target == "hard":
+            raise ValueError("augment.mix_tiles blends labels: it needs target=fractions")
         return self
+
+    def validates_after(self, epoch: int) -> bool:
+        """Whether there is a validation after that epoch (1 the first)."""
+        every = self.validate_every or max(1, self.epochs // 50)
+        return epoch % every == 0 or epoch == self.epochs
 
     def hash(self) -> str:
         """Digest of what decides the result of a run."""

@@ -115,7 +115,7 @@ def _train(session: Session, place: Place, trackers: Trackers | None, stop: Stop
                     return "stopped by a signal"
             row = _finish_epoch(session, place)
             _tell(trackers, None, row)
-            ending = _ending(session, place)
+            ending = _ending(session, place, validated="val_iou" in row)
             # A checkpoint an epoch, unless writing them would take more than a tenth of the time.
             if _any_rank(fabric, bool(ending) or time.monotonic() - saved_at > 10 * saving):
                 began = time.monotonic()
@@ -247,6 +247,8 @@ def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
     place.losses.append(place.loss_sum / max(place.loss_steps, 1))
     place.epoch, place.batch, place.loss_sum, place.loss_steps = place.epoch + 1, 0, 0.0, 0
     row: dict[str, Any] = {"epoch": place.epoch, "step": place.step, "mean_train_loss": place.losses[-1]}
+    if session.val is not None and not session.config.validates_after(place.epoch):
+        return row
     if session.val is None:
         if fabric.is_global_zero:
             _save_best(session, place)
@@ -260,10 +262,12 @@ def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
             "constant_iou": scores["constant"]["mean"]["iou"], **scores}
 
 
-def _ending(session: Session, place: Place) -> str | None:
+def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
     """Why to end after this epoch, if so; lets the watchdogs bark on the way."""
     config = session.config
-    findings = [find_rising(place.losses), find_collapse(place.history, checks=config.collapse_checks)]
+    findings = [find_rising(place.losses)]
+    if validated:
+        findings.append(find_collapse(place.history, checks=config.collapse_checks))
     for finding in findings:
         if finding is not None:
             _bark(session, place, finding)
