@@ -26,6 +26,8 @@ Budget = Literal["auto", "none"] | float
 """Memory for raw tiles: half of what is free, none, or so many GB (1e9 bytes)."""
 
 _ARRAYS = ("image", "fraction", "valid")
+_LABEL_POOL = 64_000_000
+"""Bytes that tensorstore may keep of `fraction`, and of `valid`."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,12 @@ def _open(location: str, name: str) -> Any:
     where = f"{_absolute(location).rstrip('/')}/{name}/"
     kvstore = where if "://" in where else {"driver": "file", "path": where}
     try:
-        # The cache of tensorstore is off: tiles come in random order, and those worth keeping are kept here.
+        # Tiles come in random order, and those worth keeping are kept here. Of the small arrays the indices of shards
+        # are worth it: reading them costs as much as the tile.
+        pool = {"total_bytes_limit": 0 if name == "image" else _LABEL_POOL}
         return ts.open({"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False,
                         "recheck_cached_metadata": False}, read=True,
-                       context=ts.Context({"cache_pool": {"total_bytes_limit": 0}})).result()
+                       context=ts.Context({"cache_pool": pool})).result()
     except (ValueError, RuntimeError) as problem:
         raise StoreError(location, f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
                          "write the store with `greenprep tile`") from None
