@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from greenschemas.bands import Role
 from greenschemas.contract import ATTRIBUTE
@@ -18,7 +16,7 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
 from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.buffers import Buffers
-from greentrain.data import decode_fraction, open_loader, rarity
+from greentrain.data import open_loader, rarity
 from greentrain.normalise import build_normaliser
 from greentrain.tilecache import available_memory, forget_tiles
 
@@ -118,13 +116,6 @@ def test_a_projection_mixes_the_normalised_bands() -> None:
     z = normaliser(np.full((1, 2, 1, 1), 1200, np.uint16), np.ones((1, 1, 1), np.bool_))
     assert normaliser.channels == 1
     np.testing.assert_allclose(z, [[[[1.4]]]], rtol=1e-6)
-
-
-@given(st.lists(st.integers(0, 255), min_size=1, max_size=20))
-def test_fractions_decode_as_their_packing_says(codes: list[int]) -> None:
-    decoded = decode_fraction(np.array([codes], np.uint8))[0]
-    for code, value in zip(codes, decoded, strict=True):
-        assert np.isnan(value) if code == 255 else value == np.float32(code) / np.float32(200)
 
 
 def test_rare_classes_weigh_more(store: Path) -> None:

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from greenschemas.errors import ConfigError
-from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.store import Store, open_store
+from greentrain import compose
 from greentrain.buffers import Buffers
 from greentrain.normalise import Normaliser, build_normaliser
 from greentrain.sampler import Order, Sampler
-from greentrain.tilecache import Budget, TileReader, Tiles
+from greentrain.tilecache import Budget, TileReader
 
-__all__ = ["Batch", "Loader", "decode_fraction", "open_loader", "rarity"]
+__all__ = ["Batch", "Loader", "open_loader", "rarity"]
 
 Batch = dict[str, Tensor]
 
@@ -74,18 +74,19 @@ class Loader:
 
     def load(self, tiles: NDArray[np.int64]) -> Batch:
         """The batch of these tiles, on the CPU."""
-        raw = self._reader.read(tiles)
-        valid = np.not_equal(raw.valid, 0).reshape(len(tiles), *self._reader.fraction_shape[1:])  # there may be none
-        image = raw.image if isinstance(raw.image, np.ndarray) else None
-        if self._normaliser is not None:
-            shape = (len(tiles), len(self._normaliser.bands), *valid.shape[1:])
-            image = self._normaliser(raw.image, valid, self._buffers.lend(shape, np.float32))
-        elif image is None:
-            image = self._buffers.lend((len(tiles), *self._reader.image_shape), self._reader.dtype)
-            for place, tile in zip(image, raw.image, strict=True):
-                place[...] = tile
-        memory = self._buffers.lend((len(tiles), *self._reader.fraction_shape), np.float32)
-        fraction = decode_fraction(raw.fraction, memory)
+        reader, normaliser, lend, count = self._reader, self._normaliser, self._buffers.lend, len(tiles)
+        image = lend((count, *reader.image_shape), reader.dtype if normaliser is None else np.float32)
+        fraction = lend((count, *reader.fraction_shape), np.float32)
+        valid = lend((count, *reader.image_shape[1:]), np.bool_)
+        for piece in reader.read(tiles):
+            if normaliser is None:
+                compose.copy(piece.image, piece.rows, piece.places, image)
+            else:
+                compose.normalise(piece.image, piece.valid, piece.rows, piece.places, normaliser.mean,
+                                  normaliser.scale, normaliser.clip, image)
+            compose.decode(piece.fraction, piece.valid, piece.rows, piece.places, fraction, valid)
+        if normaliser is not None:
+            image = normaliser.project(image)
         batch = {"image": torch.from_numpy(image), "fraction": torch.from_numpy(fraction),
                  "valid": torch.from_numpy(valid), "tile": torch.from_numpy(tiles.astype(np.int64))}
         return batch if self._device is None else {name: part.pin_memory() for name, part in batch.items()}
@@ -142,18 +143,6 @@ def open_loader(store: str | Path | Store, split: str | None, batch_size: int, *
                       weights=rarity(opened, tiles) if kind is Order.WEIGHTED else None)
     return Loader(reader, sampler, normaliser, buffers, epoch=epoch, ahead=ahead,
                   device=None if device is None else torch.device(device))
-
-
-def decode_fraction(stored: Tiles, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Class fractions (B, …) 0..1, NaN where unlabelled, of stored ones in 1/200 with 255; into `out` if given."""
-    decoded = np.empty(np.shape(stored), np.float32) if out is None else out
-    for values, codes in zip(decoded, stored, strict=True):  # a tile at a time stays in the CPU's cache
-        np.copyto(values, codes)  # first, because NumPy divides mixed types in small buffers, three times as slowly
-        values /= np.float32(FRACTION_SCALE)
-        unlabelled = codes == UNLABELLED
-        if unlabelled.any():
-            values[unlabelled] = np.nan
-    return decoded
 
 
 def rarity(store: Store, tiles: NDArray[np.int64]) -> NDArray[np.float64]:

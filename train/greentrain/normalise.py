@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
+from greentrain.compose import normalise
 
 __all__ = ["Normaliser", "build_normaliser"]
 
@@ -40,27 +41,18 @@ class Normaliser:
         """P."""
         return len(self.bands) if self.projection is None else len(self.projection)
 
-    def __call__(self, raw: NDArray[Any] | Sequence[NDArray[Any]], valid: NDArray[np.bool_],
-                 out: Floats | None = None) -> Floats:
-        """(B, P, H, W) of raw values, B of (C, H, W), and validity (B, H, W).
+    def __call__(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> Floats:
+        """(B, P, H, W) of raw values (B, C, H, W) and validity (B, H, W)."""
+        out, rows = np.empty(raw.shape, np.float32), np.arange(len(raw))
+        usable = np.ascontiguousarray(valid).view(np.uint8)
+        normalise(np.ascontiguousarray(raw), usable, rows, rows, self.mean, self.scale, self.clip, out)
+        return self.project(out)
 
-        out: (B, C, H, W) memory to work in, and the result where there is no projection.
-        """
-        if out is None:
-            out = np.empty((len(raw), len(self.bands), *valid.shape[1:]), np.float32)
-        mean, scale = self.mean[:, None, None], self.scale[:, None, None]
-        for tile, values, usable in zip(out, raw, valid, strict=True):  # a tile at a time stays in the CPU's cache
-            with np.errstate(invalid="ignore", over="ignore"):  # nodata may be anything, NaN and infinity too
-                np.copyto(tile, values, casting="unsafe")
-                tile -= mean
-                tile *= scale
-                if self.clip is not None:
-                    np.clip(tile, -self.clip, self.clip, out=tile)
-            if not usable.all():
-                np.copyto(tile, 0, where=~usable)
+    def project(self, normalised: Floats) -> Floats:
+        """(B, P, H, W) of normalised bands (B, C, H, W): themselves where there is no projection."""
         if self.projection is None:
-            return out
-        projected: Floats = np.einsum("pc,bchw->bphw", self.projection, out, optimize=True)
+            return normalised
+        projected: Floats = np.einsum("pc,bchw->bphw", self.projection, normalised, optimize=True)
         return projected
 
 

@@ -20,27 +20,30 @@ from greenschemas.errors import StoreError
 from greenschemas.store import Store
 from greentrain.buffers import Buffers
 
-__all__ = ["Budget", "RawTiles", "TileReader", "Tiles", "available_memory", "forget_tiles"]
+__all__ = ["Budget", "Piece", "TileReader", "available_memory", "forget_tiles"]
 
 Budget = Literal["auto", "none"] | float
 """Memory for raw tiles: half of what is free, none, or so many GB (1e9 bytes)."""
 
-Tiles = NDArray[Any] | list[NDArray[Any]]
-"""A batch as one array, or as one array a tile, which nobody may write to."""
-
 _ARRAYS = ("image", "fraction", "valid")
+_LABEL_POOL = 64_000_000
+"""Bytes that tensorstore may keep of `fraction`, and of `valid`."""
 
 
 @dataclass(frozen=True)
-class RawTiles:
-    """Tiles as stored, each an array of its own or all in one: what is kept in memory is looked at where it lies."""
+class Piece:
+    """Tiles of a batch that lie in one block of memory, as stored. Nobody may write there."""
 
-    image: Tiles
-    """B of (C, S, S) in the store's type."""
-    fraction: Tiles
-    """B of (K, S, S) in 1/200; 255 unlabelled."""
-    valid: Tiles
-    """B of (S, S): 1 where the image may be used."""
+    image: NDArray[Any]
+    """(N, C, S, S) in the store's type."""
+    fraction: NDArray[np.uint8]
+    """(N, K, S, S) in 1/200; 255 unlabelled."""
+    valid: NDArray[np.uint8]
+    """(N, S, S): 1 where the image may be used."""
+    rows: NDArray[np.int64]
+    """Where they lie in the block."""
+    places: NDArray[np.int64]
+    """Where they stand in the batch; the pieces together fill it."""
 
 
 class TileReader:
@@ -69,13 +72,14 @@ class TileReader:
         """Whether tiles are kept in memory."""
         return self._cache is not None
 
-    def read(self, tiles: NDArray[np.int64]) -> RawTiles:
-        """The tiles of these ids, in this order."""
+    def read(self, tiles: NDArray[np.int64]) -> list[Piece]:
+        """The tiles of these ids: where they lie in memory if they are kept there, else read into one piece."""
         if self._cache is not None:
-            return RawTiles(*self._cache.look(tiles, self._read_into))
-        out = tuple(self._buffers.lend((len(tiles), *s), t) for s, t in zip(self._shapes, self._types, strict=True))
-        self._read_into(tiles, out, slice(None))
-        return RawTiles(*out)
+            return self._cache.look(tiles, self._read_into)
+        image, fraction, valid = (self._buffers.lend((len(tiles), *shape), dtype)
+                                  for shape, dtype in zip(self._shapes, self._types, strict=True))
+        self._read_into(tiles, (image, fraction, valid), slice(None))
+        return [Piece(image, fraction, valid, np.arange(len(tiles)), np.arange(len(tiles)))]
 
     def _read_into(self, tiles: NDArray[np.int64], out: Sequence[NDArray[Any]], rows: Any) -> None:
         """Decode `tiles` into the rows of `out`: one asynchronous request an array, all under way at once."""
@@ -130,15 +134,19 @@ class _Cache:
         self._block[new] = len(self._blocks)
         self._blocks.append(tuple(np.empty((len(new), *s), t) for s, t in zip(self._shapes, self._types, strict=True)))
 
-    def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[list[NDArray[Any]]]:
+    def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[Piece]:
         """These tiles where they lie, those not there yet read first. Two threads may read the same one: same bytes."""
         absent = np.unique(tiles[~self._filled[tiles]])
         for block in np.unique(self._block[absent]):
             ids = absent[self._block[absent] == block]
             read_into(ids, self._blocks[block], self._row[ids])
             self._filled[ids] = True
-        places = list(zip(self._block[tiles].tolist(), self._row[tiles].tolist(), strict=True))
-        return [[self._blocks[block][part][row] for block, row in places] for part in range(len(_ARRAYS))]
+        pieces, blocks = [], self._block[tiles]
+        for block in np.unique(blocks).tolist():
+            image, fraction, valid = self._blocks[block]
+            places = np.flatnonzero(blocks == block)
+            pieces.append(Piece(image, fraction, valid, self._row[tiles[places]], places))
+        return pieces
 
 
 _shelf: dict[tuple[str, str, tuple[int, ...]], _Cache] = {}
@@ -185,10 +193,12 @@ def _open(location: str, name: str) -> Any:
     where = f"{_absolute(location).rstrip('/')}/{name}/"
     kvstore = where if "://" in where else {"driver": "file", "path": where}
     try:
-        # The cache of tensorstore is off: tiles come in random order, and those worth keeping are kept here.
+        # Tiles come in random order, and those worth keeping are kept here. Of the small arrays the indices of shards
+        # are worth it: reading them costs as much as the tile.
+        pool = {"total_bytes_limit": 0 if name == "image" else _LABEL_POOL}
         return ts.open({"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False,
                         "recheck_cached_metadata": False}, read=True,
-                       context=ts.Context({"cache_pool": {"total_bytes_limit": 0}})).result()
+                       context=ts.Context({"cache_pool": pool})).result()
     except (ValueError, RuntimeError) as problem:
         raise StoreError(location, f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
                          "write the store with `greenprep tile`") from None
