@@ -100,7 +100,7 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, H, W, D)
-        x = self.act(self.conv2d(x.permute(0, 3, 1, 2)))  # (B, D, H, W)
+        x = self.act(self.conv2d(x.permute(0, 3, 1, 2).contiguous()))  # (B, D, H, W), rows together as published
         y = self.out_norm(self._cross_scan(x).to(self.out_norm.weight.dtype)).to(z.dtype)
         return self.out_proj(y * self.act(z))  # type: ignore[no-any-return]
 
@@ -109,9 +109,9 @@ class SS2D(nn.Module):
         batch, inner, height, width = x.shape
         rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
         xs = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], dim=1)  # (B, 4, D, L)
-        x_dbl = self.x_proj_weight @ xs  # (B, 4, R + 2N, L)
+        x_dbl = torch.einsum("bkdl,kcd->bkcl", xs, self.x_proj_weight)  # (B, 4, R + 2N, L)
         dt, B, C = torch.split(x_dbl, [self.rank, self.d_state, self.d_state], dim=2)
-        delta = self.dt_projs_weight @ dt  # (B, 4, D, L)
+        delta = torch.einsum("bkrl,kdr->bkdl", dt, self.dt_projs_weight)  # (B, 4, D, L)
         # Looked up at each call, so that another scan can be put in its place.
         y = scans.selective_scan(
             xs.flatten(1, 2).to(_wide(xs)),
@@ -124,9 +124,12 @@ class SS2D(nn.Module):
             delta_softplus=True,
             backend=self.scan,
         ).view(batch, 4, inner, height * width)
-        by_row = y[:, 0] + y[:, 2].flip(-1)
-        by_column = (y[:, 1] + y[:, 3].flip(-1)).view(batch, inner, width, height)
-        return by_row.view(batch, inner, height, width).permute(0, 2, 3, 1) + by_column.permute(0, 3, 2, 1)
+        rows, columns, rows_back, columns_back = y[:, 0], y[:, 1], y[:, 2].flip(-1), y[:, 3].flip(-1)
+        by_row = (rows + rows_back).view(batch, inner, height, width).permute(0, 2, 3, 1)
+        # One after another, as published: a sum by pairs rounds otherwise.
+        for by_column in (columns, columns_back):
+            by_row = by_row + by_column.view(batch, inner, width, height).permute(0, 3, 2, 1)
+        return by_row
 
 
 class VSSBlock(nn.Module):
