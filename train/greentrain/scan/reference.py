@@ -32,27 +32,22 @@ def reference_scan(
     Channels come in G equal groups that share B and C. Gu and Dao: Mamba (2023), equations 2 and 4, with the
     simplified discretisation of their code.
     """
-    batch, channels, length = u.shape
+    channels = u.shape[1]
     groups, states = B.shape[1:3]
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
         delta = F.softplus(delta)
-    by_group = (batch, groups, channels // groups, length)
-    decay = A.view(groups, channels // groups, states)  # (G, H, N)
+    # Each product, and the order of factors and sums, rounds as in mamba's own reference: a net amplifies the last bit.
+    B, C = (t.repeat_interleave(channels // groups, dim=1) for t in (B, C))  # (B, D, N, L)
+    decay = torch.exp(torch.einsum("bdl,dn->bdln", delta, A))
+    gain = torch.einsum("bdl,bdnl,bdl->bdln", delta, B, u)
 
     # Steps are unbound once: indexing inside the loop would make the backward pass quadratic in L.
-    steps = zip(
-        delta.reshape(by_group).unbind(-1),  # each (B, G, H)
-        (delta * u).reshape(by_group).unbind(-1),
-        B.unbind(-1),  # each (B, G, N)
-        C.unbind(-1),
-        strict=True,
-    )
-    h = u.new_zeros(*by_group[:3], states)
+    h = u.new_zeros(u.shape[0], channels, states)
     out = []
-    for d_t, du_t, B_t, C_t in steps:
-        h = torch.exp(d_t[..., None] * decay) * h + du_t[..., None] * B_t[:, :, None]
-        out.append((h * C_t[:, :, None]).sum(-1))
-    y = torch.stack(out, dim=-1).reshape(batch, channels, length)
-    return y if D is None else y + D[:, None] * u
+    for decay_t, gain_t, C_t in zip(decay.unbind(2), gain.unbind(2), C.unbind(3), strict=True):  # each (B, D, N)
+        h = decay_t * h + gain_t
+        out.append(torch.einsum("bdn,bdn->bd", h, C_t))
+    y = torch.stack(out, dim=-1)
+    return y if D is None else y + u * D[:, None]
