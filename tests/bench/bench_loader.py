@@ -3,12 +3,12 @@
     python tests/bench/bench_loader.py [--tiles 8000] [--rounds 5] [--work DIR] [--only WORD …]
 
 All read the same images (19 x 128 x 128, uint16) in batches of 16, in random order, from a warm page cache: before it
-is timed each contender runs one epoch. In each round an epoch of np.memmap goes before an epoch of the contender; the
-start of worker processes counts. Contenders come one after the other, so that memory need not hold all their files;
-those whose package is not installed are left out and named.
+is timed each contender runs one epoch. In each round an epoch of np.memmap goes before an epoch of the contender, or
+its first 10 s. Loaders are opened once and keep their worker processes. Contenders come one after the other, so that
+memory need not hold all their files; those whose package is not installed are left out and named.
 
 What a batch is
-- np.memmap: `raw[ids]`, one new array of uint16.
+- np.memmap: `raw[ids]`, one new array of uint16; "with labels": the same of fractions and validity, as stored.
 - ours: image (raw: uint16, all 19 bands; normalised: float32, the 18 feature bands), fractions of 5 classes as float32,
   validity as bool, and ids, as torch tensors.
 - the others: the image alone, uint16, as a torch tensor (xbatcher: an array).
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="contenders whose name begins with one of these words")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # as in worker processes: without them, torch's threads would fight over stacking a batch
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         raw = make_store(work, options.tiles)
@@ -82,11 +83,15 @@ def race(name: str, contender: Epoch, floor: Epoch, rounds: int) -> None:
     forget_tiles()
 
 
-def speed(epoch: Epoch) -> float:
-    """Tiles a second of one epoch."""
-    gc.collect()  # workers of the epoch before are gone
-    began = time.perf_counter()
-    return sum(epoch()) / (time.perf_counter() - began)
+def speed(epoch: Epoch, seconds: float = 10.0) -> float:
+    """Tiles a second of one epoch, or of its first seconds."""
+    gc.collect()
+    began, seen = time.perf_counter(), 0
+    for count in epoch():
+        seen += count
+        if time.perf_counter() - began > seconds:
+            break
+    return seen / (time.perf_counter() - began)
 
 
 def make_store(work: Path, tiles: int) -> np.memmap[Any, Any]:
@@ -132,11 +137,11 @@ def smooth(chance: np.random.Generator) -> np.ndarray[Any, Any]:
 def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], Epoch]]:
     """All that can run here, each with what prepares it."""
     store = work / "store.zarr"
-    found: dict[str, Callable[[], Epoch]] = {}
+    found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": lambda: memmaps(work, raw)}
     for kept, cache in (("kept in memory", "auto"), ("streamed", "none")):
         for form, normalise in (("raw", False), ("normalised", True)):
             how = {"cache": cache, "normalise": normalise}
-            found[f"ours, {kept}, {form}"] = lambda how=how: lambda: ours(store, **how)  # type: ignore[misc]
+            found[f"ours, {kept}, {form}"] = lambda how=how: ours(store, **how)  # type: ignore[misc]
     optional = {"zarr": ("DataLoader over zarr-python", zarr_python),
                 "rasterio": ("DataLoader over GeoTIFFs", geotiffs), "webdataset": ("webdataset", webdataset),
                 "litdata": ("litdata", litdata), "streaming": ("mosaicml-streaming", mosaic)}
@@ -154,12 +159,12 @@ def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], E
     return found
 
 
-def ours(store: Path, **how: Any) -> Iterator[int]:
+def ours(store: Path, **how: Any) -> Epoch:
     """Our loader; from memory from the second epoch on."""
     loader = open_loader(store, "all", BATCH, **how)
     if loader.cached != (how["cache"] == "auto"):
         raise SystemExit("the tiles do not fit half of the free memory: take fewer by --tiles")
-    yield from (len(batch["tile"]) for batch in loader)
+    return lambda: (len(batch["tile"]) for batch in loader)
 
 
 def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
@@ -167,6 +172,24 @@ def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
         yield len(raw[order[start:start + BATCH]])
+
+
+def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
+    """Image, fractions and validity, each a raw file."""
+    others = []
+    for name in ("fraction", "valid"):
+        file = work / f"{name}.npy"
+        if not file.exists():
+            np.save(file, zarr.open_group(str(work / "store.zarr"), mode="r")[name][:])  # type: ignore[index]
+        others.append(np.load(file, mmap_mode="r"))
+
+    def epoch() -> Iterator[int]:
+        order = np.random.default_rng(1).permutation(len(raw))
+        for start in range(0, len(raw), BATCH):
+            ids = order[start:start + BATCH]
+            _labels = [array[ids] for array in others]
+            yield len(raw[ids])
+    return epoch
 
 
 class ZarrTiles(Dataset[torch.Tensor]):
@@ -201,15 +224,16 @@ class TiffTiles(Dataset[torch.Tensor]):
             return torch.from_numpy(raster.read())
 
 
-def map_style(data: Dataset[torch.Tensor], workers: int) -> Iterator[int]:
-    """torch's own loader, shuffled."""
-    loader = DataLoader(data, BATCH, shuffle=True, num_workers=workers, prefetch_factor=4 if workers else None)
-    yield from (len(batch) for batch in loader)
+def map_style(data: Dataset[Any], workers: int, **how: Any) -> DataLoader[Any]:
+    """torch's own loader."""
+    return DataLoader(data, BATCH, num_workers=workers, prefetch_factor=4 if workers else None,
+                      persistent_workers=workers > 0, **how)
 
 
 def zarr_python(work: Path, _raw: np.memmap[Any, Any], workers: int) -> Epoch:
     """The store itself, a tile at a time."""
-    return lambda: map_style(ZarrTiles(work / "store.zarr"), workers)
+    loader = map_style(ZarrTiles(work / "store.zarr"), workers, shuffle=True)
+    return lambda: (len(batch) for batch in loader)
 
 
 def geotiffs(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
@@ -224,7 +248,8 @@ def geotiffs(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
             with rasterio.open(file, "w", driver="GTiff", count=SHAPE[0], height=SHAPE[1], width=SHAPE[2],
                                dtype="uint16", compress="deflate", predictor=2) as out:
                 out.write(image)
-    return lambda: map_style(TiffTiles(files), workers)
+    loader = map_style(TiffTiles(files), workers, shuffle=True)
+    return lambda: (len(batch) for batch in loader)
 
 
 def webdataset(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
@@ -239,11 +264,10 @@ def webdataset(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
                 sink.write({"__key__": f"{i:08d}", "bin": image.tobytes()})
     urls = sorted(str(path) for path in folder.glob("*.tar"))
 
-    def epoch() -> Iterator[int]:
-        data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(as_tile)
-        data = data.batched(BATCH, collation_fn=stack)
-        yield from (len(batch) for batch in wds.WebLoader(data, batch_size=None, num_workers=workers))
-    return epoch
+    data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(as_tile).batched(BATCH, collation_fn=stack)
+    loader = wds.WebLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None,
+                           persistent_workers=workers > 0)
+    return lambda: (len(batch) for batch in loader)
 
 
 def as_tile(sample: dict[str, Any]) -> torch.Tensor:
@@ -272,10 +296,10 @@ def litdata(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
         cache.merge()
         draft.rename(folder)
 
-    def epoch() -> Iterator[int]:
-        data = ld.StreamingDataset(str(folder), shuffle=True)
-        yield from (len(batch) for batch in ld.StreamingDataLoader(data, batch_size=BATCH, num_workers=workers))
-    return epoch
+    loader = ld.StreamingDataLoader(ld.StreamingDataset(str(folder), shuffle=True), batch_size=BATCH,
+                                    num_workers=workers, prefetch_factor=4 if workers else None,
+                                    persistent_workers=workers > 0)
+    return lambda: (len(batch) for batch in loader)
 
 
 def mosaic(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
@@ -293,12 +317,8 @@ def mosaic(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
                 out.write({"image": np.array(image)})
         draft.rename(folder)
     clean_stale_shared_memory()
-    data = StreamingDataset(local=str(folder), batch_size=BATCH, shuffle=True)
-
-    def epoch() -> Iterator[int]:
-        loader = DataLoader(data, BATCH, num_workers=workers, prefetch_factor=4 if workers else None)
-        yield from (len(batch["image"]) for batch in loader)
-    return epoch
+    loader = map_style(StreamingDataset(local=str(folder), batch_size=BATCH, shuffle=True), workers)
+    return lambda: (len(batch["image"]) for batch in loader)
 
 
 def xbatcher(work: Path) -> Epoch:
