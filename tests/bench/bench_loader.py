@@ -1,17 +1,29 @@
-"""Tiles a second of our loader, against raw memory-mapped reads and against other ways to feed a net, in one run.
+"""Our loader against raw memory-mapped reads and against other ways to feed a net: epochs in pairs, medians of ratios.
 
-    python tests/bench/bench_loader.py [--tiles 8000] [--rounds 3] [--work DIR]
+    python tests/bench/bench_loader.py [--tiles 8000] [--rounds 5] [--work DIR] [--only WORD …]
 
-All read the same images (19 x 128 x 128, uint16) in random order in batches of 16, from a warm page cache. Ours also
-gives fractions and validity; the others read the image alone. Peers that are not installed are left out and named.
-Settings: webdataset, litdata and the map-style loaders run with 2 worker processes; litdata and webdataset hold raw,
-uncompressed tiles (their fastest form); webdataset shuffles in a buffer of 1,000; xbatcher reads neighbouring tiles,
-because it has no random order.
+All read the same images (19 x 128 x 128, uint16) in batches of 16, in random order, from a warm page cache: before it
+is timed each contender runs one epoch. In each round an epoch of np.memmap goes before an epoch of the contender, or
+its first 10 s. Loaders are opened once and keep their worker processes. Contenders come one after the other, so that
+memory need not hold all their files; those whose package is not installed are left out and named.
+
+What a batch is
+- np.memmap: `raw[ids]`, one new array of uint16; "with labels": the same of fractions and validity, as stored.
+- ours: image (raw: uint16, all 19 bands; normalised: float32, the 18 feature bands), fractions of 5 classes as float32,
+  validity as bool, and ids, as torch tensors.
+- the others: the image alone, uint16, as a torch tensor (xbatcher: an array).
+
+Settings: webdataset, litdata, mosaicml-streaming hold raw, uncompressed tiles in files of some 64 to 160 MB (their
+fastest form), on the local disk; all shuffle (webdataset: shards, then a buffer of 1,000; the others their own way);
+xbatcher has no random order and reads neighbouring tiles. All that can are tried with 0 and with 2 worker processes,
+which prefetch 4 batches each. Chunks of the store that ours, zarr-python and xbatcher read are lz4 with bit shuffle;
+GeoTIFFs are deflated with predictor 2, 2,000 files at most.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import shutil
 import statistics
@@ -34,34 +46,52 @@ from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.data import open_loader
 from greentrain.tilecache import forget_tiles
 
-BATCH, WORKERS, SHAPE = 16, 2, (19, 128, 128)
+BATCH, WORKERS, SHAPE = 16, (0, 2), (19, 128, 128)
 EACH = 20  # tiles of a source of the synthetic store
+
+Epoch = Callable[[], Iterator[int]]
 
 
 def main() -> None:
-    """Make the data, run every contender in turn in each round, print a table of medians."""
+    """Make the data, run each contender in turn beside np.memmap, print its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", type=int, default=8000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=None, help="folder for the data; else a temporary one")
+    parser.add_argument("--only", nargs="*", default=[], help="contenders whose name begins with one of these words")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # as in worker processes: without them, torch's threads would fight over stacking a batch
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         raw = make_store(work, options.tiles)
-        contenders = {**ours(work), **peers(work, raw)}
-        speeds: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(options.rounds):
-            for name, epoch in contenders.items():
-                began, seen = time.perf_counter(), sum(epoch())
-                speeds[name].append(seen / (time.perf_counter() - began))
-        first = first_batch(work)
-    floor = statistics.median(speeds["np.memmap, fancy index"])
-    print(f"{options.tiles} tiles of {SHAPE}, batches of {BATCH}, medians of {options.rounds}")
-    for name, found in sorted(speeds.items(), key=lambda item: -statistics.median(item[1])):
-        middle = statistics.median(found)
-        print(f"{name:44} {middle:9.0f} tiles/s {middle / floor:7.3f} of memmap")
-    print(f"first batch after {first:.2f} s")
+        print(f"{options.tiles} tiles of {SHAPE}, batches of {BATCH}; ratios to np.memmap of {options.rounds} pairs")
+        for name, prepare in contenders(work, raw).items():
+            if not options.only or name.startswith(tuple(options.only)):
+                race(name, prepare(), lambda: memmap(raw), options.rounds)
+
+
+def race(name: str, contender: Epoch, floor: Epoch, rounds: int) -> None:
+    """One line: the median of the ratios, all of them, and the median speed."""
+    for warm_up in (contender, floor):
+        sum(warm_up())
+    pairs = [(speed(floor), speed(contender)) for _ in range(rounds)]
+    ratios = sorted(ours / theirs for theirs, ours in pairs)
+    tiles = statistics.median(ours for _, ours in pairs)
+    print(f"{name:42} {statistics.median(ratios):6.3f} ({', '.join(f'{r:.3f}' for r in ratios)}) {tiles:7.0f} tiles/s",
+          flush=True)
+    forget_tiles()
+
+
+def speed(epoch: Epoch, seconds: float = 10.0) -> float:
+    """Tiles a second of one epoch, or of its first seconds."""
+    gc.collect()
+    began, seen = time.perf_counter(), 0
+    for count in epoch():
+        seen += count
+        if time.perf_counter() - began > seconds:
+            break
+    return seen / (time.perf_counter() - began)
 
 
 def make_store(work: Path, tiles: int) -> np.memmap[Any, Any]:
@@ -104,36 +134,37 @@ def smooth(chance: np.random.Generator) -> np.ndarray[Any, Any]:
     return (2000 + fields + chance.normal(0, 40, fields.shape)).clip(1, 10000).astype(np.uint16)
 
 
-def ours(work: Path) -> dict[str, Callable[[], Iterator[int]]]:
-    """Our loader, streaming from the store and from memory, raw and normalised."""
-    def epoch(**how: Any) -> Callable[[], Iterator[int]]:
-        def batches() -> Iterator[int]:
-            yield from (len(b["tile"]) for b in open_loader(work / "store.zarr", "all", BATCH, **how))
-        return batches
-
-    forget_tiles()
-    for normalise in (False, True):
-        sum(epoch(normalise=normalise)())  # fills the caches, which readers of the same bands share
-    return {"ours, kept in memory, raw": epoch(normalise=False), "ours, kept in memory, normalised": epoch(),
-            "ours, streamed, raw": epoch(normalise=False, cache="none"),
-            "ours, streamed, normalised": epoch(cache="none")}
-
-
-def peers(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], Iterator[int]]]:
-    """The floor and the other ways, as far as their packages are here."""
-    found: dict[str, Callable[[], Iterator[int]]] = {"np.memmap, fancy index": lambda: memmap(raw)}
+def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], Epoch]]:
+    """All that can run here, each with what prepares it."""
     store = work / "store.zarr"
-    for workers in (0, WORKERS):
-        found[f"DataLoader over zarr-python, {workers} workers"] = (
-            lambda workers=workers: map_style(ZarrTiles(store), workers))
-    optional = {"rasterio": ("DataLoader over GeoTIFFs, rasterio", geotiffs), "webdataset": ("webdataset", webdataset),
-                "litdata": ("litdata", litdata), "xbatcher": ("xbatcher, in order", xbatcher)}
-    for package, (name, prepare) in optional.items():
+    found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": lambda: memmaps(work, raw)}
+    for kept, cache in (("kept in memory", "auto"), ("streamed", "none")):
+        for form, normalise in (("raw", False), ("normalised", True)):
+            how = {"cache": cache, "normalise": normalise}
+            found[f"ours, {kept}, {form}"] = lambda how=how: ours(store, **how)  # type: ignore[misc]
+    optional = {"zarr": ("DataLoader over zarr-python", zarr_python),
+                "rasterio": ("DataLoader over GeoTIFFs", geotiffs), "webdataset": ("webdataset", webdataset),
+                "litdata": ("litdata", litdata), "streaming": ("mosaicml-streaming", mosaic)}
+    for package, (name, make) in optional.items():
         if importlib.util.find_spec(package) is None:
             print(f"left out, not installed: {package}")
-        else:
-            found[name] = prepare(work, raw)
+            continue
+        for workers in WORKERS:
+            found[f"{name}, {workers} workers"] = (
+                lambda make=make, workers=workers: make(work, raw, workers))  # type: ignore[misc]
+    if importlib.util.find_spec("xbatcher") is None:
+        print("left out, not installed: xbatcher")
+    else:
+        found["xbatcher, in order"] = lambda: xbatcher(work)
     return found
+
+
+def ours(store: Path, **how: Any) -> Epoch:
+    """Our loader; from memory from the second epoch on."""
+    loader = open_loader(store, "all", BATCH, **how)
+    if loader.cached != (how["cache"] == "auto"):
+        raise SystemExit("the tiles do not fit half of the free memory: take fewer by --tiles")
+    return lambda: (len(batch["tile"]) for batch in loader)
 
 
 def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
@@ -141,6 +172,24 @@ def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
         yield len(raw[order[start:start + BATCH]])
+
+
+def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
+    """Image, fractions and validity, each a raw file."""
+    others = []
+    for name in ("fraction", "valid"):
+        file = work / f"{name}.npy"
+        if not file.exists():
+            np.save(file, zarr.open_group(str(work / "store.zarr"), mode="r")[name][:])  # type: ignore[index]
+        others.append(np.load(file, mmap_mode="r"))
+
+    def epoch() -> Iterator[int]:
+        order = np.random.default_rng(1).permutation(len(raw))
+        for start in range(0, len(raw), BATCH):
+            ids = order[start:start + BATCH]
+            _labels = [array[ids] for array in others]
+            yield len(raw[ids])
+    return epoch
 
 
 class ZarrTiles(Dataset[torch.Tensor]):
@@ -175,13 +224,19 @@ class TiffTiles(Dataset[torch.Tensor]):
             return torch.from_numpy(raster.read())
 
 
-def map_style(data: Dataset[torch.Tensor], workers: int = WORKERS) -> Iterator[int]:
-    """torch's own loader, shuffled."""
-    loader = DataLoader(data, BATCH, shuffle=True, num_workers=workers, prefetch_factor=4 if workers else None)
-    yield from (len(batch) for batch in loader)
+def map_style(data: Dataset[Any], workers: int, **how: Any) -> DataLoader[Any]:
+    """torch's own loader."""
+    return DataLoader(data, BATCH, num_workers=workers, prefetch_factor=4 if workers else None,
+                      persistent_workers=workers > 0, **how)
 
 
-def geotiffs(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]]:
+def zarr_python(work: Path, _raw: np.memmap[Any, Any], workers: int) -> Epoch:
+    """The store itself, a tile at a time."""
+    loader = map_style(ZarrTiles(work / "store.zarr"), workers, shuffle=True)
+    return lambda: (len(batch) for batch in loader)
+
+
+def geotiffs(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
     """Deflate-compressed GeoTIFFs, at most 2,000 of them."""
     import rasterio
 
@@ -193,10 +248,11 @@ def geotiffs(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]
             with rasterio.open(file, "w", driver="GTiff", count=SHAPE[0], height=SHAPE[1], width=SHAPE[2],
                                dtype="uint16", compress="deflate", predictor=2) as out:
                 out.write(image)
-    return lambda: map_style(TiffTiles(files))
+    loader = map_style(TiffTiles(files), workers, shuffle=True)
+    return lambda: (len(batch) for batch in loader)
 
 
-def webdataset(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]]:
+def webdataset(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
     """Tar shards of raw bytes."""
     import webdataset as wds
 
@@ -208,11 +264,10 @@ def webdataset(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[in
                 sink.write({"__key__": f"{i:08d}", "bin": image.tobytes()})
     urls = sorted(str(path) for path in folder.glob("*.tar"))
 
-    def epoch() -> Iterator[int]:
-        data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(as_tile)
-        data = data.batched(BATCH, collation_fn=stack)
-        yield from (len(batch) for batch in wds.WebLoader(data, batch_size=None, num_workers=WORKERS))
-    return epoch
+    data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(as_tile).batched(BATCH, collation_fn=stack)
+    loader = wds.WebLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None,
+                           persistent_workers=workers > 0)
+    return lambda: (len(batch) for batch in loader)
 
 
 def as_tile(sample: dict[str, Any]) -> torch.Tensor:
@@ -225,7 +280,7 @@ def stack(samples: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(samples)
 
 
-def litdata(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]]:
+def litdata(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
     """Chunks of 64 MB of raw arrays."""
     import litdata as ld
     from litdata.streaming.cache import Cache
@@ -241,13 +296,32 @@ def litdata(work: Path, raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]]
         cache.merge()
         draft.rename(folder)
 
-    def epoch() -> Iterator[int]:
-        data = ld.StreamingDataset(str(folder), shuffle=True)
-        yield from (len(batch) for batch in ld.StreamingDataLoader(data, batch_size=BATCH, num_workers=WORKERS))
-    return epoch
+    loader = ld.StreamingDataLoader(ld.StreamingDataset(str(folder), shuffle=True), batch_size=BATCH,
+                                    num_workers=workers, prefetch_factor=4 if workers else None,
+                                    persistent_workers=workers > 0)
+    return lambda: (len(batch) for batch in loader)
 
 
-def xbatcher(work: Path, _raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int]]:
+def mosaic(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
+    """Shards of 64 MB of raw arrays."""
+    from streaming import MDSWriter, StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory
+
+    folder = work / "mds"
+    if not folder.exists():
+        draft = work / "mds.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        columns = {"image": f"ndarray:uint16:{','.join(map(str, SHAPE))}"}
+        with MDSWriter(out=str(draft), columns=columns, size_limit="64mb") as out:
+            for image in raw:
+                out.write({"image": np.array(image)})
+        draft.rename(folder)
+    clean_stale_shared_memory()
+    loader = map_style(StreamingDataset(local=str(folder), batch_size=BATCH, shuffle=True), workers)
+    return lambda: (len(batch["image"]) for batch in loader)
+
+
+def xbatcher(work: Path) -> Epoch:
     """Xarray's batches of neighbouring tiles."""
     import xarray as xr
     import xbatcher as xb
@@ -257,14 +331,6 @@ def xbatcher(work: Path, _raw: np.memmap[Any, Any]) -> Callable[[], Iterator[int
         for batch in xb.BatchGenerator(image, {"tile": BATCH, "band": SHAPE[0], "y": SHAPE[1], "x": SHAPE[2]}):
             yield len(batch.load().values)
     return epoch
-
-
-def first_batch(work: Path) -> float:
-    """Seconds from nothing to the first normalised batch."""
-    forget_tiles()
-    began = time.perf_counter()
-    next(iter(open_loader(work / "store.zarr", "all", BATCH)))
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

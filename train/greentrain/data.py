@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +31,20 @@ from greentrain import compose
 from greentrain.buffers import Buffers
 from greentrain.normalise import Normaliser, build_normaliser
 from greentrain.sampler import Order, Sampler
-from greentrain.tilecache import Budget, TileReader
+from greentrain.tilecache import Budget, Piece, TileReader
 
 __all__ = ["Batch", "Loader", "open_loader", "rarity"]
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Memory that a batch is put into."""
+
+    image: NDArray[Any]
+    fraction: NDArray[np.float32]
+    valid: NDArray[np.bool_]
 
 
 class Loader:
@@ -46,8 +57,7 @@ class Loader:
         self.cached = reader.cached
         """Whether raw tiles stay in memory after they were first read."""
         self._reader, self._normaliser, self._buffers = reader, normaliser, buffers
-        # From memory a batch is short work for Python's one lock: more threads than two only get in each other's way.
-        self._ahead = min(ahead, 2) if reader.cached else ahead
+        self._ahead = ahead
         self._device = device if device is not None and device.type == "cuda" else None
 
     def __len__(self) -> int:
@@ -59,13 +69,21 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from position `start` on. Those under way when the caller stops are dropped."""
-        order = self.sampler.epoch_order(epoch)
+        order, ahead = self.sampler.epoch_order(epoch), self._ahead
+        chosen = (self.sampler.batch(order, position) for position in range(start, len(self)))
+        if self._reader.holds(order):
+            if self._device is None:  # nothing to wait for: fewer batches under way stay in the CPU's cache
+                with ThreadPoolExecutor(1, thread_name_prefix="tiles") as hand:
+                    for tiles in chosen:
+                        yield self._load_by_two(tiles, hand)
+                return
+            ahead = min(ahead, 2)
         under_way: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="tiles")
+        pool = ThreadPoolExecutor(ahead, thread_name_prefix="tiles")
         try:
-            for position in range(start, len(self)):
-                under_way.append(pool.submit(self.load, self.sampler.batch(order, position)))
-                if len(under_way) == self._ahead:
+            for tiles in chosen:
+                under_way.append(pool.submit(self.load, tiles))
+                if len(under_way) == ahead:
                     yield self._placed(under_way.popleft().result())
             while under_way:
                 yield self._placed(under_way.popleft().result())
@@ -74,21 +92,41 @@ class Loader:
 
     def load(self, tiles: NDArray[np.int64]) -> Batch:
         """The batch of these tiles, on the CPU."""
-        reader, normaliser, lend, count = self._reader, self._normaliser, self._buffers.lend, len(tiles)
-        image = lend((count, *reader.image_shape), reader.dtype if normaliser is None else np.float32)
-        fraction = lend((count, *reader.fraction_shape), np.float32)
-        valid = lend((count, *reader.image_shape[1:]), np.bool_)
-        for piece in reader.read(tiles):
-            if normaliser is None:
-                compose.copy(piece.image, piece.rows, piece.places, image)
-            else:
-                compose.normalise(piece.image, piece.valid, piece.rows, piece.places, normaliser.mean,
-                                  normaliser.scale, normaliser.clip, image)
-            compose.decode(piece.fraction, piece.valid, piece.rows, piece.places, fraction, valid)
-        if normaliser is not None:
-            image = normaliser.project(image)
-        batch = {"image": torch.from_numpy(image), "fraction": torch.from_numpy(fraction),
-                 "valid": torch.from_numpy(valid), "tile": torch.from_numpy(tiles.astype(np.int64))}
+        draft = self._draft(len(tiles))
+        for piece in self._reader.read(tiles):
+            self._fill(draft, piece)
+        return self._finished(draft, tiles)
+
+    def _load_by_two(self, tiles: NDArray[np.int64], hand: ThreadPoolExecutor) -> Batch:
+        """The same, half of it by another thread."""
+        draft = self._draft(len(tiles))
+        halves = [half for piece in self._reader.read(tiles) for half in piece.halves()]
+        others = [hand.submit(self._fill, draft, half) for half in halves[1::2]]
+        for half in halves[::2]:
+            self._fill(draft, half)
+        for other in others:
+            other.result()
+        return self._finished(draft, tiles)
+
+    def _draft(self, count: int) -> _Draft:
+        reader, lend = self._reader, self._buffers.lend
+        return _Draft(lend((count, *reader.image_shape), reader.dtype if self._normaliser is None else np.float32),
+                      lend((count, *reader.fraction_shape), np.float32),
+                      lend((count, *reader.image_shape[1:]), np.bool_))
+
+    def _fill(self, draft: _Draft, piece: Piece) -> None:
+        rows, places, normaliser = piece.rows, piece.places, self._normaliser
+        if normaliser is None:
+            compose.copy(piece.image, rows, places, draft.image)
+        else:
+            compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,
+                              normaliser.clip, draft.image)
+        compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid)
+
+    def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:
+        image = draft.image if self._normaliser is None else self._normaliser.project(draft.image)
+        batch = {"image": torch.from_numpy(image), "fraction": torch.from_numpy(draft.fraction),
+                 "valid": torch.from_numpy(draft.valid), "tile": torch.from_numpy(tiles.astype(np.int64))}
         return batch if self._device is None else {name: part.pin_memory() for name, part in batch.items()}
 
     def _placed(self, batch: Batch) -> Batch:

@@ -91,7 +91,7 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
             status = _train(session, place, trackers, stop)
     finally:
         if first and trackers is not None:
-            trackers.close()
+            trackers.close(status)
             write_record(run, record.model_copy(update={
                 "status": status, "seconds": record.seconds + time.time() - began}))
     best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +45,12 @@ class Piece:
     places: NDArray[np.int64]
     """Where they stand in the batch; the pieces together fill it."""
 
+    def halves(self) -> tuple[Piece, Piece]:
+        """The same tiles in two pieces."""
+        first, second = slice(None, None, 2), slice(1, None, 2)
+        return (replace(self, rows=self.rows[first], places=self.places[first]),
+                replace(self, rows=self.rows[second], places=self.places[second]))
+
 
 class TileReader:
     """Reads any tiles of one store; safe to call from several threads at once.
@@ -71,6 +77,10 @@ class TileReader:
     def cached(self) -> bool:
         """Whether tiles are kept in memory."""
         return self._cache is not None
+
+    def holds(self, tiles: NDArray[np.int64]) -> bool:
+        """Whether all of these are in memory already."""
+        return self._cache is not None and self._cache.holds(tiles)
 
     def read(self, tiles: NDArray[np.int64]) -> list[Piece]:
         """The tiles of these ids: where they lie in memory if they are kept there, else read into one piece."""
@@ -133,6 +143,10 @@ class _Cache:
         self._row[new] = np.arange(len(new))
         self._block[new] = len(self._blocks)
         self._blocks.append(tuple(np.empty((len(new), *s), t) for s, t in zip(self._shapes, self._types, strict=True)))
+
+    def holds(self, tiles: NDArray[np.int64]) -> bool:
+        """Whether all of these have been read."""
+        return bool(self._filled[tiles].all())
 
     def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[Piece]:
         """These tiles where they lie, those not there yet read first. Two threads may read the same one: same bytes."""

@@ -1,20 +1,37 @@
-"""Where the numbers of a run go: metrics.jsonl and TensorBoard always, MLflow and Weights & Biases when asked."""
+"""Where the numbers of a run go: metrics.jsonl and TensorBoard always, MLflow and Weights & Biases when asked.
+
+metrics.jsonl is the run's own record. The others watch: one that fails on the way is named once and left out from then
+on, and the run goes on. The ids that MLflow and Weights & Biases gave stand in RUN/trackers.json, so that a run that is
+resumed goes on in theirs.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
+from greenschemas.console import say
 from greenschemas.errors import ConfigError
 
 __all__ = ["Trackers", "read_rows"]
+
+
+class Tracker(Protocol):
+    """A package that keeps and draws numbers."""
+
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        """All numbers of a step, by name/of/it."""
+
+    def close(self, status: str) -> None:
+        """The end: `finished`, `stopped …` or `failed`."""
 
 
 class Trackers:
@@ -22,42 +39,101 @@ class Trackers:
 
     def __init__(self, run: Path, settings: Mapping[str, Any], *, step: int = 0, epoch: int = 0,
                  mlflow: bool = False, wandb: bool = False) -> None:
-        """step, epoch: how far the run had come at the checkpoint that it goes on from; later rows are dropped."""
-        self._mlflow = _package("mlflow") if mlflow else None
-        self._wandb = _package("wandb") if wandb else None
+        """step, epoch: how far the run had come at the checkpoint that it goes on from; later rows are dropped.
+
+        Raises ConfigError where MLflow or Weights & Biases is wanted and does not start.
+        """
+        ids = _ids(run)
+        self._watching: dict[str, Tracker] = {}
+        for name, wanted, start in (("mlflow", mlflow, _Mlflow), ("wandb", wandb, _Wandb)):
+            if wanted:
+                tracker = _started(name, start, run, settings, ids.get(name))
+                self._watching[name], ids[name] = tracker, tracker.id
         rows = [row for row in read_rows(run) if _before(row, step, epoch)]
         run.mkdir(parents=True, exist_ok=True)
+        (run / "trackers.json").write_text(json.dumps(ids), encoding="utf-8")
         path = run / "metrics.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
-        if self._mlflow is not None:
-            self._mlflow.start_run(run_name=run.name)
-            self._mlflow.log_params(settings)
-        if self._wandb is not None:
-            self._wandb.init(name=run.name, dir=str(run), config=dict(settings))
+        self._watching["TensorBoard"] = _TensorBoard(run, step)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """A row with `step` and `epoch` and anything that JSON can say; NaN and infinity become null."""
         self._file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
         self._file.flush()
-        step = int(row["step"])
         numbers = {name: value for name, value in _flat(row) if name not in ("step", "epoch")}
+        self._each(lambda tracker: tracker.log(numbers, int(row["step"])))
+
+    def close(self, status: str = "finished") -> None:
+        """Flush everything; tell the trackers how the run ended."""
+        self._file.close()
+        self._each(lambda tracker: tracker.close(status))
+
+    def _each(self, act: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self._watching.items()):
+            try:
+                act(tracker)
+            except Exception as problem:  # of whatever kind: it is theirs, and the run does not need them
+                del self._watching[name]
+                said = ": ".join([type(problem).__name__, *str(problem).strip().splitlines()[:1]])
+                say(f"WARNING {name} failed ({said}) and is left out from here on; the run goes on, its numbers are in "
+                    "metrics.jsonl")
+
+
+class _TensorBoard:
+    def __init__(self, run: Path, step: int) -> None:
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
-        if self._mlflow is not None:
-            self._mlflow.log_metrics({name.replace("/", "."): value for name, value in numbers.items()}, step=step)
-        if self._wandb is not None:
-            self._wandb.log(numbers, step=step)
 
-    def close(self) -> None:
-        """Flush everything."""
-        self._file.close()
+    def close(self, status: str) -> None:
         self._board.close()
-        if self._mlflow is not None:
-            self._mlflow.end_run()
-        if self._wandb is not None:
-            self._wandb.finish()
+
+
+class _Mlflow:
+    def __init__(self, package: ModuleType, run: Path, settings: Mapping[str, Any], known: str | None) -> None:
+        self._package = package
+        began = package.start_run(run_id=known) if known else package.start_run(run_name=run.name)
+        self.id: str = began.info.run_id
+        if known is None:  # a parameter is written once
+            package.log_params(dict(_leaves(settings)))
+
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        self._package.log_metrics({_mlflow_name(name): value for name, value in numbers.items()}, step=step)
+
+    def close(self, status: str) -> None:
+        ends = {"failed": "FAILED", "stopped by a signal": "KILLED"}
+        self._package.end_run(status=ends.get(status, "FINISHED"))
+
+
+class _Wandb:
+    def __init__(self, package: ModuleType, run: Path, settings: Mapping[str, Any], known: str | None) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._run = package.init(name=run.name, dir=str(run), config=dict(settings), id=known,
+                                 resume="allow" if known else None)
+        self.id: str = self._run.id
+
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(numbers), step=step)
+
+    def close(self, status: str) -> None:
+        self._run.finish(exit_code=1 if status == "failed" else 0)
+
+
+def _started(name: str, start: Callable[..., Any], run: Path, settings: Mapping[str, Any], known: str | None) -> Any:
+    package = _package(name)
+    try:
+        return start(package, run, settings, known)
+    except Exception as problem:  # of whatever kind: no server, no login, no such run
+        raise ConfigError(f"--{name}", f"it does not start: {problem}",
+                          f"mend that, or train without --{name}") from None
+
+
+def _ids(run: Path) -> dict[str, str]:
+    path = run / "trackers.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def read_rows(run: Path) -> list[dict[str, Any]]:
@@ -82,6 +158,20 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float
             yield from _flat(value, f"{prefix}{key}/")
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             yield f"{prefix}{key}", float(value)
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(name.of.it, value) of all settings in nested dicts."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _mlflow_name(name: str) -> str:
+    """MLflow takes letters, digits and a few signs; classes may be named otherwise."""
+    return re.sub(r"[^\w.\- ]", "_", name.replace("/", "."))
 
 
 def _finite(value: Any) -> Any:
