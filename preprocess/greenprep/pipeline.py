@@ -7,7 +7,7 @@ accepted. Both go through here, and so give the same store, byte for byte.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from greenschemas.recipe import Recipe
 
 __all__ = ["Reading", "Source", "read_sources"]
 
-_BATCH_BYTES = 16 << 20
-"""Bytes of files in a piece of small pairs …"""
-_BATCH_PAIRS = 8
-"""… and how many pairs at most: enough to make Dask's own work small, few enough to spread."""
+_BATCH_BYTES = 32 << 20
+"""Bytes of files in a piece of small pairs, at most."""
+_BATCH_PAIRS = 32
+"""Pairs in a piece, at most: what Dask does for a piece takes about as long as a pair."""
+_PIECES = 64
+"""Pieces that few pairs are spread over, so that many workers end together."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,14 @@ def _results(engine: Engine, reading: Reading,
     yield from engine.run(read_piece, [piece for piece in jobs if piece.key not in done])
 
 
-def _batches(reading: Reading, candidates: Iterable[Candidate]) -> Iterator[Piece]:
+def _batches(reading: Reading, candidates: Sequence[Candidate]) -> Iterator[Piece]:
     """Pieces of some pairs each, cut by the sizes of their files."""
     batch: list[tuple[Candidate, list[str]]] = []
     held = 0
+    most = min(max(len(candidates) // _PIECES, 1), _BATCH_PAIRS)
     for candidate in candidates:
         stamps, size = _stamp(reading, candidate)
-        if batch and (held + size > _BATCH_BYTES or len(batch) == _BATCH_PAIRS):
+        if batch and (held + size > _BATCH_BYTES or len(batch) == most):
             yield _piece(reading, batch)
             batch, held = [], 0
         batch.append((candidate, stamps))

@@ -165,6 +165,7 @@ def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch
         done.append(piece)
         return read(piece)
 
+    monkeypatch.setattr(pipeline, "_PIECES", 1)
     monkeypatch.setattr(pipeline, "_BATCH_PAIRS", 2)
     monkeypatch.setattr(pipeline, "read_piece", failing)
     with pytest.raises(SourceError, match="the power went"):
