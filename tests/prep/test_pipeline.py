@@ -311,7 +311,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("victim", ["driver", "worker"])
 def test_killed_at_random_moments_and_resumed_it_is_the_same_store(built, files, victim):
     chance = random.Random(victim)
-    for turn in range(2):
+    for turn in range(10):
         recipe = built.recipe(f"{victim}{turn}")
         process = subprocess.Popen(command(recipe, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.5, 3.0))
