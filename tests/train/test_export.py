@@ -52,3 +52,19 @@ def test_an_exported_net_gives_the_net_s_logits_without_this_package(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("preset", ["tiny", "detail"])
+def test_a_net_goes_through_onnx_and_gives_the_same_logits_there(preset: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="ONNX is no part of the package: pip install onnx onnxscript onnxruntime")
+    runtime = pytest.importorskip("onnxruntime", reason="pip install onnx onnxscript onnxruntime")
+    torch.manual_seed(0)
+    model, x = build_model(preset, 3, 2).eval(), torch.randn(2, 3, 32, 32)
+    file = str(tmp_path / "net.onnx")
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    torch.onnx.export(model, (x,), file, dynamo=True, verbose=False, dynamic_shapes=shapes)
+    session = runtime.InferenceSession(file)
+    more = torch.randn(3, 3, 32, 32)
+    found = session.run(None, {session.get_inputs()[0].name: more.numpy()})[0]
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(found), model(more), atol=1e-4, rtol=0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from greentrain import scan
 from greentrain.model import SS2D, ModelError, VMUNet, pad_to_multiple, weight_decay_groups
+from greentrain.presets import build_model
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -109,6 +110,11 @@ def test_parameters_are_as_many_as_published(bands: int, classes: int, count: in
         model = VMUNet(bands, classes)
     assert len(model.state_dict()) == 222
     assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.mark.parametrize("preset", ["tiny", "detail"])
+def test_an_empty_batch_gives_an_empty_batch(preset: str) -> None:
+    assert build_model(preset, 3, 5).eval()(torch.zeros(0, 3, 33, 32)).shape == (0, 5, 33, 32)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 8), (16, 24), (33, 5)])

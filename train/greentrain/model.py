@@ -182,9 +182,9 @@ class PatchExpand(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
-        s = self.scale
-        x = self.expand(x).view(batch, height, width, s, s, -1).permute(0, 1, 3, 2, 4, 5)
-        return self.norm(x.reshape(batch, s * height, s * width, -1))  # type: ignore[no-any-return]
+        s, out = self.scale, self.norm.normalized_shape[0]
+        x = self.expand(x).view(batch, height, width, s, s, out).permute(0, 1, 3, 2, 4, 5)
+        return self.norm(x.reshape(batch, s * height, s * width, out))  # type: ignore[no-any-return]
 
 
 class Stage(nn.Module):
