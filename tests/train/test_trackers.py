@@ -136,6 +136,26 @@ def test_tensorboard_is_not_needed_either(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(read_rows(tmp_path / "run")) == 2
 
 
+def test_a_run_killed_while_it_starts_again_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trackers = Trackers(tmp_path / "run", {})
+    for step in (1, 2, 3):
+        trackers.write({**ROW, "step": step})
+    trackers.close()
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+
+    def killed(self: Path, text: str, **_: Any) -> int:
+        with self.open("w", encoding="utf-8") as file:
+            file.write(text[:len(text) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        Trackers(tmp_path / "run", {}, step=2)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+    Trackers(tmp_path / "run", {}, step=2).close()
+    assert [row["step"] for row in read_rows(tmp_path / "run")] == [1, 2]
+
+
 def test_one_that_does_not_start_says_so_before_training(tmp_path: Path, mlflow: Mlflow,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(**_: Any) -> None:

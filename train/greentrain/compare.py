@@ -35,6 +35,7 @@ from greentrain.data import open_loader
 from greentrain.fraction_scores import fraction_scores, fraction_sums
 from greentrain.metrics import bootstrap, confusion_by_group, scores
 from greentrain.verdicts import mean_iou, verdicts
+from greentrain.whole import write_whole
 
 __all__ = ["Plan", "Result", "compare", "picture_tiles", "report"]
 
@@ -255,6 +256,4 @@ def _read(folder: Path) -> Result:
 
 
 def _write(path: Path, value: object) -> None:
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False))

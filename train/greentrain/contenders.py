@@ -26,6 +26,7 @@ from greentrain.checkpoint import load_trained
 from greentrain.config import Config, load_config
 from greentrain.data import open_loader
 from greentrain.fit import fit
+from greentrain.whole import write_whole
 
 __all__ = ["MODELS", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
 
@@ -116,7 +117,7 @@ def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int
     key = digest([store.contract.identity(), config.model_copy(update={"seed": 0}).hash()])
     if not memory.exists() or json.loads(memory.read_text())["key"] != key:
         start, epoch = _pace(store, memory.parent, config)
-        memory.write_text(json.dumps({"key": key, "start_seconds": start, "epoch_seconds": epoch}))
+        write_whole(memory, json.dumps({"key": key, "start_seconds": start, "epoch_seconds": epoch}))
     pace = json.loads(memory.read_text())
     fitting = int((task.minutes * 60 - pace["start_seconds"]) / pace["epoch_seconds"])
     return max(fitting, 1), fitting < 1

@@ -39,6 +39,7 @@ from greentrain.session import Place, Session, build_session, check_split, start
 from greentrain.signals import StopSignals
 from greentrain.trackers import Trackers
 from greentrain.watch import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
+from greentrain.whole import write_whole
 
 __all__ = ["Outcome", "TrainingError", "fit", "settings_of"]
 
@@ -363,7 +364,7 @@ def _record(session: Session, command: tuple[str, ...], now: float, *, resume: b
 
 def _write_settings(run: Path, config: Config, record: Record) -> None:
     write_record(run, record)
-    (run / "config.yaml").write_text(commented_yaml(config), encoding="utf-8")
+    write_whole(run / "config.yaml", commented_yaml(config))
 
 
 def _say_start(session: Session, place: Place, checks: list[Check]) -> None:

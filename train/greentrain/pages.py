@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 
 from greenschemas.colours import as_hex, class_colours
 from greenschemas.contract import Contract
+from greentrain.whole import write_whole
 
 __all__ = ["as_png", "legend", "show_bands", "write_page"]
 
@@ -26,9 +26,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters |= {"score": _score, "interval": _interval}
     css = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(env.get_template(template).render(css=css, **values), encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, env.get_template(template).render(css=css, **values))
 
 
 def as_png(picture: NDArray[np.uint8]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from greenschemas.errors import ConfigError
 from greenschemas.model import Frozen
+from greentrain.whole import write_whole
 
 __all__ = ["Record", "make_record", "read_record", "write_record"]
 
@@ -52,10 +53,7 @@ def make_record(command: tuple[str, ...], store: str, store_hash: str, recipe: d
 
 def write_record(run: Path, record: Record) -> None:
     """Put it in the run's folder, whole."""
-    run.mkdir(parents=True, exist_ok=True)
-    beside = run / f".run.json.{os.getpid()}.tmp"
-    beside.write_text(json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(run / "run.json")
+    write_whole(run / "run.json", json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_record(run: Path) -> Record:

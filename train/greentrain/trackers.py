@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
+from greentrain.whole import write_whole
 
 __all__ = ["Trackers", "read_rows"]
 
@@ -50,11 +51,9 @@ class Trackers:
                 tracker = _started(name, start, run, settings, ids.get(name))
                 self._watching[name], ids[name] = tracker, tracker.id
         rows = [row for row in read_rows(run) if _before(row, step, epoch)]
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "trackers.json").write_text(json.dumps(ids), encoding="utf-8")
-        path = run / "metrics.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        write_whole(run / "trackers.json", json.dumps(ids))
+        write_whole(run / "metrics.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._watching["TensorBoard"] = _TensorBoard(run, step)
 
     def write(self, row: Mapping[str, Any]) -> None:
