@@ -15,9 +15,9 @@ __all__ = ["Frozen", "digest"]
 
 
 class Frozen(BaseModel):
-    """A value: cannot be changed, takes no key it does not know, and cannot be born invalid."""
+    """A value: cannot be changed, takes no key it does not know and no NaN or infinity, and cannot be born invalid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, where: object, data: object, error: type[GreenError] = ConfigError) -> Self:

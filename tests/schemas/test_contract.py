@@ -44,6 +44,8 @@ def test_statistics_and_weights_must_fit_bands_and_classes():
         Contract.parse("x", changed(statistics={**stats, "bands": stats["bands"][:2]}), StoreError)
     with pytest.raises(StoreError, match="2 weights `inverse` for 3 classes"):
         Contract.parse("x", changed(statistics={**stats, "class_weights": {"inverse": [0.5, 0.5]}}), StoreError)
+    with pytest.raises(StoreError, match="global_mean` is nan"):
+        Contract.parse("x", changed(statistics={**stats, "global_mean": float("nan")}), StoreError)
 
 
 @given(bands())

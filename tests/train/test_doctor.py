@@ -32,8 +32,8 @@ def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Check]:
 
 def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
     checks = list(examine(open_store(store), load_config(None, QUICK)))
-    assert [c.name for c in checks] == ["store", "bands", "values", "classes", "a batch", "scan", "memory",
-                                        "speed", "overfit"]
+    assert [c.name for c in checks] == ["store", "bands", "values", "classes", "steps", "a batch", "scan",
+                                        "memory", "speed", "overfit"]
     assert all(c.level is Level.OK for c in checks if c.name != "speed"), checks
     assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
 
@@ -52,6 +52,41 @@ def test_each_thing_that_is_wrong_is_named(store: Path) -> None:
     found = look(store, allow_leak=True)
     assert found["store"].level is found["classes"].level is Level.WARN
     assert "holds no class2" in found["classes"].found
+
+
+@pytest.mark.parametrize(("flat", "level", "says"), [
+    ((), Level.OK, "2 channels; not used: B3"),
+    ((1,), Level.WARN, "B2 constant in the train split, seen as 0"),
+    ((0, 1), Level.FAIL, "none ever changes"),
+])
+def test_bands_that_never_change_are_named(store: Path, flat: tuple[int, ...], level: Level, says: str) -> None:
+    contract = open_store(store).contract
+    assert contract.statistics is not None
+    bands = tuple(band.model_copy(update={"std": 0.0}) if i in flat else band
+                  for i, band in enumerate(contract.statistics.bands))
+    statistics = contract.statistics.model_copy(update={"bands": bands})
+    write_contract(zarr.open_group(str(store), mode="r+"), contract.model_copy(update={"statistics": statistics}))
+    found = look(store)["bands"]
+    assert found.level is level
+    assert says in found.found
+
+
+def test_a_store_of_one_class_is_not_trained_on(store: Path) -> None:
+    contract = open_store(store).contract
+    assert contract.statistics is not None
+    statistics = contract.statistics.model_copy(update={"class_share": (0.0, 1.0, 0.0)})
+    write_contract(zarr.open_group(str(store), mode="r+"), contract.model_copy(update={"statistics": statistics}))
+    found = look(store)["classes"]
+    assert found.level is Level.FAIL
+    assert "one class only" in found.found
+
+
+def test_batches_larger_than_the_split_are_noticed(store: Path) -> None:
+    assert look(store)["steps"].level is Level.OK
+    for change in ("batch_size=4000", "accumulate=8"):
+        found = look(store, change)["steps"]
+        assert found.level is Level.WARN
+        assert "of the train split" in found.found
 
 
 @pytest.mark.parametrize(("array", "value", "level", "says"), [

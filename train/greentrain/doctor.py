@@ -57,7 +57,7 @@ def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterato
         yield Check("store", Level.FAIL, problem.found, problem.remedy)
         return
     yield _audit(store)
-    settings = _bands(store, config), _values(store), _classes(store, config)
+    settings = _bands(store, config), _values(store), _classes(store, config), _steps(store, config)
     yield from settings
     if all(check.level is not Level.FAIL for check in settings):
         yield _batch(store, config)
@@ -105,9 +105,13 @@ def _bands(store: Store, config: Config) -> Check:
     odd = [name for name in normaliser.bands if role[name] in (Role.MASK, Role.DEAD)]
     flat = [name for name, scale in zip(normaliser.bands, normaliser.scale, strict=True) if scale == 0]
     found = f"{', '.join(normaliser.bands)}: {normaliser.channels} channels"
+    if len(flat) == len(normaliser.bands):
+        return Check("bands", Level.FAIL, f"{found}; none ever changes in the train split: nothing to see",
+                     "look at the images: `greenprep clean` says what they hold")
     if flat or odd:
-        named = ", ".join(dict.fromkeys([*odd, *flat]))
-        return Check("bands", Level.WARN, f"{found}; {named} carry no reflectance", "leave them out of `bands`")
+        why = [f"{', '.join(names)} {reason}" for names, reason in (
+            (odd, "no reflectance (mask or dead)"), (flat, "constant in the train split, seen as 0")) if names]
+        return Check("bands", Level.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")
     left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
     return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
 
@@ -127,12 +131,26 @@ def _classes(store: Store, config: Config) -> Check:
     assert store.contract.statistics is not None
     shares = dict(zip(store.contract.classes, store.contract.statistics.class_share, strict=True))
     found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    if max(shares.values()) == 1:
+        return Check("classes", Level.FAIL, f"{found}: the train split holds one class only, nothing to tell apart",
+                     "check the masks' classes in the recipe, and that masks belong to their images")
     if absent := [name for name, share in shares.items() if share == 0]:
         return Check("classes", Level.WARN, f"{found}: the train split holds no {', '.join(absent)}",
                      "it cannot be learnt: split with another seed, or leave the class out")
     if max(shares.values()) > 0.95:
         return Check("classes", Level.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat")
     return Check("classes", Level.OK, found)
+
+
+def _steps(store: Store, config: Config) -> Check:
+    """How often the weights will move: too seldom is why nets that could learn do not."""
+    tiles, size = len(store.usable_tiles("train")), config.batch_size * config.accumulate
+    epoch = -(-tiles // size)
+    found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, were there one device"
+    if size > tiles:
+        return Check("steps", Level.WARN, f"{found}: more than the {tiles} of the train split",
+                     f"set batch_size to {max(1, min(8, tiles // 4))} or so, and accumulate=1")
+    return Check("steps", Level.OK, found)
 
 
 def _batch(store: Store, config: Config) -> Check:
