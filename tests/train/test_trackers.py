@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -164,3 +165,45 @@ def test_one_that_does_not_start_says_so_before_training(tmp_path: Path, mlflow:
     monkeypatch.setattr(mlflow, "start_run", refuses)
     with pytest.raises(ConfigError, match="--mlflow: it does not start: no server"):
         Trackers(tmp_path / "run", {}, mlflow=True)
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("raise ImportError('wants another protobuf')", "does not import: ImportError: wants another protobuf"),
+    ("import a_package_that_is_missing", "does not import: ModuleNotFoundError: .*a_package_that_is_missing"),
+])
+def test_one_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str,
+                                                  says: str) -> None:
+    (tmp_path / "wandb.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with pytest.raises(ConfigError, match=says):
+        Trackers(tmp_path / "run", {}, wandb=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_itself_takes_a_run_and_its_going_on(tmp_path: Path) -> None:
+    package = pytest.importorskip("mlflow", reason="no part of the package: pip install mlflow")
+    package.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for step in (1, 2):
+        trackers = Trackers(tmp_path / "run", {"net": {"seed": 1}}, step=step - 1, mlflow=True)
+        trackers.write({**ROW, "step": step})
+        trackers.close("finished")
+    client = package.MlflowClient()
+    (found,) = client.search_runs(["0"])
+    assert (found.info.status, found.data.params) == ("FINISHED", {"net.seed": "1"})
+    assert found.data.metrics["classes.Bäume _ Büsche.iou"] == 0.25
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "train_loss")] == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_itself_takes_a_run_and_its_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="no part of the package: pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for step in (1, 2):
+        trackers = Trackers(tmp_path / "run", {"net": {"seed": 1}}, step=step - 1, wandb=True)
+        trackers.write({**ROW, "step": step})
+        trackers.close("finished")
+    id_ = json.loads((tmp_path / "run" / "trackers.json").read_text())["wandb"]
+    written = list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{id_}/run-{id_}.wandb"))
+    assert len(written) == len({path.parent for path in written}) >= 1
+    assert any(b"train_loss" in path.read_bytes() for path in written)

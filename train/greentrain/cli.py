@@ -93,8 +93,10 @@ def fit(store: StorePath,
     if not outcome.leader:
         return
     if outcome.signal is not None:
-        say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: "
-            f"greentrain fit {shlex.quote(store)} --out {shlex.quote(str(out))} --resume")
+        again = ["greentrain", "fit", store, "--out", str(out), "--resume"]
+        flags = {"--allow-leak": allow_leak, "--mlflow": mlflow, "--wandb": wandb}
+        again += [flag for flag, given in flags.items() if given]  # which are no settings, and not in the checkpoint
+        say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: {shlex.join(again)}")
         raise typer.Exit(128 + outcome.signal)
     from greentrain.run_report import write_report
 

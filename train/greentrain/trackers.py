@@ -2,7 +2,7 @@
 
 metrics.jsonl is the run's own record. The others watch: one that fails on the way is named once and left out from then
 on, and the run goes on. The ids that MLflow and Weights & Biases gave stand in RUN/trackers.json, so that a run that is
-resumed goes on in theirs.
+resumed goes on in theirs. Steps done again after a kill stand twice in MLflow, with the same values.
 """
 
 from __future__ import annotations
@@ -182,5 +182,14 @@ def _finite(value: Any) -> Any:
 def _package(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except ImportError:
+    except ModuleNotFoundError as problem:
+        if problem.name != name:
+            raise _broken(name, problem) from None
         raise ConfigError(f"--{name}", f"the package {name} is not installed", f"`pip install {name}`") from None
+    except Exception as problem:  # of whatever kind: it does not get on with its own dependencies
+        raise _broken(name, problem) from None
+
+
+def _broken(name: str, problem: Exception) -> ConfigError:
+    return ConfigError(f"--{name}", f"the package {name} does not import: {type(problem).__name__}: {problem}",
+                       f"`pip install --upgrade {name}`, or train without --{name}")
