@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,31 @@ def test_a_run_broken_off_at_any_step_goes_on_to_the_bit(
         assert same(load_trained(run).net.state_dict(), load_trained(tmp_path / "whole").net.state_dict())
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler, about itself
+def test_compiled_it_gives_the_losses_of_eager_and_goes_on_to_the_bit(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(store, tmp_path / "eager")
+    changes = ("compile=true", "checkpoint_steps=2")
+    train(store, tmp_path / "whole", *changes)
+    assert dict(losses(tmp_path / "whole")) == pytest.approx(dict(losses(tmp_path / "eager")), abs=1e-5)
+    wrote = Trackers.write
+
+    def fragile(self: Trackers, row: dict[str, Any]) -> None:
+        wrote(self, row)
+        if row["step"] == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trackers, "write", fragile)
+        train(store, tmp_path / "broken", *changes)
+    train(store, tmp_path / "broken", *changes, resume=True)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    assert same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
+
+
 def command(store: Path, run: Path, *changes: str) -> list[str]:
     settings = [part for change in (*QUICK, *changes) for part in ("--set", change)]
     return [sys.executable, "-m", "greentrain", "fit", str(store), "--out", str(run), "--resume", *settings]
@@ -188,16 +214,20 @@ def test_after_any_signal_a_run_goes_on_to_the_bit(
     assert same(weights(tmp_path / "told"), weights(tmp_path / "whole"))
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["devices", "torchrun"])
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, launcher: str) -> None:
     store = tmp_path / "s.zarr"
     write_tiny_store(store, channels=3, classes=3, sources=4, tiles_each=3, size=16)
     # Five tiles in batches of four: in the second step one process has a tile and the other none.
     zarr.open_group(str(store), mode="r+")["valid_share"][0] = 0  # type: ignore[index]
     still = ("model.drop_path=0", "augment.flip=0", "augment.shift=0", "epochs=2")
     train(store, tmp_path / "one", "batch_size=4", *still)
+    # `batch_size` is that of a process: two of them take halves of the same global batch.
+    two = command(store, tmp_path / "two", "batch_size=2", *(["devices=2"] if launcher == "devices" else []), *still)
+    if launcher == "torchrun":
+        two[1:2] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(store, tmp_path / "two", "batch_size=2", "devices=2", *still), env=env,
-                          capture_output=True, text=True)
+    done = subprocess.run(two, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("mean of constant") == 1
     for one, two in zip(read_rows(tmp_path / "one"), read_rows(tmp_path / "two"), strict=True):

@@ -1,4 +1,4 @@
-"""Two training steps in each precision, under the compiler, and in channels-last."""
+"""Two training steps in each precision and in channels-last."""
 
 from __future__ import annotations
 
