@@ -5,7 +5,7 @@
 All read the same images (19 x 128 x 128, uint16) in batches of 16, in random order, from a warm page cache: before it
 is timed each contender runs one epoch. In each round an epoch of np.memmap goes before an epoch of the contender, or
 its first 10 s. Loaders are opened once and keep their worker processes. Contenders come one after the other, so that
-memory need not hold all their files; those whose package is not installed are left out and named.
+memory need not hold all their files; those whose package does not import are left out and named.
 
 What a batch is
 - np.memmap: `raw[ids]`, one new array of uint16; "with labels": the same of fractions and validity, as stored.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
+import importlib
 import shutil
 import statistics
 import tempfile
@@ -146,17 +146,23 @@ def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], E
                 "rasterio": ("DataLoader over GeoTIFFs", geotiffs), "webdataset": ("webdataset", webdataset),
                 "litdata": ("litdata", litdata), "streaming": ("mosaicml-streaming", mosaic)}
     for package, (name, make) in optional.items():
-        if importlib.util.find_spec(package) is None:
-            print(f"left out, not installed: {package}")
-            continue
-        for workers in WORKERS:
-            found[f"{name}, {workers} workers"] = (
-                lambda make=make, workers=workers: make(work, raw, workers))  # type: ignore[misc]
-    if importlib.util.find_spec("xbatcher") is None:
-        print("left out, not installed: xbatcher")
-    else:
+        if importable(package):
+            for workers in WORKERS:
+                found[f"{name}, {workers} workers"] = (
+                    lambda make=make, workers=workers: make(work, raw, workers))  # type: ignore[misc]
+    if importable("xbatcher"):
         found["xbatcher, in order"] = lambda: xbatcher(work)
     return found
+
+
+def importable(package: str) -> bool:
+    """Whether a peer can run here; why not is printed."""
+    try:
+        importlib.import_module(package)
+    except Exception as problem:  # whatever another's package raises, it must not end the benchmark
+        print(f"left out: {package} ({type(problem).__name__}: {str(problem).partition(chr(10))[0]})")
+        return False
+    return True
 
 
 def ours(store: Path, **how: Any) -> Epoch:
@@ -168,10 +174,11 @@ def ours(store: Path, **how: Any) -> Epoch:
 
 
 def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
-    """The floor: one copy of each tile."""
+    """The floor: one copy of each tile. As in any loop over batches, one lives until the next is there."""
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
-        yield len(raw[order[start:start + BATCH]])
+        batch = raw[order[start:start + BATCH]]
+        yield len(batch)
 
 
 def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
@@ -187,8 +194,8 @@ def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
         order = np.random.default_rng(1).permutation(len(raw))
         for start in range(0, len(raw), BATCH):
             ids = order[start:start + BATCH]
-            _labels = [array[ids] for array in others]
-            yield len(raw[ids])
+            batch = [array[ids] for array in (raw, *others)]
+            yield len(batch[0])
     return epoch
 
 

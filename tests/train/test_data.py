@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,37 @@ def test_the_number_of_readers_does_not_change_the_batches(store: Path, ahead: i
     for a, b in zip(one, open_loader(store, "all", 4, ahead=ahead), strict=True):
         assert torch.equal(a["image"], b["image"])
         assert torch.equal(a["tile"], b["tile"])
+
+
+SEVERAL_READERS = """
+import os, sys, threading
+from greentrain.data import open_loader
+loader = open_loader(sys.argv[1], "all", 4)
+def epoch(seen):
+    seen.append([(batch["tile"].tolist(), batch["image"].sum().item()) for batch in loader])
+expected, seen = [], []
+epoch(expected)
+epoch(expected)  # from memory
+threads = [threading.Thread(target=epoch, args=(seen,)) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert seen == [expected[0]] * 4 == expected[1:] * 4
+if (child := os.fork()) == 0:
+    epoch(seen)
+    os._exit(0 if seen[-1] == expected[0] else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_threads_and_forks_may_read_from_memory_at_once(store: Path, layer: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SEVERAL_READERS, str(store)], capture_output=True, text=True,
+                          check=False, env={**os.environ, "NUMBA_THREADING_LAYER": layer})
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"numba has no threads by {layer} here")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_batches_that_are_kept_are_not_written_over(store: Path) -> None:

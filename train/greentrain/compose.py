@@ -1,7 +1,8 @@
 """Loops that put a batch together out of raw tiles: each value is fetched, computed and put in its place in one pass.
 
-Compiled by numba and run without Python's one lock, so that two batches are put together at the same time; the code is
-kept on the disk for the next process. The results are those of NumPy's float32 arithmetic, to the bit.
+Compiled by numba and run without Python's one lock: by the calling thread, so that several batches are put together at
+the same time, or `together`, several threads on one batch. The code is kept on the disk for the next process. The
+results are those of NumPy's float32 arithmetic, to the bit.
 
 Letters: N tiles of a block of memory, n those asked for, B tiles of the batch, C bands, K classes, H rows, W columns.
 """
@@ -9,13 +10,15 @@ Letters: N tiles of a block of memory, n those asked for, B tiles of the batch, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 from numpy.typing import NDArray
 
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greentrain.threads import forked, on_threads
 
 __all__ = ["copy", "decode", "normalise"]
 
@@ -23,40 +26,60 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+MOST_THREADS = 4
+"""On one batch: they share the way to the memory, which a few of them fill."""
+
+
+def compiled(function: Callable[..., None], *, parallel: bool = False) -> Callable[..., None]:
     """The function in machine code, made at its first call with arguments of some types."""
     try:
-        kept: Callable[..., None] = njit(nogil=True, cache=True)(function)
+        kept: Callable[..., None] = njit(nogil=True, cache=True, parallel=parallel)(function)
         return kept
     except RuntimeError:  # no folder that can be written to: compiled by every process anew
-        anew: Callable[..., None] = njit(nogil=True)(function)
+        anew: Callable[..., None] = njit(nogil=True, parallel=parallel)(function)
         return anew
 
 
-def copy(block: NDArray[Any], rows: Ids, places: Ids, out: NDArray[Any]) -> None:
-    """Rows (n,) of block (N, …) to the places (n,) of out (B, …) of the same type."""
-    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-        out[place] = block[row]  # NumPy's copy of a tile runs without the lock too
+def copy(block: NDArray[Any], rows: Ids, places: Ids, out: NDArray[Any], *, together: bool = False) -> None:
+    """Rows (n,) of block (N, …) to the places (n,) of out (B, …) of the same type; both C-contiguous."""
+    source, target = block.reshape(len(block), -1).view(np.uint8), out.reshape(len(out), -1).view(np.uint8)
+    _run(together, _copy_together, _copy, source, rows, places, target)
 
 
 def normalise(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: Ids, mean: Floats, scale: Floats,
-              clip: float | None, out: Floats) -> None:
+              clip: float | None, out: Floats, *, together: bool = False) -> None:
     """(image - mean) * scale, clipped, and 0 where invalid: rows of image (N, C, H, W) to places of out (B, C, H, W).
 
     valid: (N, H, W), 0 where a pixel may not be used. mean, scale: (C,).
     """
     if image.dtype == np.float16:  # which numba does not know
         image, valid, rows = image[rows].astype(np.float32), valid[rows], np.arange(len(rows))
-    _normalise(image, valid, rows, places, mean, scale, np.float32(np.inf if clip is None else clip), out)
+    most = np.float32(np.inf if clip is None else clip)
+    _run(together, _normalise_together, _normalise, image, valid, rows, places, mean, scale, most, out)
 
 
 def decode(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, places: Ids, share: Floats,
-           usable: NDArray[np.bool_]) -> None:
+           usable: NDArray[np.bool_], *, together: bool = False) -> None:
     """Labels as a net learns them: rows of fraction (N, K, H, W) and valid (N, H, W) to places of share and usable.
 
     share: (B, K, H, W) 0..1, NaN where unlabelled. usable: (B, H, W).
     """
-    _decode(fraction, valid, rows, places, share, usable)
+    _run(together, _decode_together, _decode, fraction, valid, rows, places, share, usable)
+
+
+def _run(together: bool, by_many: Callable[..., None], by_one: Callable[..., None], *arguments: Any) -> None:
+    if together and not forked():
+        on_threads(MOST_THREADS, by_many, *arguments)
+    else:
+        by_one(*arguments)
+
+
+@compiled
+def _copy(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.uint8]) -> None:
+    for i in range(len(rows)):
+        row, place = rows[i], places[i]
+        for at in range(source.shape[1]):
+            target[place, at] = source[row, at]
 
 
 @compiled
@@ -88,3 +111,26 @@ def _decode(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, pl
         for y in range(valid.shape[1]):
             for x in range(valid.shape[2]):
                 usable[place, y, x] = valid[row, y, x] != 0
+
+
+# A tile a turn. Two functions of each kind, because numba keeps what it compiled under a function's name.
+
+
+@partial(compiled, parallel=True)
+def _copy_together(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.uint8]) -> None:
+    for i in prange(len(rows)):
+        _copy(source, rows[i:i + 1], places[i:i + 1], target)
+
+
+@partial(compiled, parallel=True)
+def _normalise_together(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: Ids, mean: Floats,
+                        scale: Floats, clip: np.float32, out: Floats) -> None:
+    for i in prange(len(rows)):
+        _normalise(image, valid, rows[i:i + 1], places[i:i + 1], mean, scale, clip, out)
+
+
+@partial(compiled, parallel=True)
+def _decode_together(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, places: Ids, share: Floats,
+                     usable: NDArray[np.bool_]) -> None:
+    for i in prange(len(rows)):
+        _decode(fraction, valid, rows[i:i + 1], places[i:i + 1], share, usable)

@@ -73,9 +73,8 @@ class Loader:
         chosen = (self.sampler.batch(order, position) for position in range(start, len(self)))
         if self._reader.holds(order):
             if self._device is None:  # nothing to wait for: fewer batches under way stay in the CPU's cache
-                with ThreadPoolExecutor(1, thread_name_prefix="tiles") as hand:
-                    for tiles in chosen:
-                        yield self._load_by_two(tiles, hand)
+                for tiles in chosen:
+                    yield self.load(tiles, together=True)
                 return
             ahead = min(ahead, 2)
         under_way: deque[Future[Batch]] = deque()
@@ -90,22 +89,11 @@ class Loader:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def load(self, tiles: NDArray[np.int64]) -> Batch:
-        """The batch of these tiles, on the CPU."""
+    def load(self, tiles: NDArray[np.int64], *, together: bool = False) -> Batch:
+        """The batch of these tiles, on the CPU; put `together` by several threads or by this one."""
         draft = self._draft(len(tiles))
         for piece in self._reader.read(tiles):
-            self._fill(draft, piece)
-        return self._finished(draft, tiles)
-
-    def _load_by_two(self, tiles: NDArray[np.int64], hand: ThreadPoolExecutor) -> Batch:
-        """The same, half of it by another thread."""
-        draft = self._draft(len(tiles))
-        halves = [half for piece in self._reader.read(tiles) for half in piece.halves()]
-        others = [hand.submit(self._fill, draft, half) for half in halves[1::2]]
-        for half in halves[::2]:
-            self._fill(draft, half)
-        for other in others:
-            other.result()
+            self._fill(draft, piece, together)
         return self._finished(draft, tiles)
 
     def _draft(self, count: int) -> _Draft:
@@ -114,14 +102,14 @@ class Loader:
                       lend((count, *reader.fraction_shape), np.float32),
                       lend((count, *reader.image_shape[1:]), np.bool_))
 
-    def _fill(self, draft: _Draft, piece: Piece) -> None:
+    def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
         rows, places, normaliser = piece.rows, piece.places, self._normaliser
         if normaliser is None:
-            compose.copy(piece.image, rows, places, draft.image)
+            compose.copy(piece.image, rows, places, draft.image, together=together)
         else:
             compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,
-                              normaliser.clip, draft.image)
-        compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid)
+                              normaliser.clip, draft.image, together=together)
+        compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, together=together)
 
     def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:
         image = draft.image if self._normaliser is None else self._normaliser.project(draft.image)

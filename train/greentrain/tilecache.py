@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,12 +44,6 @@ class Piece:
     """Where they lie in the block."""
     places: NDArray[np.int64]
     """Where they stand in the batch; the pieces together fill it."""
-
-    def halves(self) -> tuple[Piece, Piece]:
-        """The same tiles in two pieces."""
-        first, second = slice(None, None, 2), slice(1, None, 2)
-        return (replace(self, rows=self.rows[first], places=self.places[first]),
-                replace(self, rows=self.rows[second], places=self.places[second]))
 
 
 class TileReader:
@@ -150,16 +144,16 @@ class _Cache:
 
     def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[Piece]:
         """These tiles where they lie, those not there yet read first. Two threads may read the same one: same bytes."""
-        absent = np.unique(tiles[~self._filled[tiles]])
-        for block in np.unique(self._block[absent]):
-            ids = absent[self._block[absent] == block]
+        absent = tiles[~self._filled[tiles]]
+        for block in set(self._block[absent].tolist()):
+            ids = np.unique(absent[self._block[absent] == block])
             read_into(ids, self._blocks[block], self._row[ids])
             self._filled[ids] = True
-        pieces, blocks = [], self._block[tiles]
-        for block in np.unique(blocks).tolist():
+        pieces, blocks, rows = [], self._block[tiles], self._row[tiles]
+        for block in set(blocks.tolist()):
             image, fraction, valid = self._blocks[block]
             places = np.flatnonzero(blocks == block)
-            pieces.append(Piece(image, fraction, valid, self._row[tiles[places]], places))
+            pieces.append(Piece(image, fraction, valid, rows[places], places))
         return pieces
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
+
+from greentrain.threads import on_threads
 
 __all__ = ["DTYPES", "backward", "forward"]
 
@@ -43,7 +44,7 @@ def forward(
     y = torch.empty_like(u)
     arrays = _arrays(u, delta, A, B, C, D, bias)
     starts = u.new_empty(*u.shape[:2], 0, A.shape[1]) if state is None else _starts(state, u, A)
-    _with_threads(_forward, *arrays, softplus, y.numpy(), starts.numpy())
+    on_threads(torch.get_num_threads(), _forward, *arrays, softplus, y.numpy(), starts.numpy())
     return y
 
 
@@ -70,7 +71,7 @@ def backward(
     arrays = _arrays(u, delta, A, B, C, D, bias)
     starts = _starts(state, u, A)
     outputs = (t.numpy() for t in (du, ddelta, dA, dB, dC, dD, dbias))
-    _with_threads(_backward, *arrays, softplus, dy.detach().numpy(), starts.numpy(), *outputs)
+    on_threads(torch.get_num_threads(), _backward, *arrays, softplus, dy.detach().numpy(), starts.numpy(), *outputs)
     summed = (t.sum(2).transpose(2, 3).contiguous() for t in (dB, dC))
     return du, ddelta, dA.sum(0), *summed, dD.sum(0), dbias.sum(0)  # type: ignore[return-value]
 
@@ -89,16 +90,6 @@ def _starts(state: Tensor, u: Tensor, A: Tensor) -> Tensor:
     """The beginning of `state` as (batch, D, chunks, N)."""
     shape = (*u.shape[:2], -(-u.shape[2] // CHUNK), A.shape[1])
     return state[: math.prod(shape)].view(shape)
-
-
-def _with_threads(function: Any, *arguments: Any) -> None:
-    before = numba.get_num_threads()
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    numba.set_num_threads(min(torch.get_num_threads(), most))
-    try:
-        function(*arguments)
-    finally:
-        numba.set_num_threads(before)
 
 
 @njit(inline="always", fastmath=MATHS)
