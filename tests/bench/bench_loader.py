@@ -11,6 +11,7 @@ What a batch is
 - np.memmap: `raw[ids]`, one new array of uint16; "with labels": the same of fractions and validity, as stored.
 - ours: image (raw: uint16, all 19 bands; normalised: float32, the 18 feature bands), fractions of 5 classes as float32,
   validity as bool, and ids, as torch tensors.
+- webdataset with labels: the same three as torch tensors, as stored, from one file a sample.
 - the others: the image alone, uint16, as a torch tensor (xbatcher: an array).
 
 Settings: webdataset, litdata, mosaicml-streaming hold raw, uncompressed tiles in files of some 64 to 160 MB (their
@@ -25,12 +26,14 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import math
 import shutil
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +141,15 @@ def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], E
     """All that can run here, each with what prepares it."""
     store = work / "store.zarr"
     found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": lambda: memmaps(work, raw)}
-    for kept, cache in (("kept in memory", "auto"), ("streamed", "none")):
+    for kept, budget in (("kept in memory", "auto"), ("streamed", "none")):
         for form, normalise in (("raw", False), ("normalised", True)):
-            how = {"cache": cache, "normalise": normalise}
+            how = {"cache": budget, "normalise": normalise}
             found[f"ours, {kept}, {form}"] = lambda how=how: ours(store, **how)  # type: ignore[misc]
-    optional = {"zarr": ("DataLoader over zarr-python", zarr_python),
-                "rasterio": ("DataLoader over GeoTIFFs", geotiffs), "webdataset": ("webdataset", webdataset),
-                "litdata": ("litdata", litdata), "streaming": ("mosaicml-streaming", mosaic)}
-    for package, (name, make) in optional.items():
+    optional = (("zarr", "DataLoader over zarr-python", zarr_python),
+                ("rasterio", "DataLoader over GeoTIFFs", geotiffs), ("webdataset", "webdataset", webdataset),
+                ("webdataset", "webdataset with labels", webdataset_labels),
+                ("litdata", "litdata", litdata), ("streaming", "mosaicml-streaming", mosaic))
+    for package, name, make in optional:
         if importable(package):
             for workers in WORKERS:
                 found[f"{name}, {workers} workers"] = (
@@ -155,6 +159,7 @@ def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], E
     return found
 
 
+@cache
 def importable(package: str) -> bool:
     """Whether a peer can run here; why not is printed."""
     try:
@@ -183,12 +188,7 @@ def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
 
 def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
     """Image, fractions and validity, each a raw file."""
-    others = []
-    for name in ("fraction", "valid"):
-        file = work / f"{name}.npy"
-        if not file.exists():
-            np.save(file, zarr.open_group(str(work / "store.zarr"), mode="r")[name][:])  # type: ignore[index]
-        others.append(np.load(file, mmap_mode="r"))
+    others = labels(work)
 
     def epoch() -> Iterator[int]:
         order = np.random.default_rng(1).permutation(len(raw))
@@ -197,6 +197,17 @@ def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
             batch = [array[ids] for array in (raw, *others)]
             yield len(batch[0])
     return epoch
+
+
+def labels(work: Path) -> list[np.memmap[Any, Any]]:
+    """Fractions and validity as stored, each in a raw file."""
+    found = []
+    for name in ("fraction", "valid"):
+        file = work / f"{name}.npy"
+        if not file.exists():
+            np.save(file, zarr.open_group(str(work / "store.zarr"), mode="r")[name][:])  # type: ignore[index]
+        found.append(np.load(file, mmap_mode="r"))
+    return found
 
 
 class ZarrTiles(Dataset[torch.Tensor]):
@@ -261,30 +272,44 @@ def geotiffs(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
 
 def webdataset(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
     """Tar shards of raw bytes."""
+    return tar_shards(work / "wds", [raw], workers)
+
+
+def webdataset_labels(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
+    """The same, fractions and validity behind the image."""
+    return tar_shards(work / "wds_labels", [raw, *labels(work)], workers)
+
+
+def tar_shards(folder: Path, arrays: list[np.memmap[Any, Any]], workers: int) -> Epoch:
+    """One file a sample: a tile of each array, one after the other."""
     import webdataset as wds
 
-    folder = work / "wds"
     if not folder.exists():
         folder.mkdir()
         with wds.ShardWriter(str(folder / "%04d.tar"), maxcount=256, verbose=0) as sink:
-            for i, image in enumerate(raw):
-                sink.write({"__key__": f"{i:08d}", "bin": image.tobytes()})
+            for i, parts in enumerate(zip(*arrays, strict=True)):
+                sink.write({"__key__": f"{i:08d}", "bin": b"".join(part.tobytes() for part in parts)})
     urls = sorted(str(path) for path in folder.glob("*.tar"))
-
-    data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(as_tile).batched(BATCH, collation_fn=stack)
+    shapes = [(array.shape[1:], torch.from_numpy(np.empty(0, array.dtype)).dtype) for array in arrays]
+    data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(partial(as_tiles, shapes)).batched(
+        BATCH, collation_fn=stack)
     loader = wds.WebLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None,
                            persistent_workers=workers > 0)
-    return lambda: (len(batch) for batch in loader)
+    return lambda: (len(batch[0]) for batch in loader)
 
 
-def as_tile(sample: dict[str, Any]) -> torch.Tensor:
-    """The image of a webdataset sample."""
-    return torch.frombuffer(bytearray(sample["bin"]), dtype=torch.uint16).view(SHAPE)
+def as_tiles(shapes: list[tuple[tuple[int, ...], torch.dtype]], sample: dict[str, Any]) -> list[torch.Tensor]:
+    """The tiles of a webdataset sample."""
+    data, offset, tiles = bytearray(sample["bin"]), 0, []
+    for shape, dtype in shapes:
+        tiles.append(torch.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=offset).view(shape))
+        offset += tiles[-1].nbytes
+    return tiles
 
 
-def stack(samples: list[torch.Tensor]) -> torch.Tensor:
+def stack(samples: list[list[torch.Tensor]]) -> list[torch.Tensor]:
     """A batch."""
-    return torch.stack(samples)
+    return [torch.stack(tiles) for tiles in zip(*samples, strict=True)]
 
 
 def litdata(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:

@@ -92,7 +92,7 @@ class Loader:
     def load(self, tiles: NDArray[np.int64], *, together: bool = False) -> Batch:
         """The batch of these tiles, on the CPU; put `together` by several threads or by this one."""
         draft = self._draft(len(tiles))
-        for piece in self._reader.read(tiles):
+        for piece in self._reader.read(tiles, draft.image if self._normaliser is None else None):
             self._fill(draft, piece, together)
         return self._finished(draft, tiles)
 
@@ -104,7 +104,9 @@ class Loader:
 
     def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
         rows, places, normaliser = piece.rows, piece.places, self._normaliser
-        if normaliser is None:
+        if piece.image is draft.image:
+            pass  # read into its place
+        elif normaliser is None:
             compose.copy(piece.image, rows, places, draft.image, together=together)
         else:
             compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,

@@ -76,14 +76,21 @@ class TileReader:
         """Whether all of these are in memory already."""
         return self._cache is not None and self._cache.holds(tiles)
 
-    def read(self, tiles: NDArray[np.int64]) -> list[Piece]:
-        """The tiles of these ids: where they lie in memory if they are kept there, else read into one piece."""
+    def read(self, tiles: NDArray[np.int64], image: NDArray[Any] | None = None) -> list[Piece]:
+        """The tiles of these ids: where they lie in memory if they are kept there, else read into one piece.
+
+        image: (B, C, S, S) in the store's type, where images that are not kept go; None for any place.
+        """
         if self._cache is not None:
             return self._cache.look(tiles, self._read_into)
-        image, fraction, valid = (self._buffers.lend((len(tiles), *shape), dtype)
-                                  for shape, dtype in zip(self._shapes, self._types, strict=True))
+        if image is None:
+            image = self._lend(0, len(tiles))
+        fraction, valid = self._lend(1, len(tiles)), self._lend(2, len(tiles))
         self._read_into(tiles, (image, fraction, valid), slice(None))
         return [Piece(image, fraction, valid, np.arange(len(tiles)), np.arange(len(tiles)))]
+
+    def _lend(self, array: int, count: int) -> NDArray[Any]:
+        return self._buffers.lend((count, *self._shapes[array]), self._types[array])
 
     def _read_into(self, tiles: NDArray[np.int64], out: Sequence[NDArray[Any]], rows: Any) -> None:
         """Decode `tiles` into the rows of `out`: one asynchronous request an array, all under way at once."""
