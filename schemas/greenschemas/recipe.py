@@ -11,13 +11,13 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.errors import RecipeError
 from greenschemas.limits import Limits
 from greenschemas.model import Frozen, digest
+from greenschemas.settings import read_settings
 
 __all__ = ["Edge", "MaskKind", "MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
 
@@ -183,15 +183,7 @@ def load_recipe(path: Path) -> Recipe:
 
     Raises RecipeError where the file cannot be read, is not YAML, or holds an unknown key or an impossible value.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise RecipeError(path, f"cannot be read ({problem.strerror})", "give the path of a recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise RecipeError(path, f"not YAML ({str(problem).splitlines()[0]})", "see pipelines/ for examples") from None
-    if not isinstance(data, dict | None):
-        raise RecipeError(path, f"holds a {type(data).__name__}", "write keys and values, as in pipelines/")
-    recipe = Recipe.parse(path, data or {}, RecipeError)
+    recipe = Recipe.parse(path, read_settings(path, RecipeError, "pipelines/"), RecipeError)
     here = path.parent
     return recipe.model_copy(update={
         key: here / value for key in ("raw", "clean", "store") if isinstance(value := getattr(recipe, key), Path)})

@@ -55,7 +55,8 @@ def test_wrong_changes_are_refused_with_the_nearest_key(change: str, message: st
         load_config(None, ["target=hard", change])
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "holds a list"), ("a: [", "not YAML")])
+@pytest.mark.parametrize(("text", "message"), [
+    ("[1, 2]", "holds a list"), ("a: [", "not YAML"), ("seed: 2026-02-30", "not YAML"), ("1: 2", "unknown key `1`")])
 def test_wrong_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")

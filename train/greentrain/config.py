@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from greenschemas.errors import ConfigError
 from greenschemas.model import Frozen, digest
+from greenschemas.settings import read_settings
 from greentrain.augment import Augment
 from greentrain.sampler import Order
 
@@ -175,15 +176,7 @@ def load_config(path: Path | None, changes: Iterable[str] = (), base: Config | N
     """
     data: dict[str, Any] = {} if base is None else base.model_dump(mode="json")
     if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise ConfigError(path, f"cannot be read ({problem.strerror})", "give the path of a YAML file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            raise ConfigError(path, f"not YAML ({str(problem).splitlines()[0]})", "see `greentrain config`") from None
-        if not isinstance(loaded, dict | None):
-            raise ConfigError(path, f"holds a {type(loaded).__name__}", "write keys and values, as `greentrain config`")
-        data = loaded or {}
+        data = read_settings(path, ConfigError, "`greentrain config`")
     for change in changes:
         _put(data, change)
     return Config.parse(path or "--set", data)
@@ -196,7 +189,7 @@ def _put(data: dict[str, Any], change: str) -> None:
         raise ConfigError("--set", f"`{change}`", "write it as key=value, such as epochs=5")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the latter for a day that no calendar has
         value = text
     if isinstance(value, str):
         value = _number(value)
