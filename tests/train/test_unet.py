@@ -13,6 +13,16 @@ def test_logits_have_the_size_of_the_image(height: int, width: int) -> None:
     assert net(torch.zeros(2, 4, height, width)).shape == (2, 3, height, width)
 
 
+def test_a_tile_too_small_for_batch_statistics_trains() -> None:
+    torch.manual_seed(0)
+    net, image = UNet(4, 3, width=4, depth=2), torch.randn(1, 4, 4, 4)  # one pixel at the bottom
+    net(image).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    bottom = net.down[-1][1]
+    assert torch.equal(bottom.running_mean, torch.zeros_like(bottom.running_mean))  # nothing was gathered from it
+    assert (net.stem[1].running_mean != 0).any()
+
+
 def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     net = UNet(4, 3, width=4, depth=2)
