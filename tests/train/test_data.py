@@ -84,7 +84,9 @@ def test_the_number_of_readers_does_not_change_the_batches(store: Path, ahead: i
 
 
 SEVERAL_READERS = """
-import os, sys, threading
+import os, sys, threading, torch
+torch.set_num_threads(1)
+assert torch.get_num_threads() == 1  # without a first question torch would set it once more at the last one
 from greentrain.data import open_loader
 loader = open_loader(sys.argv[1], "all", 4)
 def epoch(seen):
@@ -98,6 +100,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert seen == [expected[0]] * 4 == expected[1:] * 4
+assert torch.get_num_threads() == 1
 if (child := os.fork()) == 0:
     epoch(seen)
     os._exit(0 if seen[-1] == expected[0] else 1)

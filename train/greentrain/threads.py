@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import torch
 
 __all__ = ["forked", "on_threads"]
 
@@ -22,11 +23,16 @@ def forked() -> bool:
 
 
 def on_threads(most: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a loop compiled with `parallel=True` on at most so many threads; others that want to, wait."""
+    """Call a loop compiled with `parallel=True` on at most so many threads; others that want to, wait.
+
+    numba sets OpenMP's number of threads, which is torch's too, and with it the last bits of torch's sums: put back.
+    """
     with _turn:
-        before = numba.get_num_threads()
+        of_torch, before = torch.get_num_threads(), numba.get_num_threads()
         numba.set_num_threads(min(most, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
         try:
             function(*arguments)
         finally:
             numba.set_num_threads(before)
+            if torch.get_num_threads() != of_torch:
+                torch.set_num_threads(of_torch)
