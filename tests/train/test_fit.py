@@ -25,7 +25,7 @@ from greentrain import nets, session
 from greentrain.checkpoint import load_trained
 from greentrain.config import load_config
 from greentrain.fit import TrainingError, fit
-from greentrain.record import read_record
+from greentrain.record import read_record, write_record
 from greentrain.run_report import write_report
 from greentrain.trackers import Trackers, read_rows
 
@@ -301,6 +301,22 @@ def test_a_store_whose_audit_failed_or_that_is_not_split_is_refused(tmp_path: Pa
     write_contract(group, contract.model_copy(update={"split": None, "statistics": None}))
     with pytest.raises(StoreError, match=r"(?i)run `greenprep split`"):
         train(path, tmp_path / "other")
+
+
+def test_a_run_resumed_elsewhere_says_that_its_last_bits_may_differ(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(store, run)
+    train(store, run, resume=True)
+    assert "resumed elsewhere" not in capsys.readouterr().err
+    record = read_record(run)
+    there = {**record.machine, "device": "1 x cpu (64 threads)"}, {**record.versions, "torch": "2.1"}
+    write_record(run, record.model_copy(update={"machine": there[0], "versions": there[1]}))
+    train(store, run, resume=True)
+    said = capsys.readouterr().err
+    assert f"device: 1 x cpu (64 threads) -> 1 x cpu ({torch.get_num_threads()} threads); torch: 2.1 -> " in said
+    assert "not to the bit" in said
 
 
 def test_resume_refuses_other_settings_another_store_and_a_folder_in_use(store: Path, tmp_path: Path) -> None:

@@ -80,12 +80,14 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
         _restore(session, place, saved)
     first = fabric.is_global_zero
     trackers, began = None, time.time()
-    record = _record(session, command, began, resume=saved is not None)
+    before = read_record(run) if saved is not None else None
+    record = _record(session, command, began, before)
     if first:
         _write_settings(run, config, record)
         trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
                             wandb=wandb)
         _say_start(session, place, checks)
+        _say_moved(before or record, record)
     status, stop = "failed", StopSignals()
     try:
         with stop:
@@ -349,16 +351,15 @@ def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[
     return saved
 
 
-def _record(session: Session, command: tuple[str, ...], now: float, *, resume: bool) -> Record:
+def _record(session: Session, command: tuple[str, ...], now: float, before: Record | None) -> Record:
     contract, device = session.store.contract, session.fabric.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     location = session.store.location
     record = make_record(command, location if "://" in location else str(Path(location).resolve()),
                          contract.identity(), contract.recipe, contract.recipe_hash, session.config.hash(),
                          f"{session.fabric.world_size} x {device.type} ({name})")
-    if not resume:
+    if before is None:
         return record.model_copy(update={"starts": (now,)})
-    before = read_record(session.run)
     return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds})
 
 
@@ -378,6 +379,12 @@ def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
         f"{len(session.train.sampler.tiles)} tiles, {kept}")
     if place.step:
         say(f"going on after epoch {place.epoch}, step {place.step} of {session.steps}")
+
+
+def _say_moved(before: Record, now: Record) -> None:
+    """Sums are taken in another order by another device, number of threads or version."""
+    if changed := differences(before.surroundings, now.surroundings):
+        say(f"WARNING resumed elsewhere ({'; '.join(changed)}): it goes on, but not to the bit as it would have there")
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -41,6 +41,11 @@ class Record(Frozen):
     status: str = "running"
     """running, finished, stopped early, stopped by a signal, or failed."""
 
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """What the last bits of a loss depend on, as far as a record knows: devices and versions."""
+        return {"device": self.machine.get("device", "unknown"), **self.versions}
+
 
 def make_record(command: tuple[str, ...], store: str, store_hash: str, recipe: dict[str, Any], recipe_hash: str,
                 config_hash: str, device: str) -> Record:
