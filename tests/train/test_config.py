@@ -46,8 +46,9 @@ def test_changes_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path
     ("epochs=many", "`epochs` is 'many'"),
     ("epochs", "write it as key=value"),
     ("seed.x=1", "`seed.x`|`seed` is"),
-    ("devices=0", "devices is 1 or more"),
-    ("cache=-1", "cache is auto, none or a number"),
+    ("devices=0", "`devices` is 0. .* 1 or more"),
+    ("cache=-1", "`cache` is -1. .* a number of GB"),
+    ("cache=much", "`cache` is 'much'. .* a number of GB"),
     ("augment={mix_tiles: 0.5}", "needs target=fractions"),
 ])
 def test_wrong_changes_are_refused_with_the_nearest_key(change: str, message: str) -> None:

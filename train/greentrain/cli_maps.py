@@ -214,16 +214,12 @@ def pair_up(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:
 
 
 def _on_device(run: Path, checkpoint: str, device: str) -> Trained:
-    import torch
-
     from greentrain.checkpoint import load_trained
+    from greentrain.devices import find_device
 
+    where = find_device(device, "--device")
     trained = load_trained(run, checkpoint)
-    name = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        trained.net.to(torch.device(name))
-    except (RuntimeError, AssertionError) as problem:  # torch's own words for a device that is not there
-        raise ConfigError("--device", f"{device} ({str(problem).splitlines()[0]})", "choose auto or cpu") from None
+    trained.net.to(where)
     return trained
 
 

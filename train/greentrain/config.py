@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from greenschemas.errors import ConfigError
 from greenschemas.model import Frozen, digest
@@ -110,8 +110,8 @@ class Config(Frozen):
     ahead: int = Field(4, ge=1)
     """Batches read ahead."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Kind of device."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Kind of device; auto takes GPUs where torch sees any."""
     devices: int | Literal["auto"] = 1
     """Devices of this machine; under torchrun it decides."""
     compile: bool = False
@@ -141,12 +141,22 @@ class Config(Frozen):
         fitting = {"learning_rate": rate, "class_weights": "none" if preset == "detail" else "sqrt"}
         return data | {key: value for key, value in fitting.items() if data.get(key) is None}
 
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _cache_is_a_budget(cls, cache: Any) -> Any:
+        if cache in ("auto", "none") or (isinstance(cache, int | float) and cache > 0):
+            return cache
+        raise ValueError("it is auto, none or a number of GB above 0")
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _devices_are_some(cls, devices: Any) -> Any:
+        if devices == "auto" or (isinstance(devices, int) and devices >= 1):
+            return devices
+        raise ValueError("it is 1 or more, or auto")
+
     @model_validator(mode="after")
     def _values_fit(self) -> Self:
-        if isinstance(self.devices, int) and self.devices < 1:
-            raise ValueError("devices is 1 or more, or auto")
-        if isinstance(self.cache, float) and self.cache <= 0:
-            raise ValueError("cache is auto, none or a number of GB above 0")
         if self.augment.mix_tiles > 0 and self.target == "hard":
             raise ValueError("augment.mix_tiles blends labels: it needs target=fractions")
         return self

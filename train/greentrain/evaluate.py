@@ -21,6 +21,7 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
 from greentrain.checkpoint import Trained, load_trained
 from greentrain.data import Batch, open_loader
+from greentrain.devices import find_device
 from greentrain.fraction_scores import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from greentrain.metrics import bootstrap, confusion, confusion_by_group, scores, sum_over_ranks
 from greentrain.record import read_record
@@ -59,10 +60,10 @@ def evaluate(run: Path, location: str | None = None, split: str = "val", *, whic
     flips: take the mean of the four mirror images' probabilities, at four times the cost.
     Raises ConfigError where the store has other bands or classes, or the split holds no labelled pixel.
     """
+    where = find_device(device, "--device")
     trained = load_trained(run, which)
     store = open_store(location if location is not None else read_record(run).store)
     check_fits(trained, store.contract, store.location)
-    where = torch.device(_device(device))
     trained.net.to(where)
     sums = _sums(trained, store, split, batch_size, where, flips)
     if not sums.groups.sum():
@@ -125,7 +126,3 @@ def check_fits(trained: Trained, contract: Contract, where: str) -> None:
     if contract.classes != trained.contract.classes:
         raise ConfigError(where, f"classes {', '.join(contract.classes)}, the net has "
                           f"{', '.join(trained.contract.classes)}", "give a store with the same classes")
-
-
-def _device(name: str) -> str:
-    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

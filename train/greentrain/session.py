@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from greenschemas.console import say
-from greenschemas.errors import StoreError
+from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 from greenschemas.weights import class_weights
 from greentrain.bands import choose_bands
 from greentrain.config import Config
 from greentrain.data import Loader, open_loader
+from greentrain.devices import find_device
 from greentrain.ema import Ema
 from greentrain.losses import WeightedSum, build_loss
 from greentrain.model import weight_decay_groups
@@ -98,11 +99,18 @@ def check_split(store: Store, allow_leak: bool) -> None:
 
 
 def start_fabric(config: Config) -> Fabric:
-    """Devices and processes; under torchrun those that it started."""
+    """Devices and processes; under torchrun those that it started.
+
+    Raises ConfigError for devices that are not there.
+    """
     launched = "TORCHELASTIC_RUN_ID" in os.environ
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    fabric = Fabric(accelerator=config.accelerator, precision=config.precision,
-                    devices=local if launched else config.devices,
+    devices = local if launched else config.devices
+    kind = find_device(config.accelerator, "accelerator").type
+    if kind == "cuda" and isinstance(devices, int) and devices > torch.cuda.device_count():
+        raise ConfigError("devices", f"{devices}, and torch sees {torch.cuda.device_count()} GPUs",
+                          "ask for fewer, or for the processor by accelerator=cpu")
+    fabric = Fabric(accelerator=kind, precision=config.precision, devices=devices,
                     num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // local if launched else 1)
     fabric.launch()
     tune_allocator()
