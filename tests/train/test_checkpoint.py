@@ -52,7 +52,8 @@ def test_a_bit_flipped_on_the_disk_is_noticed(tmp_path: Path) -> None:
     at = data.find(torch.ones(8).numpy().tobytes())
     data[at + 3] ^= 64
     path.write_bytes(data)
-    assert newest_checkpoint(tmp_path) is None
+    with pytest.raises(ConfigError, match=r"none of 1 checkpoints is whole.*delete them to start"):
+        newest_checkpoint(tmp_path)
 
 
 def test_pruning_leaves_the_newest_and_nothing_half_written(tmp_path: Path) -> None:

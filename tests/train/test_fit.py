@@ -326,6 +326,8 @@ def test_resume_refuses_other_settings_another_store_and_a_folder_in_use(store: 
         train(store, run)
     with pytest.raises(ConfigError, match=r"other settings than the run's: epochs: 1 -> 2"):
         train(store, run, resume=True)
+    with pytest.raises(ConfigError, match=r"--out: .* is in the store .*s\.zarr"):
+        train(store, store / "run")
     write_tiny_store(tmp_path / "other.zarr", channels=3, classes=3, sources=6, tiles_each=3, size=16)
     with pytest.raises(ConfigError, match=r"has changed since: groups: 4 -> 6"):
         train(tmp_path / "other.zarr", run, "epochs=1", resume=True)

@@ -157,6 +157,15 @@ def test_a_run_killed_while_it_starts_again_keeps_its_rows(tmp_path: Path, monke
     assert [row["step"] for row in read_rows(tmp_path / "run")] == [1, 2]
 
 
+def test_a_line_that_is_no_json_is_named_and_one_cut_short_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1}\n{"step": 2}\n{"ste')
+    assert read_rows(tmp_path) == [{"step": 1}, {"step": 2}]
+    file.write_bytes(b'{"step": 1}\n\x00\xff\n{"step": 3}\n')
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl: line 2 is not JSON.*delete that line"):
+        read_rows(tmp_path)
+
+
 def test_one_that_does_not_start_says_so_before_training(tmp_path: Path, mlflow: Mlflow,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(**_: Any) -> None:

@@ -83,12 +83,19 @@ def link_last(path: Path) -> None:
 
 
 def newest_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint of a run, or None; says which are broken on the way."""
-    for path in sorted((run / "checkpoints").glob("step-*.pt"), reverse=True):
+    """The newest whole checkpoint of a run; says which are broken on the way. None where there is none at all.
+
+    Raises ConfigError where all are broken: what is left of the run is not to be written over.
+    """
+    paths = sorted((run / "checkpoints").glob("step-*.pt"), reverse=True)
+    for path in paths:
         try:
             return _read(path)
         except ConfigError as problem:
-            say(f"{problem} Going on with the one before.")
+            say(f"WARNING {problem}")
+    if paths:
+        raise ConfigError(run / "checkpoints", f"none of {len(paths)} checkpoints is whole",
+                          "copy them again, or delete them to start from the beginning")
     return None
 
 

@@ -333,6 +333,8 @@ def _restore(session: Session, place: Place, saved: dict[str, Any]) -> None:
 
 def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
     """The checkpoint to go on from, None to start anew; refuses another store or other settings than it was made of."""
+    if inside := [path for path in (run.absolute(), *run.absolute().parents) if (path / "zarr.json").exists()]:
+        raise ConfigError("--out", f"{run} is in the store {inside[0]}", "give a folder outside of it")
     if not resume:
         if (run / "run.json").exists():
             raise ConfigError(run, "it holds a run already", "go on with it by --resume, or give another --out")

@@ -136,12 +136,19 @@ def _ids(run: Path) -> dict[str, str]:
 
 
 def read_rows(run: Path) -> list[dict[str, Any]]:
-    """The whole rows of RUN/metrics.jsonl; a last one that a kill cut short is left out."""
-    path = run / "metrics.jsonl"
+    """The whole rows of RUN/metrics.jsonl; a last one that a kill cut short is left out.
+
+    Raises ConfigError for a line that is no JSON, which we do not write.
+    """
+    path, rows = run / "metrics.jsonl", []
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise ConfigError(path, f"line {number} is not JSON", "copy the file again, or delete that line") from None
+    return rows
 
 
 def _before(row: Mapping[str, Any], step: int, epoch: int) -> bool:
