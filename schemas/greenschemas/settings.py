@@ -25,4 +25,3 @@ def read_settings(path: Path, error: type[GreenError], examples: str) -> dict[st
     if data is not None and not isinstance(data, dict):
         raise error(path, f"holds a {type(data).__name__}", f"write keys and values, as {examples} shows")
     return {str(key): value for key, value in (data or {}).items()}
-

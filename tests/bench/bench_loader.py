@@ -1,4 +1,5 @@
 """Our loader against raw memory-mapped reads and against other ways to feed a net: epochs in pairs, medians of ratios.
+Long, because each of the others has its own way to write and to read.
 
     python tests/bench/bench_loader.py [--tiles 8000] [--rounds 5] [--work DIR] [--only WORD …]
 
@@ -8,7 +9,8 @@ its first 10 s. Loaders are opened once and keep their worker processes. Contend
 memory need not hold all their files; those whose package does not import are left out and named.
 
 What a batch is
-- np.memmap: `raw[ids]`, one new array of uint16; "with labels": the same of fractions and validity, as stored.
+- np.memmap: `raw[ids]`, one new array of uint16, which lives until the next is there, as in any loop over batches;
+  "freed at once": before the next is read; "with labels": the same of fractions and validity, as stored.
 - ours: image (raw: uint16, all 19 bands; normalised: float32, the 18 feature bands), fractions of 5 classes as float32,
   validity as bool, and ids, as torch tensors.
 - webdataset with labels: the same three as torch tensors, as stored, from one file a sample.
@@ -140,11 +142,11 @@ def smooth(chance: np.random.Generator) -> np.ndarray[Any, Any]:
 def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], Epoch]]:
     """All that can run here, each with what prepares it."""
     store = work / "store.zarr"
-    found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": lambda: memmaps(work, raw)}
+    found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": partial(memmaps, work, raw),
+                                             "np.memmap, freed at once": lambda: partial(memmap_freed, raw)}
     for kept, budget in (("kept in memory", "auto"), ("streamed", "none")):
         for form, normalise in (("raw", False), ("normalised", True)):
-            how = {"cache": budget, "normalise": normalise}
-            found[f"ours, {kept}, {form}"] = lambda how=how: ours(store, **how)  # type: ignore[misc]
+            found[f"ours, {kept}, {form}"] = partial(ours, store, cache=budget, normalise=normalise)
     optional = (("zarr", "DataLoader over zarr-python", zarr_python),
                 ("rasterio", "DataLoader over GeoTIFFs", geotiffs), ("webdataset", "webdataset", webdataset),
                 ("webdataset", "webdataset with labels", webdataset_labels),
@@ -152,10 +154,9 @@ def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], E
     for package, name, make in optional:
         if importable(package):
             for workers in WORKERS:
-                found[f"{name}, {workers} workers"] = (
-                    lambda make=make, workers=workers: make(work, raw, workers))  # type: ignore[misc]
+                found[f"{name}, {workers} workers"] = partial(make, work, raw, workers)
     if importable("xbatcher"):
-        found["xbatcher, in order"] = lambda: xbatcher(work)
+        found["xbatcher, in order"] = partial(xbatcher, work)
     return found
 
 
@@ -165,7 +166,8 @@ def importable(package: str) -> bool:
     try:
         importlib.import_module(package)
     except Exception as problem:  # whatever another's package raises, it must not end the benchmark
-        print(f"left out: {package} ({type(problem).__name__}: {str(problem).partition(chr(10))[0]})")
+        why, *_ = str(problem).split("\n")
+        print(f"left out: {package} ({type(problem).__name__}: {why})")
         return False
     return True
 
@@ -179,11 +181,18 @@ def ours(store: Path, **how: Any) -> Epoch:
 
 
 def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
-    """The floor: one copy of each tile. As in any loop over batches, one lives until the next is there."""
+    """The floor: one copy of each tile."""
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
         batch = raw[order[start:start + BATCH]]
         yield len(batch)
+
+
+def memmap_freed(raw: np.memmap[Any, Any]) -> Iterator[int]:
+    """The same without a loop that holds a batch: the next goes where it lay, which the CPU's cache still has."""
+    order = np.random.default_rng(1).permutation(len(raw))
+    for start in range(0, len(raw), BATCH):
+        yield len(raw[order[start:start + BATCH]])
 
 
 def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:

@@ -1,4 +1,7 @@
-"""The loop: it learns, it goes on to the bit after any end, and it says no where it should."""
+"""The loop: it learns, it goes on to the bit after any end, and it says no where it should.
+
+Long, because each way to end a run is tried here against the same undisturbed one.
+"""
 
 from __future__ import annotations
 

@@ -104,13 +104,11 @@ class Loader:
 
     def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
         rows, places, normaliser = piece.rows, piece.places, self._normaliser
-        if piece.image is draft.image:
-            pass  # read into its place
-        elif normaliser is None:
-            compose.copy(piece.image, rows, places, draft.image, together=together)
-        else:
+        if normaliser is not None:
             compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,
                               normaliser.clip, draft.image, together=together)
+        elif piece.image is not draft.image:  # else it was read into its place
+            compose.copy(piece.image, rows, places, draft.image, together=together)
         compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, together=together)
 
     def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:

@@ -20,6 +20,7 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import Store
 from greentrain.config import Config
 from greentrain.data import Batch, open_loader
+from greentrain.devices import find_device
 from greentrain.scan import selective_scan
 from greentrain.session import Session, build_session, check_split, normaliser_for, start_fabric
 from greentrain.targets import target_rule
@@ -182,7 +183,7 @@ def _scan(backend: str) -> Check:
         return torch.randn(shape, generator=chance)
 
     inputs = [draw(2, 8, 37), draw(2, 8, 37), -draw(8, 4).exp(), draw(2, 2, 4, 37), draw(2, 2, 4, 37), draw(8), draw(8)]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = find_device("auto", "device")
     results = []
     for kernel in (backend, "reference"):
         tensors = [part.clone().to(device).requires_grad_() for part in inputs]

@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom in the order in which things happen.
+"""The training loop, from top to bottom in the order in which things happen: one file, so that it can be read so.
 
 Letters: B tiles of a batch, C channels, K classes, H rows, W columns. A position is (seed, epoch, batch): with it and
 the weights a run goes on to the bit, because every step draws its chance from the position alone.
@@ -87,7 +87,8 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
         trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
                             wandb=wandb)
         _say_start(session, place, checks)
-        _say_moved(before or record, record)
+        if before is not None:
+            _say_moved(before, record)
     status, stop = "failed", StopSignals()
     try:
         with stop:
@@ -332,7 +333,11 @@ def _restore(session: Session, place: Place, saved: dict[str, Any]) -> None:
 
 
 def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
-    """The checkpoint to go on from, None to start anew; refuses another store or other settings than it was made of."""
+    """The checkpoint to go on from, None to start anew.
+
+    Raises ConfigError for a folder in a store or with a run that is not to be resumed, and for another store or other
+    settings than the checkpoint was made of.
+    """
     if inside := [path for path in (run.absolute(), *run.absolute().parents) if (path / "zarr.json").exists()]:
         raise ConfigError("--out", f"{run} is in the store {inside[0]}", "give a folder outside of it")
     if not resume:

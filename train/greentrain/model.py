@@ -1,7 +1,7 @@
 """VM-UNet, the published network (Ruan, Li, Xiang: VM-UNet, arXiv 2402.02491, 2024), with its state_dict keys.
 
-Read top to bottom: the pieces of a block, the block, the stages, the net. The blocks are VMamba's of its first version
-(Liu et al.: VMamba, arXiv 2401.10166v1, 2024).
+Read top to bottom, in one file for that: the pieces of a block, the block, the stages, the net. The blocks are those of
+VMamba's first version (Liu et al.: VMamba, arXiv 2401.10166v1, 2024).
 
 Shapes: B batch, C width, D = 2 C inner width, R rank of step sizes, N states, H rows, W columns, L = H W, K classes.
 Inside the net images are channels-last, (B, H, W, C).
