@@ -14,9 +14,12 @@ from pydantic import Field, model_validator
 from greenschemas.errors import SourceError
 from greenschemas.model import Frozen
 
-__all__ = ["MANIFEST_NAME", "SUMMARY_NAME", "Entry", "Level", "Reason", "Summary", "Verdict", "read_manifest"]
+__all__ = [
+    "MANIFEST_NAME", "RECIPE_NAME", "SUMMARY_NAME", "Entry", "Level", "Reason", "Summary", "Verdict", "read_manifest",
+]
 
 MANIFEST_NAME = "manifest.jsonl"
+RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
 
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.checks import examine, judge
-from greenprep.grids import IDENTITY
-from greenprep.labels import decode
-from greenprep.pairs import Candidate, find_pairs
-from greenprep.raster import Facts, Pixels, open_pair
-from greenprep.synth import acquire, ground
+from greenprep.checks.judge import examine, judge
+from greenprep.raw.grid import IDENTITY
+from greenprep.raw.labels import decode
+from greenprep.raw.pair import Facts, Pixels, open_pair
+from greenprep.raw.pairs import Candidate, find_pairs
+from greenprep.synth.city import acquire, ground
 from greenschemas.recipe import Recipe, load_recipe
 
 Array = NDArray[Any]

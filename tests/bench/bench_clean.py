@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from greenprep.synth import write_city
+from greenprep.synth.city import write_city
 
 READER = """
 import sys, warnings

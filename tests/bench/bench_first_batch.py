@@ -25,7 +25,7 @@ def make_store(store: Path, tiles: int) -> None:
     import zarr
     from bench_store_scale import simulate
 
-    from greenprep.assign import Plan, split_store
+    from greenprep.split.assign import Plan, split_store
     from greenschemas.recipe import Recipe
 
     simulate(store, tiles)
@@ -53,7 +53,7 @@ def main(tiles: int) -> None:
         if maker.exitcode:
             raise SystemExit(maker.exitcode)
         began = time.perf_counter()
-        from greentrain.data import open_loader  # its imports are part of what a user waits for
+        from greentrain.data.loader import open_loader  # its imports are part of what a user waits for
 
         imported = time.perf_counter()
         batches = iter(open_loader(store, "all", BATCH, cache="none"))

@@ -48,8 +48,8 @@ from zarr.codecs import BloscCodec
 from greenschemas.layout import ARRAYS
 from greenschemas.store import write_contract
 from greenschemas.testing import tiny_contract, write_tiny_store
-from greentrain.data import open_loader
-from greentrain.tilecache import forget_tiles
+from greentrain.data.loader import open_loader
+from greentrain.data.tiles import forget_tiles
 
 BATCH, WORKERS, SHAPE = 16, (0, 2), (19, 128, 128)
 EACH = 20  # tiles of a source of the synthetic store

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from greentrain import scan
-from greentrain.presets import build_model
+from greentrain.nets import scan
+from greentrain.nets.presets import build_model
 
 PRESETS = ("tiny", "small", "base", "detail", "unet")
 BANDS, CLASSES, SIZE, BATCH = 13, 5, 128, 2

@@ -29,7 +29,7 @@ SIGNATURE = np.array([[1500, 1400, 1350, 1400, 1500, 1600, 1700, 1750, 1800, 600
                       [1250, 1050, 1050, 850, 1250, 2400, 2900, 2900, 3100, 900, 10, 2000, 1200],
                       [1200, 900, 700, 450, 420, 350, 330, 300, 280, 100, 8, 120, 80]], np.float32)
 RECIPE = "raw: {raw}\nstore: {store}\nsplit: {{val: 0}}\nmask: {{classes: [built, green, water]}}\n"
-RUN = "from greenprep.cli_store import app; from greenschemas.console import run; run(app)"
+RUN = "from greenprep.cli.store import app; from greenschemas.console import run; run(app)"
 
 
 def scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

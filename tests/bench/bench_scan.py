@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from greentrain import scan
-from greentrain.presets import build_model
-from greentrain.scan import cpu, fallback, native
+from greentrain.nets import scan
+from greentrain.nets.presets import build_model
+from greentrain.nets.scan import cpu, fallback, native
 
 LIMITS = {"cpu": (1.45, 1.35, 1.25), "numba": (3.0, None, None)}
 """Targets for step, inference and memory, as ratios to the floor."""

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from greenprep.assign import Plan, split_store
-from greenprep.histogram import Histogram
-from greenprep.moments import Moments
-from greenprep.stats import stats_table
-from greenprep.store import SourceTable, TileTable, write_store
+from greenprep.split.assign import Plan, split_store
+from greenprep.store.arrays import SourceTable, TileTable, write_store
+from greenprep.store.histogram import Histogram
+from greenprep.store.moments import Moments
+from greenprep.store.statistics import stats_table
 from greenschemas.contract import Contract
 from greenschemas.recipe import Recipe
 from greenschemas.store import open_store, write_contract

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from greenprep import run
-from greenprep.clean import clean
-from greenprep.run import Cluster, run_recipe, tile_clean
-from greenprep.verify import verify
+from greenprep.build import run
+from greenprep.build.run import Cluster, run_recipe, tile_clean
+from greenprep.clean.clean import clean
+from greenprep.inspect.verify import verify
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.store import open_store
 
@@ -16,7 +16,7 @@ HERE = Cluster(workers=0)
 @pytest.fixture
 def grown(collection, monkeypatch):
     """A store of shards of four tiles, then three more sources, one of them of a group that is there."""
-    monkeypatch.setattr("greenprep.store._MOST_TILES", 4)
+    monkeypatch.setattr("greenprep.store.arrays._MOST_TILES", 4)
     run_recipe(collection.recipe(), HERE)
     before = open_store(collection.folder / "store.zarr")
     old = {name: before.read(name) for name in ("image", "fraction", "valid")}

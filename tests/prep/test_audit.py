@@ -1,4 +1,4 @@
-"""`greenprep.audit`, `ground` and `likeness`: planted leaks are found, clean splits pass."""
+"""`greenprep.split.audit`, `ground` and `likeness`: planted leaks are found, clean splits pass."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenprep.assign import Plan, split_store
-from greenprep.audit import audit_store
-from greenprep.ground import footprints, gaps, near_pairs
-from greenprep.likeness import fingerprint, like_pairs
-from greenprep.run import Cluster, run_recipe
-from greenprep.verify import verify
+from greenprep.build.run import Cluster, run_recipe
+from greenprep.inspect.verify import verify
+from greenprep.split.assign import Plan, split_store
+from greenprep.split.audit import audit_store
+from greenprep.split.footprints import footprints, gaps, near_pairs
+from greenprep.store.fingerprint import fingerprint, like_pairs
 from greenschemas.errors import ConfigError
 from greenschemas.recipe import SplitRules
 from greenschemas.store import open_store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from greenprep.catalogue import CATALOGUE, as_markdown, explain, finding
-from greenprep.cli_clean import app
+from greenprep.cli.clean import app
+from greenprep.findings import CATALOGUE, as_markdown, explain, finding
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import ConfigError, RecipeError
 from greenschemas.limits import Limits

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from greenprep.checks import examine, judge, judge_collection
-from greenprep.evidence import Evidence, checksum
-from greenprep.grids import IDENTITY
-from greenprep.labels import decode
-from greenprep.pairs import Candidate
-from greenprep.raster import Facts, Pixels
-from greenprep.synth import acquire, ground
+from greenprep.checks.evidence import Evidence, checksum
+from greenprep.checks.judge import examine, judge, judge_collection
+from greenprep.raw.grid import IDENTITY
+from greenprep.raw.labels import decode
+from greenprep.raw.pair import Facts, Pixels
+from greenprep.raw.pairs import Candidate
+from greenprep.synth.city import acquire, ground
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import Recipe
 

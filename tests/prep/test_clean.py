@@ -16,10 +16,10 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from greenprep.clean import clean, reject_repairs
-from greenprep.cli_clean import app
-from greenprep.synth import Truth, write_city
-from greenprep.workers import run_batches
+from greenprep.clean.clean import clean, reject_repairs
+from greenprep.cli.clean import app
+from greenprep.engine.pool import run_batches
+from greenprep.synth.city import Truth, write_city
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.manifest import Entry, Summary, Verdict, read_manifest
@@ -247,10 +247,10 @@ def test_the_command_prints_the_summary_and_strict_exits_with_one(tmp_path: Path
 
 
 def test_pixels_of_a_dressed_pair_equal_the_plain_ones(tmp_path: Path) -> None:
-    from greenprep.synth_defects import DRESSES, Raw, write_raw
+    from greenprep.synth.defects import DRESSES, Raw, write_raw
 
     rng = np.random.default_rng(2)
-    from greenprep.synth import acquire, ground
+    from greenprep.synth.city import acquire, ground
 
     fractions = ground(rng, 48)
     raw = Raw(acquire(rng, fractions, winter=False), fractions, (400_000, 4_080_000))
@@ -280,8 +280,8 @@ def _read(out: Path, name: str) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_a_script_that_no_process_can_load_is_told_so_instead_of_rejecting_all(tmp_path: Path) -> None:
-    script = ("from greenprep.workers import run_batches\n"
-              "run_batches(len, [1], workers=1, batch=1, dead=str, preload='greenprep.pairs').__next__()\n")
+    script = ("from greenprep.engine.pool import run_batches\n"
+              "run_batches(len, [1], workers=1, batch=1, dead=str, preload='greenprep.raw.pairs').__next__()\n")
     done = subprocess.run([sys.executable, "-"], input=script, text=True, capture_output=True, cwd=tmp_path,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
     assert "cannot load the script that starts them" in done.stderr

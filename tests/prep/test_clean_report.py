@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from greenprep.clean import clean
-from greenprep.clean_report import write_report
+from greenprep.clean.clean import clean
+from greenprep.clean.report import write_report
 from greenprep.pictures import class_picture, png, true_colour
-from greenprep.synth import write_city
+from greenprep.synth.city import write_city
 from greenschemas.bands import SENTINEL2_L1C_19
 from greenschemas.colours import class_colours
 from greenschemas.manifest import Summary, Verdict

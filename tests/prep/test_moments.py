@@ -1,4 +1,4 @@
-"""Laws and oracles of `greenprep.moments`, `histogram` and `weights`."""
+"""Laws and oracles of `greenprep.store.moments`, `histogram` and `weights`."""
 
 from itertools import pairwise
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenprep.histogram import RELATIVE_ERROR, SMALLEST, Histogram, codes_of, middle_of
-from greenprep.moments import Moments, class_sums, merge, merge_all
+from greenprep.store.histogram import RELATIVE_ERROR, SMALLEST, Histogram, codes_of, middle_of
+from greenprep.store.moments import Moments, class_sums, merge, merge_all
 from greenschemas.weights import class_weights
 
 DTYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")

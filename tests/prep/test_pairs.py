@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenprep.pairs import find_pairs, pair_names
+from greenprep.raw.pairs import find_pairs, pair_names
 from greenschemas.codes import Code
 from greenschemas.recipe import Pairing
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from greenprep import pipeline, raster, reading
-from greenprep.assign import Plan, rules_of, split_store
-from greenprep.clean import clean
-from greenprep.run import Cluster, run_recipe, tile_clean
+from greenprep.build import piece as reading
+from greenprep.build import sources as pipeline
+from greenprep.build.run import Cluster, run_recipe, tile_clean
+from greenprep.clean.clean import clean
+from greenprep.raw import pair as raster
+from greenprep.split.assign import Plan, rules_of, split_store
 from greenschemas.errors import ConfigError, GreenError, SourceError, StoreError
 from greenschemas.store import open_store
 
@@ -103,7 +105,7 @@ def test_each_source_is_opened_once_and_decoded_once(collection, monkeypatch):
 
 
 def test_a_shuffled_list_of_files_gives_the_same_store(built, files, monkeypatch):
-    from greenprep import run
+    from greenprep.build import run
 
     found = run.find_pairs
     monkeypatch.setattr(run, "find_pairs", lambda *args: random.Random(1).sample(list(found(*args)), len(found(*args))))
@@ -179,9 +181,9 @@ def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch
 
 
 def test_what_a_stopped_build_of_other_sources_left_is_not_kept(collection, files, monkeypatch):
-    from greenprep import run
+    from greenprep.build import run
 
-    monkeypatch.setattr("greenprep.store._MOST_TILES", 2)
+    monkeypatch.setattr("greenprep.store.arrays._MOST_TILES", 2)
     recipe = collection.recipe("some")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
@@ -271,7 +273,7 @@ def test_a_file_changed_since_it_was_cleaned_is_named(collection):
 
 
 def command(recipe: Path, workers: int) -> list[str]:
-    code = "from greenprep.cli_store import app; from greenschemas.console import run; run(app)"
+    code = "from greenprep.cli.store import app; from greenschemas.console import run; run(app)"
     return [sys.executable, "-c", code, "run", str(recipe), "--workers", str(workers)]
 
 
@@ -285,7 +287,7 @@ def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
 
 
 CRASH = """
-from greenprep.cluster import Lost, engine, warm_up
+from greenprep.engine.dask_engine import Lost, engine, warm_up
 if __name__ == "__main__":
     warm_up(2)
     bad = "__import__('os')._exit(3)"

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from greenprep import raster
-from greenprep.grids import IDENTITY, Grid, match
-from greenprep.labels import decode, guess_scale
-from greenprep.pairs import Candidate, find_pairs
-from greenprep.raster import open_pair
-from greenprep.tiff import gdal, open_tiff
-from greenprep.tiffheader import BadFile, read_pages
+from greenprep.raw import pair as raster
+from greenprep.raw.grid import IDENTITY, Grid, match
+from greenprep.raw.labels import decode, guess_scale
+from greenprep.raw.pair import open_pair
+from greenprep.raw.pairs import Candidate, find_pairs
+from greenprep.raw.tiff import gdal, open_tiff
+from greenprep.raw.tiff_header import BadFile, read_pages
 from greenschemas.limits import Limits, NanPolicy
 from greenschemas.recipe import MaskKind, MaskRules, Pairing, Recipe
 

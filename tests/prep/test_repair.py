@@ -12,10 +12,10 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from greenprep.cleanwork import clean_one, link
-from greenprep.pairs import Candidate
-from greenprep.raster import open_pair
-from greenprep.synth import acquire, ground
+from greenprep.clean.worker import clean_one, link
+from greenprep.raw.pair import open_pair
+from greenprep.raw.pairs import Candidate
+from greenprep.synth.city import acquire, ground
 from greenschemas.limits import Limits, NanPolicy
 from greenschemas.manifest import Verdict
 from greenschemas.recipe import MaskKind, MaskRules, Recipe

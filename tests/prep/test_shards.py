@@ -1,4 +1,4 @@
-"""`greenprep.shards`, `pack`, `place` and `ledger`: bytes that others read back, files that appear whole."""
+"""`greenprep.store.codec`, `pack`, `place` and `ledger`: bytes that others read back, files that appear whole."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from greenprep.ledger import Ledger
-from greenprep.pack import pack, unpack
-from greenprep.place import Place, exchange
-from greenprep.shards import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
+from greenprep.build.ledger import Ledger
+from greenprep.build.pack import pack, unpack
+from greenprep.store.codec import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
+from greenprep.store.place import Place, exchange
 from greenschemas.errors import StoreError
 from greenschemas.manifest import Level, Reason
 
@@ -116,7 +116,7 @@ def test_a_folder_is_uploaded_with_its_last_file_last(tmp_path, monkeypatch):
 @pytest.mark.parametrize("swaps", [True, False])
 def test_folders_change_places(tmp_path, monkeypatch, swaps):
     if not swaps:
-        monkeypatch.setattr("greenprep.place._swap", lambda a, b: False)
+        monkeypatch.setattr("greenprep.store.place._swap", lambda a, b: False)
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)

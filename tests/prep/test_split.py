@@ -1,4 +1,4 @@
-"""`greenprep.split` and `units`: laws of dealing out, and how near it comes to the best that is known."""
+"""`greenprep.split.deal` and `units`: laws of dealing out, and how near it comes to the best that is known."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from greenprep.split import deal, imbalance
-from greenprep.units import block_keys, joined, name_keys
+from greenprep.split.deal import deal, imbalance
+from greenprep.split.keep_together import block_keys, joined, name_keys
 from greenschemas.errors import ConfigError
 from greenschemas.recipe import Pairing
 

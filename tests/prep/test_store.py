@@ -10,13 +10,13 @@ import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
-from greenprep.clean import clean
-from greenprep.cli_store import app
-from greenprep.cluster import engine
-from greenprep.place import Place
-from greenprep.run import Cluster, run_recipe
-from greenprep.stats import group_table, merged, stats_table
-from greenprep.verify import verify
+from greenprep.build.run import Cluster, run_recipe
+from greenprep.clean.clean import clean
+from greenprep.cli.store import app
+from greenprep.engine.dask_engine import engine
+from greenprep.inspect.verify import verify
+from greenprep.store.place import Place
+from greenprep.store.statistics import group_table, merged, stats_table
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
 from greenschemas.testing import write_tiny_store
@@ -157,7 +157,7 @@ def test_tile_and_run_are_commands(collection):
 
 
 def test_an_unknown_tile_or_scheduler_is_refused(built):
-    from greenprep.show import write_tile
+    from greenprep.inspect.tile_picture import write_tile
 
     with pytest.raises(ConfigError, match="Ids go from 0"):
         write_tile(str(built), 10**6, built.parent / "x.png")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from greenprep.cli_clean import app
-from greenprep.synth import CLASSES, acquire, ground, write_city
+from greenprep.cli.clean import app
+from greenprep.synth.city import CLASSES, acquire, ground, write_city
 from greenschemas.errors import ConfigError
 
 

@@ -1,11 +1,11 @@
-"""Laws of `greenprep.tiling`: which tiles a source gives."""
+"""Laws of `greenprep.build.tiling`: which tiles a source gives."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenprep.tiling import starts, tiles_of, tiles_starting_in
+from greenprep.build.tiling import starts, tiles_of, tiles_starting_in
 from greenschemas.recipe import Edge, TileRules
 
 lengths = st.integers(1, 400)

@@ -46,7 +46,7 @@ def test_the_readme_names_no_command_that_is_not() -> None:
 
 
 def test_the_catalogue_in_the_readme_is_the_table_that_explain_prints() -> None:
-    from greenprep.catalogue import as_markdown
+    from greenprep.findings import as_markdown
 
     assert as_markdown().strip() in README
 
@@ -56,5 +56,5 @@ def test_the_architecture_fits_into_150_lines_and_names_modules_that_are_there()
     assert len(text.splitlines()) <= 150
     if (ROOT / "schemas").is_dir():  # beside an installed wheel there are no sources to look at
         roots = {"greenschemas": "schemas", "greenprep": "preprocess", "greentrain": "train"}
-        for package, module in re.findall(r"`(green\w+)/([\w*]+\.py)`", text):
+        for package, module in re.findall(r"`(green\w+)/([\w*/]+\.py)`", text):
             assert list((ROOT / roots[package] / package).glob(module)), f"{package}/{module}"

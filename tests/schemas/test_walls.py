@@ -19,8 +19,8 @@ for package in {packages!r}:
 print("imported")
 """
 # Triton is installed on machines with a GPU alone; the others draw maps, and `maps` reads rasters.
-NEED_MORE = ["greentrain.scan.triton_scan", "greentrain.maps", "greentrain.predict", "greentrain.area",
-             "greentrain.map_picture", "greentrain.map_scores"]
+NEED_MORE = ["greentrain.nets.scan.triton_scan", "greentrain.maps.raster", "greentrain.maps.predict",
+             "greentrain.maps.area", "greentrain.maps.picture", "greentrain.maps.scores"]
 
 
 @pytest.mark.parametrize(("packages", "blocked", "allowed"), [

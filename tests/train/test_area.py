@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from greentrain.area import Ground, class_names, measure, pixel_hectares, summary
-from greentrain.blend import Block
-from greentrain.maps import Grid, Layer, Zone, open_raster, write_map
+from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, summary
+from greentrain.maps.blend import Block
+from greentrain.maps.raster import Grid, Layer, Zone, open_raster, write_map
 
 UTM = Grid(40, 50, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())
 CLASSES = ("trees", "water")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from greentrain.augment import Augment, Batch, augment, generator_for, move, resample
+from greentrain.data.augment import Augment, Batch, augment, generator_for, move, resample
 
 OFF = Augment(crop=None, flip=0, shift=0)
 

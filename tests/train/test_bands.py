@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from greenschemas.errors import ConfigError
-from greentrain.bands import choose_bands
+from greentrain.data.bands import choose_bands
 
 NAMES = ("B2", "B3", "B4", "B8", "QA60", "B10")
 ROLES = ("reflectance",) * 4 + ("mask", "dead")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from greentrain.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
+from greentrain.study.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
 
 
 def _task(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.colours import as_hex, class_colours
-from greentrain.blend import Axis, Block, blend, blocks, cut
+from greentrain.maps.blend import Axis, Block, blend, blocks, cut
 
 sizes = st.integers(1, 40)
 

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from greentrain.boundary import boundary_iou, boundary_sums
+from greentrain.scores.boundary import boundary_iou, boundary_sums
 
 
 def maps(labels: Tensor, classes: int = 2) -> Tensor:

@@ -10,7 +10,10 @@ from torch import nn
 
 from greenschemas.errors import ConfigError
 from greenschemas.testing import tiny_contract
-from greentrain.checkpoint import (
+from greentrain.config import load_config
+from greentrain.data.normalise import build_normaliser
+from greentrain.nets.build import build_net
+from greentrain.training.checkpoint import (
     describe_net,
     link_last,
     load_trained,
@@ -18,10 +21,7 @@ from greentrain.checkpoint import (
     prune,
     write_checkpoint,
 )
-from greentrain.config import load_config
-from greentrain.ema import Ema
-from greentrain.nets import build_net
-from greentrain.normalise import build_normaliser
+from greentrain.training.ema import Ema
 
 
 def write(run: Path, step: int) -> Path:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
 from greenschemas.testing import write_tiny_store
-from greentrain.cli_maps import add_commands, pair_up
+from greentrain.cli.maps import add_commands, pair_up
 from greentrain.config import load_config
-from greentrain.fit import fit
+from greentrain.training.fit import fit
 
 app = typer.Typer()
 add_commands(app)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from greenschemas.errors import ConfigError
 from greenschemas.testing import write_tiny_store
 from greentrain.cli import app
-from greentrain.evaluate import probabilities
-from greentrain.trackers import read_rows
+from greentrain.study.evaluate import probabilities
+from greentrain.training.trackers import read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
 from greenschemas.testing import write_tiny_store
-from greentrain.compare import Plan, Result, compare, picture_tiles
-from greentrain.compare_page import remarks, write_comparison
-from greentrain.contenders import check_names, clock
-from greentrain.verdicts import difference, mean_iou, verdicts
+from greentrain.study.compare import Plan, Result, compare, picture_tiles
+from greentrain.study.compare_page import remarks, write_comparison
+from greentrain.study.contenders import check_names, clock
+from greentrain.study.significance import difference, mean_iou, verdicts
 
 
 def confusion(right: float, groups: int = 8, seeds: int = 3, noise: float = 0.0) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greentrain import compose
+from greentrain.data import compose
 
 TYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64")
 

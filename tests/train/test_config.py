@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
 from greentrain.config import Config, commented_yaml, differences, load_config
-from greentrain.schedule import best_since, rate_share
+from greentrain.training.schedule import best_since, rate_share
 
 
 def test_printed_settings_read_back_as_they_were(tmp_path: Path) -> None:

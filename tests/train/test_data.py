@@ -18,10 +18,10 @@ from greenschemas.contract import ATTRIBUTE
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
 from greenschemas.testing import tiny_contract, write_tiny_store
-from greentrain.buffers import Buffers
-from greentrain.data import open_loader, rarity
-from greentrain.normalise import build_normaliser
-from greentrain.tilecache import available_memory, forget_tiles
+from greentrain.data.buffers import Buffers
+from greentrain.data.loader import open_loader, rarity
+from greentrain.data.normalise import build_normaliser
+from greentrain.data.tiles import available_memory, forget_tiles
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ SEVERAL_READERS = """
 import os, sys, threading, torch
 torch.set_num_threads(1)
 assert torch.get_num_threads() == 1  # without a first question torch would set it once more at the last one
-from greentrain.data import open_loader
+from greentrain.data.loader import open_loader
 loader = open_loader(sys.argv[1], "all", 4)
 def epoch(seen):
     seen.append([(batch["tile"].tolist(), batch["image"].sum().item()) for batch in loader])

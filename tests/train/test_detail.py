@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from greentrain.detail import DetailUNet
+from greentrain.nets.detail import DetailUNet
 
 
 def _small(**changes: object) -> DetailUNet:
@@ -61,7 +61,7 @@ def test_the_scan_is_looked_up_at_each_call(monkeypatch: pytest.MonkeyPatch) -> 
         calls.append(1)
         return u
 
-    monkeypatch.setattr("greentrain.scan.selective_scan", count)
+    monkeypatch.setattr("greentrain.nets.scan.selective_scan", count)
     _small().eval()(torch.zeros(1, 3, 8, 8))
     assert len(calls) == 1  # one level scans, with one block
 

@@ -8,7 +8,7 @@ import torch
 from greenschemas.errors import ConfigError
 from greentrain.config import load_config
 from greentrain.devices import find_device
-from greentrain.session import start_fabric
+from greentrain.training.session import start_fabric
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -12,9 +12,9 @@ import zarr
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store, write_contract
 from greenschemas.testing import write_tiny_store
-from greentrain import doctor
 from greentrain.config import load_config
-from greentrain.doctor import Level, examine, glance, stop_if_failed
+from greentrain.training import doctor
+from greentrain.training.doctor import Level, examine, glance, stop_if_failed
 
 QUICK = ("model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]", "model.depths_decoder=[1,1]", "batch_size=4",
          "accelerator=cpu")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from greentrain.export import export_model
-from greentrain.presets import build_model
-from greentrain.scan.doubling import doubling_scan
-from greentrain.scan.reference import reference_scan
+from greentrain.nets.export import export_model
+from greentrain.nets.presets import build_model
+from greentrain.nets.scan.doubling import doubling_scan
+from greentrain.nets.scan.reference import reference_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

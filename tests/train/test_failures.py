@@ -17,16 +17,16 @@ from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.store import open_store, write_contract
 from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.config import load_config
-from greentrain.data import open_loader
-from greentrain.fit import fit
-from greentrain.losses import build_loss
-from greentrain.metrics import confusion, scores
-from greentrain.mistakes import find_mistakes
-from greentrain.normalise import build_normaliser
-from greentrain.predict import Classifier, predict_scene
-from greentrain.targets import target_rule
-from greentrain.units import check_units, looks_wrapped, usual_levels, wrapped_store
-from greentrain.watch import find_collapse
+from greentrain.data.loader import open_loader
+from greentrain.data.normalise import build_normaliser
+from greentrain.data.targets import target_rule
+from greentrain.data.value_range import check_units, looks_wrapped, usual_levels, wrapped_store
+from greentrain.maps.predict import Classifier, predict_scene
+from greentrain.scores.metrics import confusion, scores
+from greentrain.study.mistakes import find_mistakes
+from greentrain.training.fit import fit
+from greentrain.training.losses import build_loss
+from greentrain.training.watchdogs import find_collapse
 
 LEARNT = [1246.5, 1049.9, 1010.1, 878.9, 1125.1]  # band means of the owner's scenes
 

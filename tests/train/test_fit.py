@@ -23,14 +23,15 @@ import zarr
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store, write_contract
 from greenschemas.testing import write_tiny_store
-from greentrain import fit as fit_module
-from greentrain import nets, session
-from greentrain.checkpoint import load_trained
 from greentrain.config import load_config
-from greentrain.fit import TrainingError, fit
-from greentrain.record import read_record, write_record
-from greentrain.run_report import write_report
-from greentrain.trackers import Trackers, read_rows
+from greentrain.nets import build as nets
+from greentrain.study.run_report import write_report
+from greentrain.training import fit as fit_module
+from greentrain.training import session
+from greentrain.training.checkpoint import load_trained
+from greentrain.training.fit import TrainingError, fit
+from greentrain.training.record import read_record, write_record
+from greentrain.training.trackers import Trackers, read_rows
 
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 from torch import Tensor
 
-from greentrain.fraction_scores import calibration_error, calibration_sums, fraction_scores, fraction_sums
+from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
 
 NAMES = ("a", "b", "c")
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import one_hot
 
 from greenschemas.errors import ConfigError
-from greentrain.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
+from greentrain.training.losses import build_loss, cross_entropy, dice, focal, lovasz, tversky
 
 ALL = [cross_entropy, dice, focal, tversky, lovasz]
 NAMES = ["ce", "dice", "focal", "tversky", "lovasz"]

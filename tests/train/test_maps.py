@@ -12,7 +12,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from greenschemas.colours import class_colours
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.maps import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
+from greentrain.maps.raster import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
 LAYOUT = ("B1", "B2", "QA")
@@ -181,6 +181,6 @@ def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 
 def test_without_gdal_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    monkeypatch.delitem(sys.modules, "greentrain.maps")
+    monkeypatch.delitem(sys.modules, "greentrain.maps.raster")
     with pytest.raises(ConfigError, match=r"pip install 'greenspace\[prep\]'"):
-        importlib.import_module("greentrain.maps")
+        importlib.import_module("greentrain.maps.raster")

@@ -16,7 +16,7 @@ from sklearn import metrics as oracle
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from greentrain.metrics import (
+from greentrain.scores.metrics import (
     METRICS,
     bootstrap,
     confusion,
@@ -241,7 +241,7 @@ def test_one_group_gives_no_interval(groups: int) -> None:
 
 ONE_RANK = """
 import sys, torch
-from greentrain.metrics import sum_over_ranks
+from greentrain.scores.metrics import sum_over_ranks
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
 counts = torch.load(f"{folder}/counts", weights_only=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
 from greenschemas.testing import write_tiny_store
-from greentrain.mistakes import Tile, by_group, find_mistakes, judge, write_mistakes
-from greentrain.targets import target_rule
+from greentrain.data.targets import target_rule
+from greentrain.study.mistakes import Tile, by_group, find_mistakes, judge, write_mistakes
 
 
 def test_judgement_by_hand() -> None:

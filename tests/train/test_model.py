@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greentrain import scan
-from greentrain.model import SS2D, ModelError, VMUNet, pad_to_multiple, weight_decay_groups
-from greentrain.presets import build_model
+from greentrain.nets import scan
+from greentrain.nets.presets import build_model
+from greentrain.nets.vmunet import SS2D, ModelError, VMUNet, pad_to_multiple, weight_decay_groups
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from greentrain.model import VMUNet
-from greentrain.presets import build_model
+from greentrain.nets.presets import build_model
+from greentrain.nets.vmunet import VMUNet
 
 
 def two_steps(precision: str) -> tuple[list[float], VMUNet]:
@@ -45,7 +45,7 @@ def test_two_steps_lower_the_loss(precision: str) -> None:
 
 
 def test_the_scan_s_parameters_and_state_stay_single_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    from greentrain import scan
+    from greentrain.nets import scan
 
     types = set()
     real = scan.selective_scan

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.map_scores import score_map
-from greentrain.predict import Classifier, Options, predict_scene
-from greentrain.targets import target_rule
+from greentrain.data.targets import target_rule
+from greentrain.maps.predict import Classifier, Options, predict_scene
+from greentrain.maps.scores import score_map
 
 NAMES = ("B1", "B2", "QA")
 RULE = target_rule("fractions", ("a", "b", "c"))
@@ -133,7 +133,7 @@ def test_blocks_of_another_net_are_not_mixed_in(tmp_path: Path) -> None:
 
 
 def test_flipping_is_invisible_to_a_net_that_sees_single_pixels_and_mirrors_the_rest() -> None:
-    from greentrain.predict import _flipped
+    from greentrain.maps.predict import _flipped
 
     def ramp(image: Tensor, valid: Tensor) -> Tensor:
         return torch.arange(4.0).expand(1, 1, 3, 4)

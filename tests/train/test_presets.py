@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from greenschemas.errors import ConfigError
-from greentrain.model import ModelError
-from greentrain.presets import PRESETS, build_model, cost
+from greentrain.nets.presets import PRESETS, build_model, cost
+from greentrain.nets.vmunet import ModelError
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from greentrain.model import VMUNet
-from greentrain.pretrained import STEM, STEMS, PretrainedError, adapt_stem, load_pretrained, read_weights
+from greentrain.nets.pretrained import STEM, STEMS, PretrainedError, adapt_stem, load_pretrained, read_weights
+from greentrain.nets.vmunet import VMUNet
 
 PLAN: dict[str, Any] = {"dims": (8, 16), "depths": (1, 2), "depths_decoder": (2, 1), "d_state": 4}
 S2 = ("coastal", "blue", "green", "red", "nir", None)

@@ -10,8 +10,8 @@ import pytest
 from greenschemas.store import open_store
 from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
-from greentrain.fit import fit
-from greentrain.run_report import curve, write_report
+from greentrain.study.run_report import curve, write_report
+from greentrain.training.fit import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

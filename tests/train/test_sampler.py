@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greentrain.sampler import Order, Sampler
+from greentrain.data.sampler import Order, Sampler
 
 counts = st.integers(1, 200)
 sizes = st.integers(1, 9)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from greentrain.scan import cpu, fallback, native, selective_scan
+from greentrain.nets.scan import cpu, fallback, native, selective_scan
 
 Case = dict[str, Tensor | None]
 COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
@@ -190,7 +190,7 @@ def test_the_operators_are_sound_for_the_compiler() -> None:
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler on this machine")
 def test_processes_that_build_at_once_all_get_a_library(tmp_path: Path) -> None:
     flags = "native.FLAGS = ('-std=c++17', '-O0', '-fPIC', '-shared')"
-    code = f"from greentrain.scan import native; {flags}; native.library()"
+    code = f"from greentrain.nets.scan import native; {flags}; native.library()"
     environment = os.environ | {
         "GREENTRAIN_CACHE": str(tmp_path / "cache"),
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -221,7 +221,7 @@ def test_without_a_compiler_numba_runs_and_says_so_once(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    with caplog.at_level(logging.WARNING, "greentrain.scan"):
+    with caplog.at_level(logging.WARNING, "greentrain.nets.scan"):
         assert cpu.kernel() is fallback
         assert cpu.kernel() is fallback
     assert [record.getMessage() for record in caplog.records] == [

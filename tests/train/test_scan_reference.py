@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from greenschemas.errors import ConfigError
-from greentrain.scan import selective_scan
+from greentrain.nets.scan import selective_scan
 
 FIXTURE = Path(__file__).parent / "fixtures" / "scan_B2_D24_L64_N16_G4_f64.pt"
 

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 COMPARE = """
 import torch
-from greentrain.scan import selective_scan
-from greentrain.scan.reference import reference_scan
-from greentrain.scan.triton_scan import triton_scan
+from greentrain.nets.scan import selective_scan
+from greentrain.nets.scan.reference import reference_scan
+from greentrain.nets.scan.triton_scan import triton_scan
 
 def r(*shape):
     return torch.randn(*shape, generator=g, dtype=torch.float64)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from greenschemas.errors import ConfigError
-from greentrain.losses import build_loss
-from greentrain.metrics import confusion, scores
-from greentrain.targets import against_all, as_fractions, as_hard, ignore_mixed, target_rule
+from greentrain.data.targets import against_all, as_fractions, as_hard, ignore_mixed, target_rule
+from greentrain.scores.metrics import confusion, scores
+from greentrain.training.losses import build_loss
 
 CLASSES = ("impervious", "low", "trees")
 

@@ -15,8 +15,8 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
 from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
-from greentrain.fit import fit
-from greentrain.trackers import Trackers, read_rows
+from greentrain.training.fit import fit
+from greentrain.training.trackers import Trackers, read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from greentrain.unet import UNet, unet_width_for
+from greentrain.nets.unet import UNet, unet_width_for
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 3), (16, 16), (33, 20), (64, 17)])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from greentrain.metrics import scores
-from greentrain.watch import Kind, find_collapse, find_non_finite, find_rising, first_non_finite
+from greentrain.scores.metrics import scores
+from greentrain.training.watchdogs import Kind, find_collapse, find_non_finite, find_rising, first_non_finite
 
 NAMES = ("low", "trees", "water")
 

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from greenschemas.errors import ConfigError
 from greenschemas.model import Frozen, digest
 from greenschemas.settings import read_settings
-from greentrain.augment import Augment
-from greentrain.sampler import Order
+from greentrain.data.augment import Augment
+from greentrain.data.sampler import Order
 
 __all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_config"]
 

@@ -1,0 +1,1 @@
+"""`greenprep tile` and `run`: accepted pairs to shards, and the shards to a store."""

@@ -1,0 +1,273 @@
+"""The second half of a build: accepted sources, read and spilled, become a store beside its final name.
+
+Letters: F sources, G groups, T tiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from greenprep.build.append import Base
+from greenprep.build.ledger import Ledger
+from greenprep.build.piece import Part, load_parts, spill_of
+from greenprep.build.shard import Digests, ShardJob, Slot, common_type, recalled, write_shard
+from greenprep.build.sources import Reading, Source
+from greenprep.build.tiling import stride_of
+from greenprep.engine.dask_engine import Engine, Lost
+from greenprep.raw.grid import IDENTITY
+from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
+from greenprep.store.moments import Moments, merge_all
+from greenprep.store.place import Place, exchange
+from greenschemas.bands import Band
+from greenschemas.console import progress
+from greenschemas.contract import Contract, adopt_dead
+from greenschemas.errors import StoreError
+from greenschemas.layout import TILED
+from greenschemas.manifest import Entry
+from greenschemas.model import digest
+from greenschemas.store import write_contract
+
+__all__ = ["Accepted", "assemble", "build_place", "finish", "target_of"]
+
+Text = np.dtypes.StringDType()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A source that belongs in the store."""
+
+    source: Source
+    entry: Entry
+
+    @property
+    def group(self) -> str:
+        """The ground that it shows; where its name does not say, it is its own."""
+        return self.entry.group or self.source.candidate.name
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles it has."""
+        return sum(len(part.tiles) for part in self.source.parts if part.tiles is not None)
+
+
+def build_place(store: Place) -> Place:
+    """The scratch folder of a build: beside the store, so that a rename makes it real."""
+    return store.beside(".partial")
+
+
+def target_of(store: Place) -> Place:
+    """Where shards are written: for a local store beside its name, otherwise at its name, without a contract."""
+    return build_place(store) / "store" if store.local else store
+
+
+def assemble(engine: Engine, reading: Reading, store: Place, accepted: Sequence[Accepted],
+             base: Base | None = None) -> Contract:
+    """Write the whole store, contract included, into `target_of(store)`.
+
+    accepted: sorted by path. base: the store that these are added to. Raises StoreError where no tile is left.
+    """
+    contract = _contract(reading, accepted, base)
+    target, ledger = target_of(store), Ledger(reading.build / "ledger")
+    if base is not None:
+        base.link_full_shards(target, contract)
+    digests = _shards(engine, ledger, list(_jobs(reading, target, accepted, contract, base)), base, contract)
+    sources, tiles = _source_table(accepted), _tile_table(accepted)
+    moments = _group_moments(ledger, accepted, contract, base)
+    if base is not None:
+        sources, tiles = base.with_sources(sources), base.with_tiles(tiles)
+    watched = _Extremes(moments, len(contract.bands))
+    with tempfile.TemporaryDirectory() as folder:
+        write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, base), digests)
+        contract = contract.model_copy(update={"bands": adopt_dead(contract.bands, watched.constant)})
+        write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)
+        _prune(target, contract)
+        target.upload(Path(folder) / "s", last="zarr.json")
+    return contract
+
+
+def finish(store: Place) -> None:
+    """Give a local store its final name, in one step, and remove the scratch folder."""
+    if store.local:
+        target = target_of(store).path
+        if store.path.exists():
+            exchange(target, store.path)
+        else:
+            store.path.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(target, store.path)
+    build_place(store).remove()
+
+
+def _contract(reading: Reading, accepted: Sequence[Accepted], base: Base | None) -> Contract:
+    recipe = reading.recipe
+    found = [(part.facts.dtype, part.low, part.high) for one in accepted for part in one.source.parts
+             if part.facts.dtype and part.tiles is not None and len(part.tiles)]
+    tiles = sum(one.tiles for one in accepted) + (base.contract.tiles if base else 0)
+    if not tiles:
+        raise StoreError("tile", f"no tile in {len(accepted)} accepted pairs",
+                         "see the reasons in the clean folder's manifest, or lower --size or --min-cover")
+    dtype = common_type([*found, *(base.types() if base else ())])
+    if base is not None and dtype != np.dtype(base.contract.dtype):
+        raise StoreError(base.store.location, f"it holds {base.contract.dtype}, the new sources need {dtype}",
+                         "build the store anew from all sources")
+    groups = {one.group for one in accepted} | (base.groups if base else set())
+    bands: tuple[Band, ...] = recipe.bands
+    return Contract(
+        bands=bands, classes=recipe.mask.classes, tile_size=recipe.tile.size, stride=stride_of(recipe.tile),
+        dtype=dtype.name, tiles=tiles, sources=len(accepted) + (base.contract.sources if base else 0),
+        groups=len(groups), shard_tiles=shard_tiles(len(bands), recipe.tile.size, dtype),
+        recipe=recipe.about_data(), recipe_hash=recipe.hash(), versions={"greenspace": _version()})
+
+
+def _version() -> str:
+    try:
+        return version("greenspace")
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, Part]]:
+    """(index of the source, part) of all parts with tiles, in the order of the tile ids."""
+    for index, one in enumerate(accepted):
+        for part in one.source.parts:
+            if part.tiles is not None and len(part.tiles):
+                yield index, part
+
+
+def _jobs(reading: Reading, target: Place, accepted: Sequence[Accepted], contract: Contract,
+          base: Base | None) -> Iterator[ShardJob]:
+    places, size = contract.shard_tiles, contract.tile_size
+    at = base.contract.tiles if base else 0
+    kept = at % places
+    slots: list[Slot] = []
+    filled = kept
+
+    def job(shard: int) -> ShardJob:
+        before = kept if base is not None and shard == at // places else 0
+        what = [(slot.spill.url.rsplit("/", 1)[-1], hashlib.sha256(slot.spans.tobytes()).hexdigest(), slot.dtype)
+                for slot in slots]
+        key = digest(["shard", 1, shard, before, places, contract.dtype, size, what, base.identity if base else None])
+        return ShardJob(key, shard, places, before, Place(base.store.location) if base and before else None,
+                        tuple(slots), contract.dtype, (len(contract.bands), size, size), target, reading.build)
+
+    shard = at // places
+    for _, part in _parts(accepted):
+        spans = part.spans if part.spans is not None else np.zeros((0, len(TILED), 2), np.int64)
+        while len(spans):
+            taken, spans = spans[:places - filled], spans[places - filled:]
+            slots.append(Slot(spill_of(reading.build, part.key), taken, str(part.facts.dtype)))
+            filled += len(taken)
+            if filled == places:
+                yield job(shard)
+                slots, shard, filled = [], shard + 1, 0
+    if slots:
+        yield job(shard)
+
+
+def _shards(engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: Base | None,
+            contract: Contract) -> list[Digests]:
+    done = ledger.keys()
+    found: dict[int, Digests] = dict(base.full_digests(contract)) if base else {}
+    found.update(recalled(ledger, job) for job in jobs if job.key in done)
+    left = [job for job in jobs if job.key not in done]
+    with progress("writing shards", len(left)) as ticker:
+        for job, result in engine.run(write_shard, left):
+            if isinstance(result, Lost):
+                raise StoreError(job.target.url, f"the workers that wrote shard {job.shard} died",
+                                 "see whether the machine has memory and disk left; the same command goes on from here")
+            found[result[0]] = result[1]
+            ticker.advance()
+    return [found[shard] for shard in range(shard_count(contract))]
+
+
+def _source_table(accepted: Sequence[Accepted]) -> SourceTable:
+    def text(values: Iterable[str]) -> NDArray[Any]:
+        return np.array(list(values), dtype=object).astype(Text)
+
+    entries = [one.entry for one in accepted]
+    return SourceTable(
+        path=text(entry.image or "" for entry in entries), checksum=text(entry.checksum or "" for entry in entries),
+        crs=text(entry.crs or "" for entry in entries),
+        transform=np.array([entry.transform or IDENTITY for entry in entries], np.float64).reshape(-1, 6),
+        group=text(one.group for one in accepted), time=text(entry.time or "" for entry in entries),
+        extent=np.array([entry.shape[1:] if entry.shape else (0, 0) for entry in entries], np.int64).reshape(-1, 2))
+
+
+def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
+    rows = list(_parts(accepted))
+    source = [np.full(len(part.tiles), index) for index, part in rows if part.tiles is not None]
+    tiles = [part.tiles for _, part in rows if part.tiles is not None]
+    share = [part.share for _, part in rows if part.share is not None]
+    prints = [part.prints for _, part in rows if part.prints is not None]
+    where = np.concatenate(tiles) if tiles else np.zeros((0, 2), np.int64)
+    return TileTable(np.concatenate([np.zeros(0, np.int64), *source]).astype(np.int64), where[:, 0], where[:, 1],
+                     np.concatenate([np.zeros(0, np.float32), *share]),
+                     np.concatenate([np.zeros(0, np.uint64), *prints]))
+
+
+def _codes(accepted: Sequence[Accepted], base: Base | None) -> NDArray[np.int64]:
+    """Histogram bins that occur in the store."""
+    seen: set[int] = set() if base is None else set(base.codes.tolist())
+    for _, part in _parts(accepted):
+        seen.update(part.codes.tolist() if part.codes is not None else ())
+    return np.array(sorted(seen), np.int64)
+
+
+def _group_moments(ledger: Ledger, accepted: Sequence[Accepted], contract: Contract,
+                   base: Base | None) -> Iterator[Moments]:
+    """Of each group in the order of the sorted names; its sources are merged in the order of their paths."""
+    @lru_cache(maxsize=64)
+    def parts_of(key: str) -> dict[tuple[str, int], Part]:
+        return {(part.source, part.row): part for part in load_parts(ledger, key)}
+
+    members: dict[str, list[Accepted]] = {name: [] for name in (base.groups if base else ())}
+    for one in accepted:
+        members.setdefault(one.group, []).append(one)
+    for group in sorted(members):
+        pieces: list[Moments] = [base.moments_of(group)] if base and group in base.groups else []
+        for one in members[group]:
+            of_source = (moments for part in one.source.parts
+                         for moments in parts_of(part.key)[part.source, part.row].moments)
+            pieces.append(merge_all(of_source, len(contract.bands), len(contract.classes)))
+        yield merge_all(pieces, len(contract.bands), len(contract.classes))
+
+
+class _Extremes:
+    """Passes moments through and remembers the extremes of them all."""
+
+    def __init__(self, moments: Iterator[Moments], bands: int) -> None:
+        self._moments = moments
+        self._low, self._high = np.full(bands, np.inf), np.full(bands, -np.inf)
+
+    def __iter__(self) -> Iterator[Moments]:
+        for one in self._moments:
+            self._low, self._high = np.minimum(self._low, one.minimum), np.maximum(self._high, one.maximum)
+            yield one
+
+    @property
+    def constant(self) -> list[bool]:
+        """Bands that have one value in all valid pixels."""
+        return [bool(same) for same in self._low == self._high]
+
+
+def _prune(target: Place, contract: Contract) -> None:
+    """Remove what an earlier, stopped build of other sources may have left."""
+    for name in target.names():
+        if name not in TILED:
+            (target / name).remove()
+    for name in TILED:
+        due = {shard_key("valid", shard).split("/")[2] for shard in range(shard_count(contract))}
+        for shard in (target / f"{name}/c").names():
+            if shard not in due:
+                (target / f"{name}/c/{shard}").remove()

@@ -1,0 +1,185 @@
+"""`greenprep tile` and `greenprep run`: one from a clean folder, one from raw files, both by the same steps.
+
+Pixels are read once, on workers; then verdicts fall, and what was accepted becomes a store. See `pipeline` for the
+first half and `build` for the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from greenprep.build.append import Base, open_base
+from greenprep.build.assemble import Accepted, assemble, build_place, finish, target_of
+from greenprep.build.outputs import check_manifest_folder, check_store_place
+from greenprep.build.sources import Reading, Source, read_sources
+from greenprep.checks.judge import judge, judge_collection
+from greenprep.checks.verdict import verdict_of
+from greenprep.engine.dask_engine import engine, warm_up
+from greenprep.findings import finding
+from greenprep.raw.pairs import Candidate, find_pairs
+from greenprep.raw.stamps import stamp_of
+from greenprep.split.assign import Plan, split_store
+from greenprep.split.audit import Audit
+from greenprep.store.place import Place
+from greenschemas.codes import Code
+from greenschemas.contract import Contract
+from greenschemas.errors import SourceError, StoreError
+from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
+from greenschemas.recipe import Recipe, TileRules, load_recipe
+
+__all__ = ["Cluster", "Outcome", "run_recipe", "tile_clean"]
+
+@dataclass(frozen=True)
+class Cluster:
+    """Who does the work."""
+
+    workers: int | None = None
+    """Processes of this machine; None: one a processor; 0: this process itself, without Dask."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, instead."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a build."""
+
+    contract: Contract
+    entries: tuple[Entry, ...]
+    """Of `greenprep run`: the verdicts; of `greenprep tile`: those of the manifest."""
+    summary: Summary
+    clean: Path
+    """Folder of the manifest."""
+    store: str
+    audit: Audit | None = None
+
+
+def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cluster, *, append: bool = False,
+               overwrite: bool = False) -> Outcome:
+    """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
+
+    rules: fields of `TileRules` instead of those of the folder's recipe. Raises SourceError, StoreError or RecipeError.
+    """
+    warm_up(cluster.workers)
+    recipe = _recipe_of(clean)
+    tile = TileRules.parse("tile", {**recipe.tile.model_dump(), **rules})
+    recipe = recipe.model_copy(update={"tile": tile})
+    entries = tuple(sorted(read_manifest(clean), key=_name))
+    kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
+    store = Place.at(location)
+    base = _base(store, recipe, clean, append=append, overwrite=overwrite)
+    new = [entry for entry in kept if base is None or _is_new(entry, base)]
+    candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
+    reading = Reading(clean.absolute(), recipe, build_place(store), judge=False)
+    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
+        sources = read_sources(run, reading, candidates)
+        for source in sources:
+            if source.crashed:
+                raise SourceError(clean / source.candidate.name, "the decoder dies of it, though it was accepted",
+                                  "run `greenprep clean` again: the file was changed")
+        accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
+        contract = assemble(run, reading, store, accepted, base)
+    finish(store)
+    return Outcome(contract, entries, Summary.of(entries, recipe.hash()), clean, location)
+
+
+def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite: bool = False) -> Outcome:
+    """Clean, tile, split and audit in one reading of the raw files; the recipe says where everything is.
+
+    Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
+    copied there. Raises SourceError, StoreError or RecipeError.
+    """
+    warm_up(cluster.workers)
+    recipe = load_recipe(path)
+    if recipe.raw is None or recipe.store is None:
+        raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
+    store = Place.at(recipe.store)
+    clean = recipe.clean or _clean_beside(path, recipe.store)
+    check_manifest_folder(clean, recipe.raw, store, path)
+    if not recipe.raw.is_dir():
+        raise SourceError(recipe.raw, "no such folder", "see `raw` in the recipe")
+    base = _base(store, recipe, recipe.raw, append=append, overwrite=overwrite)
+    candidates = find_pairs(recipe.raw, recipe.pairing)
+    if not candidates:
+        raise SourceError(recipe.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
+    reading = Reading(recipe.raw.absolute(), recipe, build_place(store), judge=True)
+    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
+        sources = read_sources(run, reading, candidates)
+        entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
+        summary = write_manifest(clean, recipe, entries)
+        by_name = {source.candidate.name: source for source in sources}
+        accepted = [Accepted(by_name[_name(entry)], entry) for entry in entries
+                    if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))]
+        contract = assemble(run, reading, store, accepted, base)
+    contract, audit = split_store(target_of(store).url, Plan(recipe.split))
+    finish(store)
+    return Outcome(contract, entries, summary, clean, str(recipe.store), audit)
+
+
+def _clean_beside(recipe: Path, store: Path | str) -> Path:
+    """The folder named like the store: beside it, or beside the recipe if the store is elsewhere."""
+    if isinstance(store, Path):
+        return store.with_suffix(".clean")
+    return recipe.parent / Path(store.rstrip("/").rsplit("/", 1)[-1]).with_suffix(".clean")
+
+
+def _name(entry: Entry) -> str:
+    return entry.image or entry.mask or ""
+
+
+def _recipe_of(clean: Path) -> Recipe:
+    if not (clean / RECIPE_NAME).is_file():
+        raise SourceError(clean, f"no {RECIPE_NAME} in it", "run `greenprep clean` first: it writes one")
+    return load_recipe(clean / RECIPE_NAME)
+
+
+def _base(store: Place, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> Base | None:
+    """The store to be added to, if any; raises StoreError where anything else would be written over."""
+    if append:
+        return open_base(store, recipe)
+    check_store_place(store, read, overwrite=overwrite)
+    if overwrite and not store.local:
+        store.remove()
+    return None
+
+
+def _is_new(entry: Entry, base: Base) -> bool:
+    """Whether an entry's source is not in the store yet; raises SourceError where it is, with other pixels."""
+    known = base.paths.get(_name(entry))
+    if known is not None and known != entry.checksum:
+        raise SourceError(_name(entry), "it is in the store already, with other pixels",
+                          "build the store anew: --append only adds sources")
+    return known is None
+
+
+def _verdict(source: Source, reading: Reading) -> Entry:
+    """The verdict on one source: as it fell on the worker, from the evidence of its strips, or by its crash."""
+    candidate, recipe = source.candidate, reading.recipe
+    stamp = stamp_of(reading.root, candidate.image, candidate.mask)
+    if source.crashed:
+        reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives",
+                         limits=recipe.limits)
+        return Entry(image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
+                     parts=dict(candidate.parts), verdict=verdict_of([reason]), reasons=(reason,),
+                     stamp=stamp)
+    whole = [part.entry for part in source.parts if part.entry is not None]
+    if whole:
+        return whole[0]
+    evidence = [part.evidence for part in source.parts if part.evidence is not None]
+    return judge(source.parts[0].facts, reduce(add, evidence), recipe, stamp=stamp)
+
+
+def write_manifest(clean: Path, recipe: Recipe, entries: Sequence[Entry]) -> Summary:
+    """Write the manifest, its sums and the recipe into `clean`, as `greenprep clean` does; returns the sums."""
+    summary = Summary.of(entries, recipe.hash())
+    place = Place.at(clean)
+    (place / MANIFEST_NAME).write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
+    (place / SUMMARY_NAME).write(f"{summary.to_json()}\n".encode())
+    (place / RECIPE_NAME).write(yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True).encode())
+    return summary

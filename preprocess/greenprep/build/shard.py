@@ -1,0 +1,134 @@
+"""From spilled tiles to whole shards: each task owns a shard of every tiled array, and writes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.build.ledger import Ledger
+from greenprep.build.pack import pack, unpack
+from greenprep.store.arrays import FILLS, shard_key
+from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, shard_bytes, shard_chunks
+from greenprep.store.place import Place
+from greenschemas.errors import StoreError
+from greenschemas.layout import TILED
+
+__all__ = ["Digests", "ShardJob", "Slot", "common_type", "recalled", "write_shard"]
+
+Digests = tuple[str, ...]
+"""SHA-256 of the shard's file of each of TILED, in their order; empty for a shard of fill alone, which has none."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where some tiles, one after the other in the shard, were spilled."""
+
+    spill: Place
+    """The file, or a shard of a store whose tiles go on before ours."""
+    spans: NDArray[np.int64]
+    """(n, 3, 2) offsets and lengths of the chunks of TILED."""
+    dtype: str
+    """Type of the pixels as spilled."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that one shard is made of."""
+
+    key: str
+    """Digest of all that its bytes depend on."""
+    shard: int
+    places: int
+    """Tiles that a full shard has."""
+    before: int
+    """Tiles at its start that the store had before: taken from `old`, the store's own shard."""
+    old: Place | None
+    slots: tuple[Slot, ...]
+    dtype: str
+    """Type of the store."""
+    shape: tuple[int, int, int]
+    """Of a tile's image, for tiles of another type."""
+    target: Place
+    """The store."""
+    build: Place
+
+
+def write_shard(job: ShardJob) -> tuple[int, Digests]:
+    """Write a shard of each tiled array, read it back, record it; returns (shard, digests)."""
+    chunks: list[list[bytes]] = [[] for _ in TILED]
+    if job.old is not None:
+        for kept, name in zip(chunks, TILED, strict=True):
+            kept.extend(_old_chunks(job.old / shard_key(name, job.shard), job))
+    for slot in job.slots:
+        for kept, more in zip(chunks, _spilled(slot, job), strict=True):
+            kept.extend(more)
+    digests = []
+    for name, kept in zip(TILED, chunks, strict=True):
+        data = shard_bytes(kept, job.places)
+        file = job.target / shard_key(name, job.shard)
+        if data:
+            file.write(data)
+        digests.append(_verified(file, data))
+    Ledger(job.build / "ledger").record(job.key, pack(tuple(digests)))
+    return job.shard, tuple(digests)
+
+
+def recalled(ledger: Ledger, job: ShardJob) -> tuple[int, Digests]:
+    """What `write_shard` returned for a job that the ledger knows."""
+    digests: Digests = unpack(ledger.recall(job.key), ())
+    return job.shard, digests
+
+
+def _verified(file: Place, data: bytes) -> str:
+    """Digest of a shard that was just written, from what can be read back."""
+    if data and file.read() != data:
+        raise StoreError(file.url, "what was written reads back otherwise", "check the disk, and run it again")
+    return digest_of(data)
+
+
+def _old_chunks(file: Place, job: ShardJob) -> list[bytes]:
+    try:
+        shard = file.read()
+    except FileNotFoundError:
+        shard = b""
+    return shard_chunks(shard, job.places)[:job.before]
+
+
+def _spilled(slot: Slot, job: ShardJob) -> list[list[bytes]]:
+    """Chunks of each tiled array, read from the spill file in one go."""
+    spans = slot.spans
+    stored = spans[spans[:, :, 1] > 0]
+    start = int(stored[:, 0].min(initial=np.iinfo(np.int64).max)) if len(stored) else 0
+    end = int(stored.sum(axis=1).max(initial=0))
+    data = slot.spill.read(start, end) if end > start else b""
+    chunks = [[data[at - start:at - start + n] if n else b"" for at, n in spans[:, i].tolist()]
+              for i in range(len(TILED))]
+    if slot.dtype != job.dtype:
+        chunks[0] = [_as(chunk, slot.dtype, job) for chunk in chunks[0]]
+    return chunks
+
+
+def _as(chunk: bytes, dtype: str, job: ShardJob) -> bytes:
+    """An image chunk in the type of the store, which holds every value of it."""
+    values = decode_chunk(chunk, np.dtype(dtype), job.shape, FILLS["image"])
+    return encode_chunk(values.astype(job.dtype), FILLS["image"])
+
+
+def common_type(found: Sequence[tuple[str, float, float]]) -> np.dtype[Any]:
+    """The type of a store, from (type, least value, greatest value) of each source.
+
+    The narrowest of the sources' own types that holds every value of all of them; where none does, NumPy's common one.
+    """
+    kinds = sorted({np.dtype(name) for name, _, _ in found}, key=lambda kind: (kind.itemsize, kind.str))
+    if all(kind.kind in "iu" for kind in kinds):
+        low = min((low for _, low, _ in found), default=0)
+        high = max((high for _, _, high in found), default=0)
+        for kind in kinds:
+            info = np.iinfo(kind)
+            if info.min <= low and high <= info.max:
+                return kind
+    return np.result_type(*kinds)

@@ -1,0 +1,1 @@
+"""Pixels to a verdict: evidence, findings, judgement. Pure."""

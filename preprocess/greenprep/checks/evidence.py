@@ -1,0 +1,213 @@
+"""What the pixels of a pair say, as sums that add up over strips read in any order, on any worker. Pure.
+
+Minima, maxima, sums and digests are over every pixel; textures are over a few bands (see `texture`).
+Letters: C bands, K classes, h rows, w columns of a strip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.checks.texture import Fit, Texture, fit_of, looked_at, texture_of
+from greenprep.raw.clouds import bright_clouds
+from greenprep.raw.labels import LabelCounts
+from greenprep.raw.pair import Pixels
+from greenschemas.bands import Role, where_role
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.recipe import Recipe
+
+__all__ = ["Evidence", "RowPiece", "checksum", "examine", "image_digest"]
+
+Array = NDArray[Any]
+FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20)
+"""Values that stand for no data in many collections."""
+CENTRE = 0.15
+"""Reflectance that textures are centred on: any constant near the data does."""
+IMPULSE = 0.15
+"""Reflectance by which a pixel must stand out from its four neighbours to be an impulse."""
+
+
+@dataclass(frozen=True)
+class RowPiece:
+    """What is kept of the rows of a strip."""
+
+    row: int
+    """First row."""
+    image: bytes
+    """SHA-256 of the pixels: of the whole strip, band after band, if it is the whole of a small pair; else row by row,
+    so that it does not matter how the pair was cut."""
+    labels: bytes
+    """As `image`, of the coded fractions and validity."""
+    suspect: Array
+    """(h,) bool: some reflectance band has one value all along the row, or the row repeats the one before."""
+    means: Array
+    """(N, h) float32: mean of each row of the bands looked at."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sums over disjoint strips of one pair; `+` joins them in any order."""
+
+    pixels: int
+    valid: int
+    """Pixels that may be used."""
+    present: int
+    """Pixels that hold something: valid or cloud. Sums below are over these."""
+    content: int
+    """Present pixels with a reflectance band that is not 0."""
+    nonfinite: int
+    empty: int
+    flagged: int
+    """Pixels that a quality band calls cloud; 0 with `has_flags` False: no band says anything."""
+    has_flags: bool
+    bright: float
+    """Sum over strips of pixels * share of cells that look like cloud; -1 a pixel where that cannot be told."""
+    filler: Array
+    """(len(FILLERS),) pixels with that value in a reflectance band, not declared as empty."""
+    labels: LabelCounts
+    class_sum: Array
+    """(K,) sum of fractions over labelled pixels."""
+    single: bool
+    """One class alone has labels in these strips."""
+    low: Array
+    """(C,) least value over present pixels, +inf where there is none."""
+    high: Array
+    total: Array
+    """(C,) float64 sum over present pixels."""
+    square: Array
+    """(C,) float64 sum of squares over present pixels."""
+    top: Array
+    """(C,) values equal to the greatest that the type can hold; all 0 for floats."""
+    twins: frozenset[tuple[int, int]]
+    """Pairs of reflectance bands that are equal in every pixel."""
+    texture: Texture
+    columns: Array
+    """(N, W) sums down the columns of the bands looked at."""
+    fit: Fit
+    rows: tuple[RowPiece, ...]
+
+    def __add__(self, other: Evidence) -> Evidence:
+        joined: dict[str, Any] = {field.name: getattr(self, field.name) + getattr(other, field.name)
+                                  for field in fields(self) if field.name not in _OTHERWISE}
+        return Evidence(
+            **joined, has_flags=self.has_flags or other.has_flags,
+            single=self.single and other.single and
+            int(np.argmax(self.class_sum)) == int(np.argmax(other.class_sum)),
+            low=np.minimum(self.low, other.low), high=np.maximum(self.high, other.high),
+            twins=self.twins & other.twins, rows=tuple(sorted(self.rows + other.rows, key=lambda piece: piece.row)))
+
+
+_OTHERWISE = frozenset({"has_flags", "single", "low", "high", "twins", "rows"})
+
+
+def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
+    """The evidence of one strip of full width."""
+    image, bands = pixels.image, recipe.bands
+    reflectance = where_role(bands, Role.REFLECTANCE)
+    present = pixels.present
+    whole = bool(present.all())
+    values = image.reshape(len(image), -1) if whole else image[:, present]
+    low, high = _range(values)
+    looked = looked_at(bands)
+    scale = recipe.limits.reflectance_scale or float(max(high[reflectance].max(initial=1), 1))
+    seen = image[looked].astype(np.float32)
+    if not whole:
+        seen = np.where(present, seen, np.float32(CENTRE * scale))  # A hole is no texture.
+    with np.errstate(all="ignore"):  # NaN and infinity are counted elsewhere; here they may do what they like.
+        sums = values.sum(axis=1, dtype=np.float64)
+        texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
+        fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
+        bright = bright_clouds(image, bands, scale) if recipe.limits.reflectance_scale else None
+    lit = image[reflectance] != 0
+    # Where there is no label, all classes hold UNLABELLED.
+    without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
+    coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without
+    return Evidence(
+        pixels=present.size, valid=_count(pixels.valid), present=_count(present),
+        content=_count(lit.any(axis=0) & present), nonfinite=pixels.nonfinite,
+        empty=_count(pixels.empty), flagged=_count(pixels.cloud), has_flags=pixels.cloud is not None,
+        bright=present.size * (-1.0 if bright is None else bright),
+        filler=_fillers(image[reflectance], pixels.empty, low[reflectance]), labels=pixels.labels,
+        class_sum=coded / FRACTION_SCALE, single=int(np.count_nonzero(coded)) == 1, low=low, high=high, total=sums,
+        square=_squares(values), top=_top(values, high), twins=_twins(image, sums, reflectance), texture=texture,
+        columns=seen.sum(axis=1, dtype=np.float64), fit=fit, rows=(_rows(pixels, reflectance, seen),))
+
+
+def _count(where: NDArray[np.bool_] | None) -> int:
+    return 0 if where is None else int(np.count_nonzero(where))
+
+
+def _range(values: Array) -> tuple[Array, Array]:
+    if values.shape[1] == 0:
+        return np.full(len(values), np.inf), np.full(len(values), -np.inf)
+    return values.min(axis=1).astype(np.float64), values.max(axis=1).astype(np.float64)
+
+
+def _squares(values: Array) -> Array:
+    """(C,) sums of squares: products in float32 would do for a deviation, but not for its comparison with 0."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+    small = values.astype(np.float32)
+    return np.asarray(np.einsum("ij,ij->i", small, small), np.float64)
+
+
+def _top(values: Array, high: Array) -> Array:
+    if values.dtype.kind == "f" or not values.size:
+        return np.zeros(len(values), np.int64)
+    greatest = np.iinfo(values.dtype).max
+    out = np.zeros(len(values), np.int64)
+    for band in np.flatnonzero(high == greatest):
+        out[band] = np.count_nonzero(values[band] == greatest)
+    return out
+
+
+def _fillers(reflectances: Array, empty: NDArray[np.bool_] | None, low: Array) -> Array:
+    out = np.zeros(len(FILLERS), np.int64)
+    for at, value in enumerate(FILLERS):
+        if low.min(initial=0) <= value * (1 - 1e-7):
+            same = (np.isclose(reflectances, value, rtol=1e-6, atol=0)).any(axis=0)
+            out[at] = np.count_nonzero(same if empty is None else same & ~empty)
+    return out
+
+
+def _twins(image: Array, sums: Array, reflectance: slice | list[int]) -> frozenset[tuple[int, int]]:
+    """Equal pairs among the reflectance bands: bands of another sum are never looked at."""
+    by_sum: dict[float, list[int]] = {}
+    for band in np.arange(len(image))[reflectance].tolist():
+        by_sum.setdefault(float(sums[band]), []).append(band)
+    return frozenset((one, other) for group in by_sum.values() for i, one in enumerate(group)
+                     for other in group[i + 1:] if np.array_equal(image[one], image[other]))
+
+
+def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowPiece:
+    labels = np.concatenate([pixels.fraction, pixels.valid[None].view(np.uint8)])
+    means = seen.mean(axis=2)
+    part = pixels.image[reflectance]
+    suspect = np.zeros(part.shape[1], bool)
+    if part.shape[2] > 1:
+        suspect = (part == part[:, :, :1]).all(axis=2).any(axis=0)
+        for row in np.flatnonzero((means[:, 1:] == means[:, :-1]).all(axis=0)) + 1:
+            suspect[row] |= np.array_equal(part[:, row], part[:, row - 1])
+    return RowPiece(pixels.row, _digest(pixels.image, pixels.whole), _digest(labels, pixels.whole), suspect, means)
+
+
+def _digest(pixels: Array, whole: bool) -> bytes:
+    if whole:
+        return hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
+    return b"".join(hashlib.sha256(row.data).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
+
+
+def image_digest(evidence: Evidence, dtype: str) -> str:
+    """SHA-256 (hex) of the image's pixels as handed on: equal pixels, equal digest, however they were read."""
+    return hashlib.sha256(dtype.encode() + b"".join(piece.image for piece in evidence.rows)).hexdigest()
+
+
+def checksum(evidence: Evidence, dtype: str) -> str:
+    """SHA-256 (hex) of image, labels and validity as handed on."""
+    rows = (piece for kind in ("image", "labels") for piece in (getattr(p, kind) for p in evidence.rows))
+    return hashlib.sha256(dtype.encode() + b"".join(rows)).hexdigest()

@@ -1,0 +1,216 @@
+"""`greenprep clean`: a verdict on every file below RAW, the good and mended pairs below OUT, and a manifest of all.
+
+Nothing below RAW is ever written or removed. OUT holds, beside the pairs: `recipe.yaml` (the recipe without paths),
+`manifest.jsonl` (one line a pair or stray), `summary.json`, and while a run is under way `manifest.part`, to which
+each line is appended whole, so that a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import yaml
+
+from greenprep.checks.collection import judge_collection
+from greenprep.clean.task import PRELOAD, clean_batch
+from greenprep.engine.pool import run_batches
+from greenprep.findings import finding
+from greenprep.raw.pairs import Candidate, find_pairs
+from greenprep.raw.stamps import stamp_of
+from greenschemas.codes import REPAIRS, Code
+from greenschemas.errors import ConfigError, GreenError, SourceError
+from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
+from greenschemas.recipe import Recipe, load_recipe
+
+__all__ = ["clean", "reject_repairs"]
+
+JOURNAL_NAME = "manifest.part"
+BATCH = 8
+"""Pairs handed to a worker at a time."""
+
+
+def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = False, dry_run: bool = False,
+          limit: int | None = None,
+          tick: Callable[[int, int], None] | None = None) -> tuple[tuple[Entry, ...], Summary]:
+    """Clean a folder; returns what the manifest and the summary now hold.
+
+    verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
+    at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
+    come in.
+    Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written.
+    """
+    _check_folders(raw, out, dry_run)
+    candidates = find_pairs(raw, recipe.pairing)
+    if not candidates:
+        raise ConfigError(raw, f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
+                          "give the folder above `images` and `masks`, or set `pairing` in the recipe")
+    old = {} if dry_run else _earlier(out, recipe)
+    kept = {} if verify else {entry_key(entry): entry for candidate in candidates
+                              if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)}
+    todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
+    entries = dict(kept)
+    with _journal(out, recipe, old.values(), dry_run) as journal:
+        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers):
+            for entry in answers:
+                entries[entry_key(entry)] = entry
+                journal(entry)
+            if tick is not None:
+                tick(len(entries), len(kept) + len(todo))
+    judged = judge_collection(entries.values(), recipe)
+    summary = Summary.of(judged, recipe.hash())
+    if not dry_run:
+        _settle(raw, out, recipe, judged, old.values(), candidates)
+        _finish(out, judged, summary)
+    return judged, summary
+
+
+def reject_repairs(recipe: Recipe) -> Recipe:
+    """The recipe under which whatever would need a repair is rejected."""
+    levels = {**recipe.limits.levels, **dict.fromkeys(REPAIRS, "reject")}
+    return recipe.model_copy(update={"limits": recipe.limits.model_copy(update={"levels": levels})})
+
+
+def entry_key(entry: Entry) -> tuple[str, str]:
+    """What tells an entry from all others."""
+    return entry.image or "", entry.mask or ""
+
+
+def _key(candidate: Candidate) -> tuple[str, str]:
+    return candidate.image or "", candidate.mask or ""
+
+
+def _check_folders(raw: Path, out: Path, dry_run: bool) -> None:
+    if not raw.is_dir():
+        raise ConfigError(raw, "no such folder", "give the folder that holds the images and masks")
+    real_raw, real_out = raw.resolve(), out.resolve()
+    if real_out == real_raw or real_raw in real_out.parents or real_out in real_raw.parents:
+        raise ConfigError(out, f"lies in, or around, the raw folder {raw}",
+                          "choose a folder beside it: raw files are never touched")
+    if dry_run or not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(out, "is a file", "choose a folder")
+    if any(out.iterdir()) and not (out / RECIPE_NAME).is_file():
+        raise ConfigError(out, "is not empty, and no earlier run of clean wrote it", "choose an empty or new folder")
+
+
+def _earlier(out: Path, recipe: Recipe) -> dict[tuple[str, str], Entry]:
+    """What earlier runs under the same recipe said; of a killed run's journal, the lines that are whole."""
+    if not (out / RECIPE_NAME).is_file():
+        return {}
+    same = _same_recipe(out / RECIPE_NAME, recipe)
+    entries: dict[tuple[str, str], Entry] = {}
+    if (out / MANIFEST_NAME).is_file():
+        entries = {entry_key(entry): entry for entry in read_manifest(out)}
+    if (out / JOURNAL_NAME).is_file():
+        with (out / JOURNAL_NAME).open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    entry = Entry.parse(out / JOURNAL_NAME, json.loads(line), SourceError)
+                    entries[entry_key(entry)] = entry
+    if same:
+        return entries
+    # Under another recipe nothing that was said still holds, but what was written must be known to be replaced.
+    return {key: entry.model_copy(update={"stamp": None}) for key, entry in entries.items()}
+
+
+def _same_recipe(path: Path, recipe: Recipe) -> bool:
+    try:
+        return load_recipe(path).hash() == recipe.hash()
+    except GreenError:
+        return False  # Written by another version, or changed by hand.
+
+
+def _still_good(raw: Path, out: Path, entry: Entry, candidate: Candidate) -> bool:
+    if entry.stamp is None or entry.stamp != stamp_of(raw, candidate.image, candidate.mask):
+        return False
+    return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in _outputs(out, entry))
+
+
+@contextmanager
+def _journal(out: Path, recipe: Recipe, old: Iterable[Entry], dry_run: bool) -> Iterator[Callable[[Entry], None]]:
+    """A function that appends an entry to the journal, which starts with what is already known."""
+    if dry_run:
+        yield lambda entry: None
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        known = "".join(entry.to_json() + "\n" for entry in old)
+        _write(out / JOURNAL_NAME, known)
+        _write(out / RECIPE_NAME, yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True))
+        (out / MANIFEST_NAME).unlink(missing_ok=True)
+        (out / SUMMARY_NAME).unlink(missing_ok=True)
+        with (out / JOURNAL_NAME).open("a", encoding="utf-8") as file:
+            yield partial(_append, file)
+    except OSError as problem:
+        raise _unwritable(out, problem) from None
+
+
+def _append(file: TextIO, entry: Entry) -> None:
+    file.write(entry.to_json() + "\n")
+    file.flush()
+
+
+def _verdicts(raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate],
+              workers: int) -> Iterator[list[Entry]]:
+    if not todo:
+        return
+    batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
+    yield from run_batches(partial(clean_batch, raw, out, recipe), todo, workers=min(workers, len(todo)), batch=batch,
+                           dead=partial(_crashed, raw, recipe), preload=PRELOAD)
+
+
+def _crashed(raw: Path, recipe: Recipe, candidate: Candidate) -> Entry:
+    reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives",
+                     limits=recipe.limits)
+    return Entry(image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
+                 parts=dict(candidate.parts), verdict=Verdict.REJECTED, reasons=(reason,),
+                 stamp=stamp_of(raw, candidate.image, candidate.mask))
+
+
+def _settle(raw: Path, out: Path, recipe: Recipe, judged: Sequence[Entry], old: Iterable[Entry],
+            candidates: Sequence[Candidate]) -> None:
+    """Make what stands below OUT what the verdicts say: the checks over the collection may have changed some."""
+    wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in _outputs(out, entry)}
+    written = {path for entry in (*judged, *old) for path in _outputs(out, entry)}
+    for path in written - wanted:
+        path.unlink(missing_ok=True)
+    lacking = {entry_key(entry) for entry in judged if entry.verdict is not Verdict.REJECTED
+               and not all(path.is_file() for path in _outputs(out, entry))}
+    again = [candidate for candidate in candidates if _key(candidate) in lacking]
+    for _ in _verdicts(raw, out, recipe, again, 1):
+        pass
+
+
+def _outputs(out: Path, entry: Entry) -> list[Path]:
+    """Where an accepted or repaired pair stands below `out`."""
+    return [out / relative for relative in (entry.image, entry.mask) if relative is not None]
+
+
+def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
+    try:
+        _write(out / MANIFEST_NAME, "".join(entry.to_json() + "\n" for entry in judged))
+        _write(out / SUMMARY_NAME, summary.to_json() + "\n")
+        (out / JOURNAL_NAME).unlink(missing_ok=True)
+    except OSError as problem:
+        raise _unwritable(out, problem) from None
+
+
+def _unwritable(out: Path, problem: OSError) -> SourceError:
+    return SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file beside its name, then rename it: it is there whole, or as it was."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)

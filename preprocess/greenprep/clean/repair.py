@@ -1,0 +1,119 @@
+"""Write the repaired copy of a pair: the pixels as they are handed on, as plain GeoTIFFs. Never in place."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from greenprep.raw.files import File
+from greenprep.raw.labels import native_scale, to_fraction
+from greenprep.raw.pair import OpenPair
+from greenprep.raw.tiff import gdal
+from greenschemas.codes import Code
+from greenschemas.errors import SourceError
+from greenschemas.layout import UNLABELLED
+from greenschemas.manifest import Entry, Level
+from greenschemas.recipe import Recipe
+
+__all__ = ["touches", "write_repaired"]
+
+
+def touches(entry: Entry) -> tuple[bool, bool]:
+    """(image, mask): which of a repaired pair's files must be written anew; the others can be linked."""
+    repairs = [reason for reason in entry.reasons if reason.level is Level.REPAIR]
+    both = any(reason.file == "pair" or reason.code == Code.SHIFTED for reason in repairs)
+    return (both or any(reason.file == "image" for reason in repairs),
+            both or any(reason.file == "mask" for reason in repairs))
+
+
+def write_repaired(pair: OpenPair, entry: Entry, recipe: Recipe, out: Path) -> None:
+    """Write those files of a repaired pair that need it below `out`: beside their names first, renamed when whole.
+
+    Raises SourceError where the folder cannot be written.
+    """
+    image, mask = touches(entry)
+    if image and entry.image is not None:
+        _replace(out / entry.image, lambda part: _write_image(part, pair, entry, recipe))
+    if mask and entry.mask is not None:
+        _replace(out / entry.mask, lambda part: _write_mask(part, pair, recipe))
+
+
+def _replace(path: Path, write: Any) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with gdal(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            write(part)
+        os.replace(part, path)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise SourceError(path, f"cannot be written ({problem})", "make room, or choose another folder") from None
+
+
+def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> None:
+    """Whole numbers that were NaN, and what a mask or alpha band hid, are told apart by an internal mask."""
+    source = pair.image_file
+    if source is None or pair.facts.dtype is None:
+        return
+    dtype, nodata = np.dtype(pair.facts.dtype), source.tiff.nodata
+    if nodata is not None and np.isnan(nodata) and dtype.kind != "f":
+        nodata = None
+    masked = source.tiff.masked or source.tiff.alpha or (nodata is None and source.tiff.nodata is not None) or any(
+        reason.code == Code.NAN for reason in entry.reasons)
+    names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in recipe.bands)
+    with _create(part, pair, source, dtype, nodata) as sink:
+        sink.descriptions = names
+        for window, pixels in _windows(pair):
+            sink.write(np.ascontiguousarray(pixels.image), window=window)
+            if masked:
+                sink.write_mask(pixels.present, window=window)
+
+
+def _write_mask(part: Path, pair: OpenPair, recipe: Recipe) -> None:
+    """Floats and rescaled values hold NaN, declared as nodata, where there is no label; integers stay as they are."""
+    source = pair.mask_file
+    if source is None:
+        return
+    native = native_scale(recipe.mask.kind)
+    rescale = source.scale != native and source.scale != 255
+    rescale = rescale or (source.scale == 255 and any(r.code == Code.MASK_SCALE for r in pair.facts.findings))
+    floating = rescale or source.tiff.dtype.kind == "f"
+    dtype = np.dtype("float32") if rescale else source.tiff.dtype
+    with _create(part, pair, source, dtype, float("nan") if floating else source.tiff.nodata) as sink:
+        if any(source.tiff.names):
+            sink.descriptions = source.tiff.names
+        for window, pixels in _windows(pair):
+            values = pair.mask_values(window.row_off, 0, window.height, window.width)
+            hidden = pixels.fraction[0] == UNLABELLED
+            if rescale:
+                values = to_fraction(values, source.scale) * np.float32(native)
+            if floating:
+                values = np.where(hidden, np.float32("nan"), values).astype(dtype)
+            sink.write(np.ascontiguousarray(values), window=window)
+            if not floating and (source.tiff.masked or source.tiff.alpha):
+                sink.write_mask(~hidden, window=window)
+
+
+def _windows(pair: OpenPair) -> Any:
+    width = pair.facts.shape[2] if pair.facts.shape else 0
+    for row, height in pair.strips():
+        yield Window(0, row, width, height), pair.read(row, 0, height, width)
+
+
+def _create(part: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], nodata: float | None) -> Any:
+    grid = pair.grid_of(source)
+    placed = {"transform": Affine(*grid.transform)} if grid.placed else {}
+    predictor = 1 if dtype.itemsize > 4 else 3 if dtype.kind == "f" else 2
+    return rasterio.open(part, "w", driver="GTiff", height=grid.height, width=grid.width, count=source.tiff.bands,
+                         dtype=dtype.name, nodata=nodata, crs=CRS.from_string(grid.crs) if grid.crs else None,
+                         compress="deflate", predictor=predictor, BIGTIFF="IF_SAFER", **placed)

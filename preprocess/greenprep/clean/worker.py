@@ -1,0 +1,68 @@
+"""What a worker process does for `greenprep clean`: survey pairs, link or write what is accepted.
+
+Small on purpose: a worker imports this and what it needs, nothing of the command line or the report.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenprep.clean.repair import touches, write_repaired
+from greenprep.clean.survey import survey_open
+from greenprep.raw.pair import gdal, open_pair
+from greenprep.raw.pairs import Candidate
+from greenprep.raw.stamps import stamp_of
+from greenschemas.errors import SourceError
+from greenschemas.manifest import Entry, Verdict
+from greenschemas.recipe import Recipe
+
+__all__ = ["clean_batch", "clean_one", "link"]
+
+
+def clean_batch(raw: Path, out: Path | None, recipe: Recipe, candidates: Sequence[Candidate]) -> list[Entry]:
+    """The verdicts on some candidates, in order; accepted and repaired pairs then stand below `out` (None: nowhere)."""
+    with gdal():
+        return [clean_one(raw, out, recipe, candidate) for candidate in candidates]
+
+
+def clean_one(raw: Path, out: Path | None, recipe: Recipe, candidate: Candidate) -> Entry:
+    """The verdict on one candidate; raises SourceError where `out` cannot be written."""
+    stamp = stamp_of(raw, candidate.image, candidate.mask)
+    with open_pair(raw, candidate, recipe) as pair:
+        entry = survey_open(pair, recipe, stamp=stamp)
+        if out is None or entry.verdict is Verdict.REJECTED:
+            return entry
+        if entry.verdict is Verdict.REPAIRED:
+            write_repaired(pair, entry, recipe, out)
+    written = touches(entry)
+    for relative, anew in zip((entry.image, entry.mask), written, strict=True):
+        if relative is not None and not anew:
+            link(raw / relative, out / relative)
+    return entry
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, by a hard link where the file system can, else by a copy."""
+    try:
+        os.link(source, target)
+        return
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass  # There already, on another file system, or of one that has no links.
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copy2(source, part)
+        # Renaming one name of a file onto another name of the same file does nothing, and leaves both.
+        os.replace(part, target)
+        part.unlink(missing_ok=True)
+    except OSError as problem:
+        raise SourceError(target, f"cannot be written ({problem.strerror})",
+                          "make room, or choose another folder") from None

@@ -1,0 +1,21 @@
+"""The command line `greenprep`: each command parses, calls one function, reports."""
+
+from __future__ import annotations
+
+import typer
+
+from greenprep.cli import clean as cli_clean
+from greenprep.cli import store as cli_store
+from greenschemas.console import run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(name="greenprep", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.")
+app.add_typer(cli_clean.app)
+app.add_typer(cli_store.app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(app)

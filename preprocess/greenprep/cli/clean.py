@@ -1,0 +1,127 @@
+"""The commands `clean`, `explain` and `synth` of `greenprep`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenschemas.console import print_json, progress, say
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def clean(
+    raw: Annotated[Path, typer.Argument(help="Folder of raw images and masks; never written to.")],
+    out: Annotated[Path, typer.Argument(help="Folder for accepted pairs, manifest, summary and report.")],
+    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); without one, 19-band Sentinel-2 and five-class "
+                                                     "fractional masks.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Mend what can be mended for certain, or reject "
+                                                                      "it.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was rejected.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look at the first so many pairs only.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read files again that have not changed since the last "
+                                                          "run.")] = False,
+) -> None:
+    """Check every image and mask, and say of each what is wrong, how we know, and what to do.
+
+    A second run looks only at what is new or changed. Example: greenprep clean raw cleaned --recipe city.yaml
+    """
+    from greenprep.clean.task import PRELOAD
+    from greenprep.engine.pool import warm_up
+
+    warm_up(PRELOAD)  # First of all: its imports take as long as ours.
+    from greenprep.clean.clean import clean as run
+    from greenprep.clean.clean import reject_repairs
+    from greenschemas.recipe import Recipe, load_recipe
+
+    rules = load_recipe(recipe) if recipe else Recipe()
+    with progress("cleaning", None) as bar:
+        done = 0
+
+        def tick(now: int, of: int) -> None:
+            nonlocal done
+            bar.total(of)
+            bar.advance(now - done)
+            done = now
+
+        entries, summary = run(raw, out, rules if repair else reject_repairs(rules), workers=workers or cores(),
+                               verify=verify, dry_run=dry_run, limit=limit, tick=tick)
+    if not dry_run:
+        from greenprep.clean.report import write_report
+
+        write_report(raw, out, rules, entries, summary)
+    if as_json:
+        print_json(summary.model_dump(mode="json"))
+    else:
+        typer.echo(in_words(summary.model_dump(), None if dry_run else out))
+    if strict and summary.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(code: Annotated[str | None, typer.Argument(help="A code from the manifest; without one, all are "
+                                                            "listed.")] = None) -> None:
+    """Say what a check measures, its limit, and what to do about it.
+
+    Example: greenprep explain wrapped-8-bit
+    """
+    from greenprep.findings import CATALOGUE
+    from greenprep.findings import explain as entry
+    from greenschemas.codes import Code
+    from greenschemas.errors import ConfigError, nearest
+
+    if code is None:
+        for check in CATALOGUE.values():
+            typer.echo(f"{check.code.value:20} {check.level.value:7} {check.what}")
+        return
+    if code not in list(Code):
+        raise ConfigError("explain", f"no check `{code}`", nearest(code, Code))
+    typer.echo(entry(Code(code)))
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="New folder for the raw files.")],
+    areas: Annotated[int, typer.Option(min=1, help="Places, each a group.")] = 8,
+    times: Annotated[int, typer.Option(min=1, help="Acquisitions of each place.")] = 3,
+    size: Annotated[int, typer.Option(min=32, help="Pixels a side; every other place has one less.")] = 133,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    defects: Annotated[bool, typer.Option("--defects/--no-defects", help="Add one pair for each planted defect and "
+                                                                         "each unusual encoding.")] = True,
+) -> None:
+    """Write a small synthetic city as raw GeoTIFFs, to try everything without data.
+
+    Example: greenprep synth city --areas 8
+    """
+    from greenprep.synth.city import write_city
+
+    truth = write_city(out, areas=areas, times=times, size=size, seed=seed, defects=defects)
+    spoilt = sum(one["defect"] is not None for one in truth.values())
+    say(f"{len(truth)} images in {out}, {spoilt} of them with a planted defect; truth.json says which.")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_words(summary: dict[str, object], out: Path | None) -> str:
+    """The sums as a person reads them."""
+    lines = [f"{summary['found']} found = {summary['accepted']} accepted + {summary['repaired']} repaired + "
+             f"{summary['rejected']} rejected"]
+    reasons = summary["reasons"]
+    if isinstance(reasons, dict):
+        lines += [f"  {count:6}  {code}" for code, count in sorted(reasons.items(), key=lambda item: -item[1])]
+    if out is not None:
+        lines.append(f"Each file and why: {out / 'report.html'} and {out / 'manifest.jsonl'}; "
+                     "a code in full: greenprep explain CODE")
+    return "\n".join(lines)

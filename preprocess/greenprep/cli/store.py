@@ -1,0 +1,221 @@
+"""Commands that make, split and look at stores: each parses, calls one function, reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from greenschemas.console import print_json, say
+from greenschemas.recipe import Edge
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+StoreArg = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a "
+                                             "processor.")]
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")]
+Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store of the same name.")]
+
+
+@app.command()
+def tile(clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="Folder that `greenprep clean` wrote.")],
+         store: StoreArg,
+         size: Annotated[int | None, typer.Option(min=1, help="Rows and columns of a tile.")] = None,
+         stride: Annotated[int | None, typer.Option(min=1, help="Pixels from tile to tile; default: size.")] = None,
+         edge: Annotated[Edge | None, typer.Option(help="What to do with tiles that the source does not fill.")] = None,
+         min_cover: Annotated[float | None, typer.Option(min=0, max=1, help="Least share of a tile that is real."
+                                                         )] = None,
+         workers: Workers = None, scheduler: Scheduler = None, append: Append = False, overwrite: Overwrite = False,
+         as_json: Json = False) -> None:
+    """Cut the accepted pairs of a clean folder into tiles and write one Zarr store.
+
+    What is not given comes from the recipe that `greenprep clean` used (by default 128, the size, pad, 0.25).
+
+    Example: greenprep tile data/clean data/city.zarr --size 128
+    """
+    from greenprep.engine.dask_engine import warm_up
+
+    warm_up(workers)
+    from greenprep.build.run import Cluster, tile_clean
+
+    said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
+    outcome = tile_clean(clean, store, {key: value for key, value in said.items() if value is not None},
+                         Cluster(workers, scheduler), append=append, overwrite=overwrite)
+    _report(store, outcome.contract, as_json)
+
+
+@app.command()
+def run(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with `raw` and `store`.")],
+        workers: Workers = None, scheduler: Scheduler = None, append: Append = False, overwrite: Overwrite = False,
+        as_json: Json = False) -> None:
+    """Clean, tile and split in one reading of the raw files: the same store as by the three commands.
+
+    Example: greenprep run pipelines/demo.yaml
+    """
+    from greenprep.engine.dask_engine import warm_up
+
+    warm_up(workers)
+    from greenprep.build.run import Cluster, run_recipe
+
+    outcome = run_recipe(recipe, Cluster(workers, scheduler), append=append, overwrite=overwrite)
+    summary = outcome.summary
+    if not as_json:
+        say(f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
+            f"{summary.rejected} rejected; reasons in {outcome.clean}")
+    _report(outcome.store, outcome.contract, as_json, summary=summary.model_dump(mode="json"))
+
+
+@app.command()
+def split(store: StoreArg,
+          val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pixels for validation.")] = None,
+          test: Annotated[float | None, typer.Option(min=0, max=1, help="Share for the test split.")] = None,
+          seed: Annotated[int | None, typer.Option(min=0)] = None,
+          by: Annotated[str | None, typer.Option(help="What stays together: group, a named part of the file name "
+                                                 "(city, year), or a regular expression.")] = None,
+          block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of this many metres together."
+                                                      )] = None,
+          buffer: Annotated[float, typer.Option(min=0, help="Metres between splits; what is nearer is in none.")] = 0,
+          folds: Annotated[int | None, typer.Option(min=2, help="Deal out to so many folds.")] = None,
+          fold: Annotated[int, typer.Option(min=0, help="The fold that is val, the others being train.")] = 0,
+          file: Annotated[Path | None, typer.Option(help="CSV with columns `group` and `split` to go by.")] = None,
+          exclude: Annotated[Path | None, typer.Option(help="CSV with a column `group`, `path` or `tile` to leave out."
+                                                       )] = None,
+          as_json: Json = False) -> None:
+    """Deal groups out to train, val and test, audit the result, and write the statistics of train.
+
+    What is not given comes from the store's recipe (by default 0.2, 0, 0, group).
+
+    Example: greenprep split data/city.zarr --val 0.2 --test 0.1 --seed 1
+    """
+    from greenprep.split.assign import Plan, rules_of, split_store
+    from greenschemas.store import open_store
+
+    rules = rules_of(open_store(store), val, test, seed, by)
+    contract, found = split_store(store, Plan(rules, folds, fold, block, buffer, file, exclude))
+    if as_json:
+        print_json({"split": contract.model_dump(mode="json")["split"], "audit": found.as_json()})
+        return
+    from greenprep.inspect.tables import audit_text, split_text
+
+    typer.echo(split_text(contract))
+    typer.echo(audit_text(found))
+
+
+@app.command()
+def audit(store: StoreArg, as_json: Json = False) -> None:
+    """Look for ground or pictures that stand in two splits; exit with 1 if there are any.
+
+    Example: greenprep audit data/city.zarr
+    """
+    from greenprep.inspect.tables import audit_text
+    from greenprep.split.audit import audit_store
+    from greenschemas.store import open_store
+
+    opened = open_store(store)
+    found = audit_store(opened, opened.splits())
+    print_json(found.as_json()) if as_json else typer.echo(audit_text(found))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(store: StoreArg,
+          split: Annotated[str | None, typer.Option(help="train, val, test or all; default: train, or all if the store "
+                                                    "has no split.")] = None,
+          by: Annotated[str | None, typer.Option(help="`group`: a line a group, the outliers first.")] = None,
+          as_json: Json = False) -> None:
+    """Means, deviations, percentiles, class shares and weights, from the groups' records: no pixel is read.
+
+    Example: greenprep stats data/city.zarr --split val --json
+    """
+    from greenprep.inspect.tables import group_text, stats_text
+    from greenprep.store.statistics import group_table, stats_table
+    from greenschemas.errors import ConfigError
+    from greenschemas.store import open_store
+
+    opened = open_store(store)
+    if by is not None:
+        if by != "group":
+            raise ConfigError("--by", f"`{by}`", "only `group` is known")
+        rows = group_table(opened)
+        print_json(rows) if as_json else typer.echo(group_text(rows))
+        return
+    wanted = split or ("train" if opened.contract.split else "all")
+    table = stats_table(opened, None if wanted == "all" else wanted)
+    print_json(table) if as_json else typer.echo(stats_text(table))
+
+
+@app.command()
+def inspect(store: StoreArg, as_json: Json = False) -> None:
+    """What a store holds: bands, classes, tiles, split and statistics.
+
+    Example: greenprep inspect data/city.zarr
+    """
+    from greenprep.inspect.tables import contract_text
+    from greenschemas.store import open_store
+
+    opened = open_store(store)
+    if as_json:
+        print_json({"store": opened.location, **opened.contract.model_dump(mode="json")})
+        return
+    typer.echo(contract_text(opened))
+
+
+@app.command()
+def check(store: StoreArg,
+          deep: Annotated[bool, typer.Option("--deep", help="Read every pixel: shards, checksums, moments.")] = False,
+          as_json: Json = False) -> None:
+    """Verify a store against its contract; exit with 1 if something is wrong.
+
+    Example: greenprep check data/city.zarr --deep
+    """
+    from greenprep.inspect.verify import verify
+
+    problems = verify(store, deep=deep)
+    if as_json:
+        print_json({"store": store, "deep": deep, "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem)
+        typer.echo("nothing wrong" if not problems else f"{len(problems)} problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(store: StoreArg,
+           out: Annotated[Path | None, typer.Option(help="HTML file; default: beside the store.")] = None) -> None:
+    """One page: map of the split, histograms of train against val, class shares, sample tiles.
+
+    Example: greenprep report data/city.zarr --out city.html
+    """
+    from greenprep.inspect.report import write_report
+
+    typer.echo(str(write_report(store, out)))
+
+
+@app.command()
+def show(store: StoreArg, tile: Annotated[int, typer.Argument(min=0, help="Id of the tile.")],
+         png: Annotated[Path, typer.Option(help="Picture to write.")] = Path("tile.png")) -> None:
+    """A picture of one tile: true colour, greatest class, valid pixels.
+
+    Example: greenprep show data/city.zarr 17 --png tile17.png
+    """
+    from greenprep.inspect.tile_picture import write_tile
+
+    write_tile(store, tile, png)
+    typer.echo(str(png))
+
+
+def _report(store: str, contract: Any, as_json: bool, **more: Any) -> None:
+    if as_json:
+        print_json({"store": store, "tiles": contract.tiles, "sources": contract.sources, "groups": contract.groups,
+                    **({"split": contract.split.model_dump(mode="json")} if contract.split else {}), **more})
+        return
+    typer.echo(f"{store}: {contract.tiles} tiles of {contract.sources} sources in {contract.groups} groups")

@@ -1,0 +1,1 @@
+"""Looking at a store: tables, checks, pages, pictures."""

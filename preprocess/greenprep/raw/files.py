@@ -1,0 +1,247 @@
+"""A first look at a pair's files: what their headers say against the recipe, and which types and scales they use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.findings import About, finding
+from greenprep.raw.grid import Grid
+from greenprep.raw.labels import guess_scale, native_scale
+from greenprep.raw.pairs import Candidate
+from greenprep.raw.tiff import Dress, Tiff, open_tiff
+from greenprep.raw.tiff_header import BadFile
+from greenschemas.bands import Role, where_role
+from greenschemas.codes import Code
+from greenschemas.limits import NanPolicy
+from greenschemas.manifest import Reason
+from greenschemas.recipe import MaskKind, Recipe
+
+__all__ = ["File", "Header", "examine_header", "open_file"]
+
+SMALL = 64 << 20
+"""Files that decode to no more bytes than this are read whole when they are opened."""
+MEASURED = (Role.REFLECTANCE, Role.DERIVED)
+
+
+@dataclass
+class Header:
+    """Findings about a candidate as they come up."""
+
+    candidate: Candidate
+    recipe: Recipe
+    findings: list[Reason] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        problem = self.candidate.problem
+        if problem is not None:
+            about: About = "image" if self.candidate.mask is None else "pair"
+            about = "mask" if self.candidate.image is None else about
+            self.add(problem, about, self.candidate.name, limit="one image and one mask of the same stem")
+        if self.candidate.sidecars:
+            self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
+
+    def add(self, code: Code, about: About, found: str, *, limit: str = "none allowed",
+            remedy: str | None = None) -> None:
+        """Record a finding at the level that the recipe gives it."""
+        self.findings.append(finding(code, about, found, limit=limit, limits=self.recipe.limits, remedy=remedy))
+
+    def add_bad(self, problem: BadFile, about: About) -> None:
+        """Record why a file cannot be used."""
+        self.add(problem.code, about, problem.found, limit="a readable TIFF", remedy=problem.remedy)
+
+
+@dataclass
+class File:
+    """An open file with its rows from north to south, whole in memory where it is small."""
+
+    tiff: Tiff
+    grid: Grid
+    """With its rows from north to south."""
+    target: np.dtype[Any]
+    """Type that its pixels are handed on in."""
+    features: slice | list[int] = field(default_factory=lambda: slice(None))
+    """Index of the bands that carry measurements."""
+    scale: int = 1
+    """For masks: what a whole pixel is written as."""
+    _kept: tuple[int, int, NDArray[Any]] | None = None
+    """(row, height, pixels) last read, of full width, in the file's own row order."""
+
+    @property
+    def flipped(self) -> bool:
+        """Whether rows are stored from south to north."""
+        return self.tiff.grid.south_up
+
+    def window(self, row: int, height: int, col: int, width: int) -> NDArray[Any]:
+        """(bands, height, width) as stored, north first; raises BadFile where it cannot be decoded."""
+        at = self.tiff.grid.height - row - height if self.flipped else row
+        if self._kept is None or not (self._kept[0] <= at and at + height <= sum(self._kept[:2])):
+            self._kept = at, height, self.tiff.read(at, height)
+        first, _, pixels = self._kept
+        part = pixels[:, at - first:at - first + height, col:col + width]
+        return part[:, ::-1] if self.flipped else part
+
+    def inside(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
+        """(height, width) by the internal mask or alpha band; None where the file has neither."""
+        at = self.tiff.grid.height - row - height if self.flipped else row
+        mask = self.tiff.read_mask(at, height, col, width)
+        return mask[::-1] if mask is not None and self.flipped else mask
+
+    @property
+    def kept(self) -> NDArray[Any] | None:
+        """(bands, H, W) as stored, where the whole file is in memory."""
+        return self._kept[2] if self._kept is not None and self._kept[1] == self.tiff.grid.height else None
+
+    def load(self) -> None:
+        """Read the file whole if it is small; raises BadFile where it cannot be decoded."""
+        if self.tiff.nbytes <= SMALL and self._kept is None:
+            self._kept = 0, self.tiff.grid.height, self.tiff.read(0, self.tiff.grid.height)
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """[(row, height)] that cover the file in pieces of bounded size."""
+        height = self.tiff.grid.height
+        step = height if self.tiff.nbytes <= SMALL else max(
+            self.tiff.block_rows, int(height * SMALL / self.tiff.nbytes) // self.tiff.block_rows * self.tiff.block_rows)
+        return [(row, min(step, height - row)) for row in range(0, height, step)]
+
+
+def open_file(root: Path, relative: str | None, about: About, header: Header) -> File | None:
+    """Open one file of a candidate and, if it is small, decode it whole; None where it cannot be used."""
+    if relative is None:
+        return None
+    path = root.absolute() / relative
+    recipe = header.recipe
+    bands = (len(recipe.bands) if about == "image" else
+             1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes))
+    try:
+        tiff = open_tiff(path, recipe.limits, bands)
+    except BadFile as problem:
+        header.add_bad(problem, about)
+        return None
+    file = File(tiff, tiff.grid.flipped() if tiff.grid.south_up else tiff.grid, tiff.dtype)
+    try:
+        file.load()
+    except BadFile as problem:
+        header.add_bad(problem, about)
+        tiff.close()
+        return None
+    return file
+
+
+def examine_header(image: File | None, mask: File | None, header: Header) -> tuple[File | None, File | None]:
+    """The files that can be read on, with their types and scales; what is wrong with them goes to `header`."""
+    try:
+        image = _image(image, header) if image is not None else None
+    except BadFile as problem:
+        header.add_bad(problem, "image")
+        image = None
+    try:
+        mask = _mask(mask, header) if mask is not None else None
+    except BadFile as problem:
+        header.add_bad(problem, "mask")
+        mask = None
+    return image, mask
+
+
+def _image(file: File, header: Header) -> File | None:
+    tiff, bands = file.tiff, header.recipe.bands
+    _common(file, "image", header)
+    if not file.grid.crs:
+        header.add(Code.NO_CRS, "image", "no coordinate system")
+    if file.grid.rotated:
+        header.add(Code.ROTATED, "image", f"transform {tuple(round(c, 6) for c in file.grid.transform)}")
+    if tiff.bands != len(bands):
+        header.add(Code.BAND_COUNT, "image", f"{tiff.bands} bands", limit=f"{len(bands)}")
+        # The other checks need the recipe's bands; this one does not, and says more of what is wrong.
+        if file.kept is not None and not np.isfinite(file.kept).all():
+            header.add(Code.NAN, "image", f"{1 - np.isfinite(file.kept).mean():.2%} of the values")
+        return None
+    file.features = where_role(bands, *MEASURED)
+    due = [band.name for band in bands]
+    named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
+    if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
+        wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
+        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`",
+                   limit="the recipe's order")
+    file.target = _narrowest(file, header)
+    if file.target != tiff.dtype:
+        header.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")
+    return file
+
+
+def _names_mean_something(named: list[tuple[str, str]], due: list[str]) -> bool:
+    """Names such as `Band 1` say nothing; names of which half are the recipe's own, or that repeat, do."""
+    known = {name.casefold() for name in due}
+    return sum(name.casefold() in known for name, _ in named) * 2 >= len(named)
+
+
+def _mask(file: File, header: Header) -> File | None:
+    tiff, rules = file.tiff, header.recipe.mask
+    _common(file, "mask", header)
+    due = 1 if rules.kind is MaskKind.INDEX else len(rules.classes)
+    if tiff.bands != due:
+        header.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=f"{due} ({rules.kind.value})")
+        return None
+    if rules.kind is not MaskKind.INDEX:
+        native = native_scale(rules.kind)
+        middle = file.pieces()[len(file.pieces()) // 2]
+        scale = guess_scale(file.tiff.read(*middle) if file.kept is None else file.kept, rules, tiff.nodata)
+        file.scale = scale or native
+        if scale is not None and scale != native and not (rules.kind is MaskKind.ONE_HOT and scale == 255):
+            header.add(Code.MASK_SCALE, "mask", f"a whole pixel is written as {scale}", limit=f"{native}")
+    return file
+
+
+def _common(file: File, about: About, header: Header) -> None:
+    if file.tiff.dress is Dress.PAGED:
+        header.add(Code.PAGED, about, f"{file.tiff.bands} pages of one band", limit="one image of all bands")
+    if file.tiff.dress is Dress.TURNED:
+        height, width, bands = file.tiff.grid.height, file.tiff.grid.width, file.tiff.bands
+        header.add(Code.CHANNEL_LAST, about, f"{height} bands of {width} x {bands} pixels", limit=f"{bands} bands")
+    if file.flipped:
+        header.add(Code.SOUTH_UP, about, "rows from south to north", limit="north to south")
+
+
+def _narrowest(file: File, header: Header) -> np.dtype[Any]:
+    """The narrowest type that holds a file's values, where all are whole numbers in a wider type than they need.
+
+    Signed sources stay signed if they can; a file with any fractional value keeps its type.
+    """
+    dtype = file.tiff.dtype
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        return dtype
+    span = _whole_span(file, header.recipe.limits.nan)
+    if span is None:
+        return dtype
+    low, high = span
+    wanted = ("uint16", "int16", "uint32", "int32") if low >= 0 and dtype.kind != "i" else ("int16", "uint16", "int32")
+    for name in wanted:
+        info = np.iinfo(name)
+        if info.min <= low and high <= info.max and info.bits < dtype.itemsize * 8:
+            return np.dtype(name)
+    return dtype
+
+
+def _whole_span(file: File, policy: NanPolicy) -> tuple[float, float] | None:
+    """(least, greatest) value, the declared nodata among them, if all are whole numbers; None if any is not.
+
+    NaN and infinity count as not whole where the recipe rejects them: then there is nothing to mend.
+    """
+    nodata = file.tiff.nodata
+    low = high = 0.0 if nodata is None or not np.isfinite(nodata) else float(nodata)
+    for row, height in file.pieces():
+        pixels = file.tiff.read(row, height) if file.kept is None else file.kept
+        if pixels.dtype.kind == "f":
+            finite = np.isfinite(pixels)
+            if not finite.all():
+                if policy is NanPolicy.REJECT:
+                    return None
+                pixels = pixels[finite]
+            if not np.array_equal(np.rint(pixels), pixels):
+                return None
+        low, high = min(low, float(pixels.min(initial=0))), max(high, float(pixels.max(initial=0)))
+    return low, high

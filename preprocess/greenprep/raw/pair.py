@@ -1,0 +1,239 @@
+"""An image and its mask, opened together and read as one: the same pixels whatever the files' dress.
+
+Letters: C bands, K classes, H rows, W columns of the pair as handed on; h, w of a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.raw.clouds import flagged_clouds
+from greenprep.raw.files import File, Header, examine_header, open_file
+from greenprep.raw.grid import Grid, Match, match
+from greenprep.raw.labels import LabelCounts, decode
+from greenprep.raw.pairs import Candidate
+from greenprep.raw.tiff import gdal, same_crs
+from greenprep.raw.tiff_header import BadFile
+from greenschemas.layout import UNLABELLED
+from greenschemas.limits import CloudPolicy, NanPolicy
+from greenschemas.manifest import Level, Reason
+from greenschemas.recipe import Recipe
+
+__all__ = ["BadFile", "Facts", "OpenPair", "Pixels", "gdal", "open_pair"]
+
+STRIP_BYTES = 64 << 20
+"""Files that decode to no more than this are read in one go; larger ones in strips of about this size."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a pair before its pixels are judged."""
+
+    candidate: Candidate
+    shape: tuple[int, int, int] | None
+    """(C, H, W) as handed on; None where the image cannot be read or has other bands than the recipe."""
+    dtype: str | None
+    """NumPy type of the image as handed on."""
+    crs: str
+    """As an authority code or WKT; empty where the image has none."""
+    transform: tuple[float, float, float, float, float, float]
+    findings: tuple[Reason, ...]
+    """From names and headers, and from a first look at types and scales."""
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the pair is already out; its image may still be readable, to say what else is wrong."""
+        return any(reason.level is Level.REJECT for reason in self.findings)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One window of a pair."""
+
+    row: int
+    """First row of the window in the pair as handed on."""
+    col: int
+    whole: bool
+    """Whether the window is the whole of a small pair, which always comes in one piece."""
+    image: NDArray[Any]
+    """(C, h, w), of the type handed on; 0 where it was NaN or infinite and the recipe masks such pixels."""
+    valid: NDArray[np.bool_]
+    """(h, w), true where the image may be used: not nodata, not NaN, not cloud (by the quality bands)."""
+    present: NDArray[np.bool_]
+    """(h, w), as `valid`, with the clouds."""
+    fraction: NDArray[np.uint8]
+    """(K, h, w), round(fraction * 200); 255 where there is no label."""
+    labels: LabelCounts
+    """What was found in the mask; all 0 where the mask cannot be read."""
+    nonfinite: int
+    """Pixels with NaN or infinity in a band, that no tag declares."""
+    empty: NDArray[np.bool_] | None
+    """(h, w), true where tags, internal mask or alpha say that there is nothing; None: nowhere."""
+    cloud: NDArray[np.bool_] | None
+    """(h, w), true where a quality band says cloud; None where no such band says anything here."""
+
+
+class OpenPair:
+    """A pair whose files are open; from `open_pair`."""
+
+    def __init__(self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None,
+                 facts: Facts) -> None:
+        self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
+        self.facts = facts
+        self._small = facts.shape is not None and math.prod(facts.shape) * np.dtype(facts.dtype).itemsize <= STRIP_BYTES
+
+    @property
+    def image_file(self) -> File | None:
+        """The open image, for writing a repaired copy; None where it cannot be read."""
+        return self._image
+
+    @property
+    def mask_file(self) -> File | None:
+        """The open mask; None where it cannot be read, or does not fit the image."""
+        return self._mask
+
+    def grid_of(self, file: File) -> Grid:
+        """The grid of the pair as one of its two files places it; its own georeference, or none."""
+        if self._grids is None:
+            return file.grid
+        at = self._grids.image_at if file is self._image else self._grids.mask_at
+        return file.grid.cropped(*at, self._grids.grid.height, self._grids.grid.width)
+
+    def mask_values(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
+        """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair."""
+        if self._mask is None or self._grids is None:
+            raise BadFile(self.facts.candidate.name, "the pair has no readable mask", "see `facts.findings`")
+        top, left = self._grids.mask_at
+        return self._mask.window(row + top, height, col + left, width)
+
+    def strips(self, align: int = 1) -> list[tuple[int, int]]:
+        """[(row, height)]: windows of full width that cover each row once, from the top.
+
+        They start at multiples of `align` and, as far as memory allows, of the file's blocks, and decode to about
+        64 MB at most; a small pair is one strip.
+        """
+        if self.facts.shape is None or self._image is None:
+            return []
+        channels, height, width = self.facts.shape
+        if self._small:
+            return [(0, height)]
+        row_bytes = channels * width * self._image.tiff.dtype.itemsize
+        step = math.lcm(align, self._image.tiff.block_rows)
+        if step * row_bytes > STRIP_BYTES:
+            step = align
+        step *= max(1, STRIP_BYTES // (step * row_bytes))
+        return [(row, min(step, height - row)) for row in range(0, height, step)]
+
+    def read(self, row: int, col: int, height: int, width: int) -> Pixels:
+        """The window that starts at (row, col); raises BadFile where a block cannot be decoded.
+
+        A small pair is in memory from the start; of a large one the last strip is kept, so that tiles cut from one
+        strip after the other decode nothing twice.
+        """
+        if self._image is None or self._grids is None:
+            raise BadFile(self.facts.candidate.name, "the pair was rejected by its header", "see `facts.findings`")
+        top, left = self._grids.image_at
+        source = self._image
+        raw = source.window(row + top, height, col + left, width)
+        inside = source.inside(row + top, height, col + left, width)
+        image, nonfinite = self._hand_on(raw)
+        empty = _empty(raw, inside, source, self._recipe)
+        cloud = flagged_clouds(image, self._recipe.bands)
+        valid = ~empty if empty is not None else np.ones((height, width), bool)
+        if nonfinite is not None:
+            valid &= ~nonfinite
+        present = valid
+        if cloud is not None:
+            cloud &= present
+            if self._recipe.limits.cloud is CloudPolicy.MASK:
+                valid = present & ~cloud
+        bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
+        fraction, labels = self._labels(row, col, height, width)
+        whole = self._small and self.facts.shape is not None and (height, width) == self.facts.shape[1:]
+        return Pixels(row, col, whole, image, valid, present, fraction, labels,
+                      0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
+
+    def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """(image of the type handed on, where any band is not finite or None for whole numbers)."""
+        if raw.dtype.kind != "f":
+            return raw.astype(self.facts.dtype, copy=False), None
+        broken = ~np.isfinite(raw)
+        if not broken.any():
+            return raw.astype(self.facts.dtype, copy=False), None
+        anywhere = broken.any(axis=0)
+        if self._recipe.limits.nan is NanPolicy.MASK:
+            raw = np.where(broken, 0, raw)
+        return raw.astype(self.facts.dtype, copy=False), anywhere
+
+    def _labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+        rules = self._recipe.mask
+        if self._mask is None or self._grids is None:
+            return np.full((len(rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
+        top, left = self._grids.mask_at
+        source = self._mask
+        raw = self.mask_values(row, col, height, width)
+        inside = source.inside(row + top, height, col + left, width)
+        fraction, labels = decode(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
+        if inside is not None and not inside.all():
+            fraction[:, ~inside] = UNLABELLED
+        return fraction, labels
+
+
+@contextmanager
+def open_pair(root: Path, candidate: Candidate, recipe: Recipe) -> Iterator[OpenPair]:
+    """Open a candidate's files below `root`, look at their headers, and close them afterwards.
+
+    Never raises for what is wrong with a file: that stands in `facts.findings`.
+    """
+    with gdal():
+        header = Header(candidate, recipe)
+        image = open_file(root, candidate.image, "image", header)
+        mask = open_file(root, candidate.mask, "mask", header)
+        try:
+            yield _assemble(candidate, recipe, image, mask, header)
+        finally:
+            for file in (image, mask):
+                if file is not None:
+                    file.tiff.close()
+
+
+def _assemble(candidate: Candidate, recipe: Recipe, image: File | None, mask: File | None, header: Header) -> OpenPair:
+    image, mask = examine_header(image, mask, header)
+    grids = None
+    if image is not None:
+        grids = Match(image.grid)
+        if mask is not None:
+            grids = match(image.grid, mask.grid, recipe.limits, same_crs=same_crs(image.grid.crs, mask.grid.crs))
+            header.findings.extend(grids.findings)
+            if any(reason.level is Level.REJECT for reason in grids.findings):
+                mask, grids = None, Match(image.grid)
+    grid = grids.grid if grids else Grid(0, 0)
+    shape = (image.tiff.bands, grid.height, grid.width) if image is not None and grids is not None else None
+    facts = Facts(candidate, shape, str(image.target) if image is not None else None, grid.crs, grid.transform,
+                  tuple(header.findings))
+    return OpenPair(recipe, image, mask, grids, facts)
+
+
+def _empty(raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File,
+           recipe: Recipe) -> NDArray[np.bool_] | None:
+    """(h, w), true where the file says that there is nothing; None where it says so nowhere.
+
+    A nodata value of 0 is also what quality bands and dark bands hold, so it empties a pixel only where every feature
+    band has it; any other value does in one.
+    """
+    nodata = source.tiff.nodata
+    empty = None if inside is None else ~inside
+    if nodata is not None:
+        features = raw[source.features]
+        same = np.isnan(features) if math.isnan(nodata) else features == nodata
+        blank = same.all(axis=0) if nodata == 0 else same.any(axis=0)
+        empty = blank if empty is None else empty | blank
+    return None if empty is None or not empty.any() else empty

@@ -1,0 +1,264 @@
+"""Open one TIFF with GDAL, safely, and read rows of it as (bands, rows, columns), whatever dress it wears.
+
+Safe: the GTiff driver alone, by the path of a real file whose header was looked at first; no sidecar, no virtual file,
+no network. GDAL is opened nowhere else but here and where repaired files are written.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.env import getenv, hasenv
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from greenprep.raw.grid import Grid
+from greenprep.raw.tiff_header import BadFile, Page, read_pages
+from greenschemas.codes import Code
+from greenschemas.limits import Limits
+
+__all__ = ["Dress", "Tiff", "gdal", "open_tiff", "same_crs"]
+
+SAFE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no .ovr, .msk or .aux.xml is looked for
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",  # no world files
+    "GDAL_CACHEMAX": 64 << 20,
+    "GDAL_NUM_THREADS": "1",  # one process a core already
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
+    "GTIFF_VIRTUAL_MEM_IO": "NO",
+}
+# What rasterio raises for a file that GDAL cannot open or decode: its own errors, OSError for reads, and ValueError,
+# TypeError or AttributeError where a header holds something that rasterio itself did not expect.
+GDAL_ERRORS = (RasterioError, OSError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+Transform = tuple[float, float, float, float, float, float]
+
+
+class Dress(StrEnum):
+    """How the bands are laid out."""
+
+    PLAIN = "plain"
+    PAGED = "paged"
+    """Each band is a directory of its own."""
+    TURNED = "turned"
+    """(rows, columns, bands) was written as if it were (bands, rows, columns)."""
+
+
+@contextmanager
+def gdal() -> Iterator[None]:
+    """GDAL set up for files that nobody vouches for; its own log goes to the error that is raised, not to stderr."""
+    if getenv().items() >= SAFE.items() if hasenv() else False:
+        yield  # Set up already, by a caller that opens many files: entering again would cost as much as opening one.
+        return
+    log = logging.getLogger("rasterio")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with rasterio.Env(**SAFE):
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@dataclass
+class Tiff:
+    """An open TIFF; use within `gdal()` and close it."""
+
+    path: Path
+    dress: Dress
+    bands: int
+    grid: Grid
+    dtype: np.dtype[Any]
+    nodata: float | None
+    names: tuple[str | None, ...]
+    """Descriptions of the bands."""
+    block_rows: int
+    """Rows that are decoded together."""
+    nbytes: int
+    """Decoded size."""
+    alpha: bool
+    """Whether one more band says which pixels hold anything."""
+    masked: bool
+    """Whether an internal mask says so."""
+    _sets: tuple[Any, ...]
+    _stack: ExitStack
+
+    def close(self) -> None:
+        """Close the file or all its pages."""
+        self._stack.close()
+
+    def read(self, row: int, height: int, col: int = 0, width: int | None = None) -> NDArray[Any]:
+        """(bands, height, width) as stored; raises BadFile where a block cannot be decoded."""
+        width = self.grid.width - col if width is None else width
+        window = Window(col, row, width, height)
+        whole = (row, col, height, width) == (0, 0, self.grid.height, self.grid.width)
+        try:
+            if self.dress is Dress.PAGED:
+                return np.stack([page.read(1, window=window) for page in self._sets])
+            source = self._sets[0]
+            if self.dress is Dress.TURNED:
+                turned = source.read(list(range(row + 1, row + height + 1)), window=Window(0, col, self.bands, width))
+                return np.ascontiguousarray(np.moveaxis(turned, -1, 0))
+            if self.alpha:
+                return _array(source.read(list(range(1, self.bands + 1)), window=window))
+            return _array(source.read() if whole else source.read(window=window))
+        except GDAL_ERRORS as problem:
+            raise BadFile(self.path, f"a block in rows {row} to {row + height - 1} cannot be decoded "
+                          f"({_reason(problem)})", "fetch the file again, or rewrite it with gdal_translate",
+                          self._why()) from None
+
+    def read_mask(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
+        """(height, width), true where the alpha band or internal mask says that there is something; None: no such."""
+        if not (self.alpha or self.masked):
+            return None
+        window = Window(col, row, width, height)
+        try:
+            inside = (self._sets[0].read(self.bands + 1, window=window) if self.alpha
+                      else self._sets[0].read_masks(1, window=window))
+        except GDAL_ERRORS as problem:
+            raise BadFile(self.path, f"its mask cannot be decoded ({_reason(problem)})", "fetch the file again",
+                          self._why()) from None
+        return _array(inside) > 0
+
+    def _why(self) -> Code:
+        pages, size = read_pages(self.path)
+        return Code.TRUNCATED if max(page.end for page in pages) > size else Code.UNREADABLE
+
+
+def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
+    """Open a TIFF that should have `bands` bands, its header checked first.
+
+    Raises BadFile where it is no TIFF, claims too much, is cut off, or GDAL does not open it.
+    """
+    pages, size = read_pages(path)
+    _check_claims(path, pages, size, limits)
+    dress = _dress(pages, bands)
+    stack = ExitStack()
+    try:
+        names = [path] if dress is not Dress.PAGED else [f"GTIFF_DIR:{i + 1}:{path}" for i in range(bands)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            # Asking PROJ what a coordinate system is costs as much as decoding a small file.
+            known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _PLACES else {}
+            # `rasterio.open` would set up a session for each file, as if it might lie on a server.
+            sets = tuple(stack.enter_context(DatasetReader(str(name), driver="GTiff", **known)) for name in names)
+        return _describe(path, pages, dress, bands, sets, stack)
+    except GDAL_ERRORS as problem:
+        stack.close()
+        if isinstance(problem, BadFile):
+            raise
+        cut = max(page.end for page in pages) > size
+        raise BadFile(path, f"GDAL does not open it ({_reason(problem)})", "fetch the file again",
+                      Code.TRUNCATED if cut else Code.UNREADABLE) from None
+
+
+def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits) -> None:
+    """Raise BadFile where a header claims what no real file has, before anything is allocated for it."""
+    for page in pages[:1] if len({(p.width, p.height) for p in pages}) > 1 else pages:
+        blocks = -(-page.height // max(page.block[0], 1)) * -(-page.width // max(page.block[1], 1))
+        claim = (f"{page.width} x {page.height} pixels, {page.samples} bands, blocks of "
+                 f"{page.block[1]} x {page.block[0]}")
+        if max(page.width, page.height) > limits.size_max:
+            raise BadFile(path, f"a header of {claim}", f"at most {limits.size_max} rows or columns",
+                          Code.ABSURD_SIZE)
+        if page.nbytes > limits.bytes_max or page.block_nbytes > limits.block_bytes_max or blocks > 1 << 24:
+            raise BadFile(path, f"a header of {claim}, {page.nbytes:.3g} bytes, from {size} bytes",
+                          "cut the file up, or raise limits.bytes_max or limits.block_bytes_max", Code.ABSURD_SIZE)
+
+
+def _dress(pages: tuple[Page, ...], bands: int) -> Dress:
+    first = pages[0]
+    alike = {(page.width, page.height, page.samples, page.bits) for page in pages}
+    if bands > 1 and len(pages) == bands and len(alike) == 1 and first.samples == 1:
+        return Dress.PAGED
+    # One more than a few bands: a real image of exactly as many columns as bands, but of another count, is not one.
+    if first.samples not in (bands, bands + 1) and first.width == bands and len(pages) == 1 and first.samples > 1:
+        return Dress.TURNED
+    return Dress.PLAIN
+
+
+def _describe(path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, sets: tuple[Any, ...],
+              stack: ExitStack) -> Tiff:
+    source = sets[0]
+    kinds = {np.dtype(_numpy_name(kind)) for one in sets for kind in one.dtypes}
+    if len(kinds) > 1 or next(iter(kinds)).kind not in "uif":
+        raise BadFile(path, f"pixels of type {', '.join(sorted(map(str, kinds)))}", "export as uint16", Code.DTYPE)
+    alpha = (dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha)
+    height, width = (source.count, source.height) if dress is Dress.TURNED else (source.height, source.width)
+    count = len(sets) if dress is Dress.PAGED else bands if dress is Dress.TURNED else source.count - alpha
+    return Tiff(
+        path=path, dress=dress, bands=count, dtype=kinds.pop(), nodata=source.nodata, alpha=alpha,
+        grid=Grid(height, width, *_place(source, pages[0].georeference)),
+        names=tuple(source.descriptions) if dress is Dress.PLAIN else (None,) * count,
+        block_rows=1 if dress is Dress.TURNED else max(1, min(pages[0].block[0], height)),
+        masked=pages[0].masked,
+        nbytes=sum(page.nbytes for page in pages[:len(sets)]), _sets=sets, _stack=stack)
+
+
+_PLACES: dict[bytes, tuple[Transform, str]] = {}
+"""What GDAL made of georeferences in this process: many files stand on the same ground, image and mask at least."""
+_PLACES_MAX = 4096
+
+
+def _place(source: Any, georeference: bytes) -> tuple[Transform, str]:
+    """(transform, coordinate system) of an open file."""
+    if georeference in _PLACES:
+        return _PLACES[georeference]
+    a = source.transform
+    place = (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)
+    if georeference:
+        if len(_PLACES) >= _PLACES_MAX:
+            _PLACES.clear()
+        _PLACES[georeference] = place
+    return place
+
+
+def same_crs(one: str, other: str) -> bool:
+    """Whether two coordinate systems are the same, or one is unknown."""
+    return not one or not other or one == other or _equal_crs(one, other)
+
+
+@lru_cache(maxsize=1024)
+def _equal_crs(one: str, other: str) -> bool:
+    return bool(rasterio.crs.CRS.from_string(one) == rasterio.crs.CRS.from_string(other))
+
+
+def _crs_name(crs: Any) -> str:
+    return _shorten(crs.wkt) if crs else ""
+
+
+@lru_cache(maxsize=1024)
+def _shorten(wkt: str) -> str:
+    """An authority code where there is one, else the WKT; asking PROJ is slow, so answers are kept."""
+    code = rasterio.crs.CRS.from_wkt(wkt).to_authority(confidence_threshold=100)
+    return ":".join(code) if code else wkt
+
+
+def _numpy_name(kind: str) -> str:
+    return "complex64" if kind.startswith("complex") else kind
+
+
+def _array(data: Any) -> NDArray[Any]:
+    return np.asarray(data)
+
+
+def _reason(problem: BaseException) -> str:
+    """GDAL's own words where it gave any, on one line."""
+    cause = problem.__cause__ or problem.__context__
+    text = str(cause if cause is not None else problem).strip() or type(problem).__name__
+    return " ".join(text.split())[:200]

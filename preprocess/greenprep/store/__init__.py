@@ -1,0 +1,1 @@
+"""The store's own bytes and records: arrays, shards, places, moments."""

@@ -1,0 +1,149 @@
+"""Statistics of any set of groups from their records in the store: no pixel is read.
+
+Letters: G groups, C bands, K classes, N histogram bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from greenprep.store.histogram import Histogram
+from greenprep.store.moments import Moments
+from greenschemas.bands import feature_names
+from greenschemas.contract import BandStats, Contract, Statistics
+from greenschemas.store import Store
+from greenschemas.weights import class_weights
+
+__all__ = ["PERCENTILES", "group_table", "merged", "statistics", "stats_table"]
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+"""Those that `greenprep stats` prints."""
+_BLOCK = 512
+"""Groups whose co-moments are in memory at a time."""
+
+
+def merged(store: Store, chosen: NDArray[np.bool_], *, histogram: bool = True) -> Moments:
+    """Moments of the pixels of the groups where (G,) `chosen` is true, without their histogram if not wanted.
+
+    The parallel formula of Chan, Golub, LeVeque (1983) for many parts at once: the deviations of the groups' means from
+    the common mean enter squared, so nothing cancels.
+    """
+    group, c = store.group, len(store.contract.bands)
+    count, mean = store.read("count")[chosen], store.read("mean")[chosen]
+    total = count.sum(axis=0)
+    share = count / np.maximum(total, 1)
+    centre = (share * mean).sum(axis=0)
+    apart = mean - centre
+    comoment = np.zeros((c, c))
+    for at, block in _blocks(store, "comoment", chosen):
+        away = apart[at:at + len(block)]
+        weighed = away * count[at:at + len(block)]
+        comoment += (block + weighed[:, :, None] * away[:, None, :]).sum(axis=0)
+    # Without any pixel in it a group's extremes are infinite and lose against every other's.
+    low = store.read("minimum")[chosen].min(axis=0, initial=np.inf)
+    high = store.read("maximum")[chosen].max(axis=0, initial=-np.inf)
+    classes = store.read("class_sum")[chosen].sum(axis=0)
+    counts = (store.read("class_count")[chosen].sum(axis=0) if "class_count" in group
+              else np.zeros(len(classes), np.int64))
+    whole = _histogram(store, chosen) if histogram and "histogram" in group else Histogram.empty(c)
+    return Moments(total, centre, comoment, low, high, classes, counts, whole)
+
+
+def _blocks(store: Store, name: str, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(rows before it, the chosen rows of a block of groups), block after block along the chunks."""
+    array = store.group[name]
+    chunk = array.chunks[0] if isinstance(array, zarr.Array) else 1
+    step = max(1, _BLOCK // chunk) * chunk
+    at = 0
+    for start in range(0, len(chosen), step):
+        inside = chosen[start:start + step]
+        if inside.any():
+            rows = store.read(name, slice(start, start + step))[inside]
+            yield at, rows
+            at += len(rows)
+
+
+def _histogram(store: Store, chosen: NDArray[np.bool_]) -> Histogram:
+    codes = store.read("bin_code")
+    total = np.zeros((len(store.contract.bands), len(codes)), np.int64)
+    for _, block in _blocks(store, "histogram", chosen):
+        total += block.sum(axis=0)
+    return Histogram(codes, total)
+
+
+def statistics(contract: Contract, moments: Moments, class_sum: NDArray[np.float64]) -> Statistics:
+    """What training needs, from the moments of the train split and the (G, K) class sums of its groups."""
+    variance = moments.variance
+    features = [contract.band_index(name) for name in feature_names(contract.bands)]
+    seen = features or list(range(len(contract.bands)))
+    centre = float(moments.mean[seen].mean())
+    spread = float(np.sqrt((variance[seen] + (moments.mean[seen] - centre) ** 2).mean()))
+    labelled = moments.class_sum.sum()
+    share = moments.class_sum / labelled if labelled > 0 else moments.class_sum
+    return Statistics(
+        pixels=int(moments.count.max()),
+        bands=tuple(BandStats(mean=float(m), std=float(np.sqrt(v)), minimum=_finite(low), maximum=_finite(high))
+                    for m, v, low, high in zip(moments.mean, variance, moments.minimum, moments.maximum, strict=True)),
+        global_mean=centre, global_std=spread, class_share=tuple(float(s) for s in share),
+        class_weights=class_weights(class_sum))
+
+
+def _finite(value: float) -> float:
+    return float(value) if np.isfinite(value) else 0.0
+
+
+def stats_table(store: Store, split: str | None) -> dict[str, Any]:
+    """All statistics of a split, or (None) of the whole store, as JSON: bands and classes by name."""
+    contract = store.contract
+    chosen = store.groups_of(split)
+    moments = merged(store, chosen)
+    class_sum = store.read("class_sum")[chosen]
+    whole = statistics(contract, moments, class_sum)
+    integer = np.dtype(contract.dtype).kind in "iu"
+    percentiles = {p: moments.histogram.percentiles(p / 100, integer=integer) for p in PERCENTILES}
+    counted = max(1, int(moments.class_count.sum()))
+    bands = {
+        band.name: {**one.model_dump(), "role": band.role.value,
+                    "percentiles": {str(p): _number(values[i]) for p, values in percentiles.items()}}
+        for i, (band, one) in enumerate(zip(contract.bands, whole.bands, strict=True))}
+    classes = {
+        name: {"pixels": float(moments.class_sum[k]), "share": whole.class_share[k],
+               "share_by_argmax": int(moments.class_count[k]) / counted,
+               "weights": {scheme: weights[k] for scheme, weights in whole.class_weights.items()}}
+        for k, name in enumerate(contract.classes)}
+    return {"split": split or "all", "groups": int(chosen.sum()), "pixels": whole.pixels,
+            "labelled_pixels": float(moments.class_sum.sum()), "global_mean": whole.global_mean,
+            "global_std": whole.global_std, "bands": bands, "classes": classes,
+            "class_weights": {scheme: list(weights) for scheme, weights in whole.class_weights.items()}}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def group_table(store: Store) -> list[dict[str, Any]]:
+    """A row a group: pixels, mean and deviation by band, class shares, and its greatest robust z-score over the bands.
+
+    The z-score compares a group's mean of a band with the median over the groups, in units of 1.4826 times the median
+    absolute deviation: an outlier stands out whatever the others are.
+    """
+    names = [band.name for band in store.contract.bands]
+    count, mean = store.read("count"), store.read("mean")
+    square = np.diagonal(store.read("comoment"), axis1=1, axis2=2)
+    std = np.sqrt(np.maximum(square, 0) / np.maximum(count, 1))
+    away = np.abs(mean - np.median(mean, axis=0))
+    scale = 1.4826 * np.median(away, axis=0)
+    score = np.divide(away, scale, out=np.zeros_like(away), where=scale > 0)
+    sums = store.read("class_sum")
+    share = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-300)
+    return [{"group": str(group), "pixels": int(count[g].max()), "robust_z": float(score[g].max()),
+             "band_of_z": names[int(score[g].argmax())],
+             "mean": dict(zip(names, mean[g].tolist(), strict=True)),
+             "std": dict(zip(names, std[g].tolist(), strict=True)),
+             "classes": dict(zip(store.contract.classes, share[g].tolist(), strict=True))}
+            for g, group in enumerate(store.texts("group_name"))]

@@ -1,0 +1,1 @@
+"""`greenprep synth`: a small synthetic city with planted defects."""

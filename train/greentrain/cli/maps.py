@@ -1,0 +1,262 @@
+"""The commands of `greentrain` that use a trained net: predict, area, compare, errors. Each parses, calls, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenschemas.console import print_json, progress, say
+from greenschemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from greentrain.maps.predict import Options
+    from greentrain.training.checkpoint import Trained
+
+__all__ = ["add_commands", "area", "compare", "errors", "pair_up", "predict"]
+
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give an application these commands."""
+    for command in (predict, area, compare, errors):
+        app.command()(command)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
+    files: Annotated[list[Path], typer.Argument(help="SCENE.tif OUT.tif; with --out: scenes, or folders of them.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the maps of many scenes: SCENE_map.tif each.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw a picture with a legend; with --out, a folder.")] = None,
+    fractions: Annotated[bool, typer.Option(help="Also write OUT_fractions.tif: shares of a pixel.")] = False,
+    confidence: Annotated[bool, typer.Option(help="Also write OUT_confidence.tif: probability and entropy.")] = False,
+    labels: Annotated[Path | None, typer.Option(help="Mask of the scene: print the map's scores.")] = None,
+    tta: Annotated[bool, typer.Option(help="Mean over four mirror images: better, four times the time.")] = False,
+    window: Annotated[int | None, typer.Option(help="Pixels that the net sees at once; else its tiles' size.")] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a window that the next one sees again.")] = 0.5,
+    batch_size: Annotated[int, typer.Option(help="Windows at once.")] = 8,
+    checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Draw the class map of a scene of any size, on the scene's own grid.
+
+    A map that was stopped goes on where it stopped when the same command is given again.
+
+    Example: greentrain predict runs/city scene.tif map.tif --png map.png --fractions
+    """
+    pairs = pair_up(files, out)
+    if labels is not None and len(pairs) > 1:
+        raise ConfigError("--labels", f"one mask for {len(pairs)} scenes", "predict that scene by itself")
+    from greentrain.maps.predict import Options
+
+    options = Options(window=window, overlap=overlap, batch_size=batch_size, flips=tta, fractions=fractions,
+                      confidence=confidence)
+    trained = _on_device(run, checkpoint, device)
+    results = []
+    for scene, target in pairs:
+        picture = png if png is None or out is None else png / f"{target.stem}.png"
+        results.append(_draw(trained, scene, target, options, picture, labels))
+    if as_json:
+        print_json(results if out is not None else results[0])
+        return
+    for result in results:
+        typer.echo("\n".join([*result["maps"], *([result["picture"]] if "picture" in result else [])]))
+        if "scores" in result:
+            typer.echo(_score_lines(result["scores"]))
+
+
+def _draw(trained: Trained, scene: Path, target: Path, options: Options, picture: Path | None,
+          labels: Path | None) -> dict[str, Any]:
+    """Map, picture and scores of one scene; what was written, for the report."""
+    from greentrain.maps.picture import write_picture
+    from greentrain.maps.predict import classifier_of, count_blocks, predict_scene
+    from greentrain.maps.raster import open_raster
+    from greentrain.maps.scores import score_map
+
+    classifier = classifier_of(trained)
+    with open_raster(scene) as raster:
+        blocks = count_blocks(raster.grid, options)
+        if raster.grid.crs is None:
+            say(f"{scene}: no CRS; the map has none either.")
+    with progress("predict", blocks) as bar:
+        written = predict_scene(classifier, scene, target, options, bar)
+    result: dict[str, Any] = {"scene": str(scene), "maps": [str(path) for path in written]}
+    if picture is not None:
+        write_picture(picture, target, scene, trained.contract, classifier.classes)
+        result["picture"] = str(picture)
+    if labels is not None:
+        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes)
+    return result
+
+
+def area(
+    map: Annotated[Path, typer.Argument(help="Class map or map of fractions, as `greentrain predict` writes.")],
+    zones: Annotated[Path | None, typer.Option(help="GeoJSON of polygons, in longitude and latitude.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Hectares and share of each class, for the whole map and for each zone.
+
+    From a map of fractions half a pixel of lawn counts as half; from a class map only whole pixels count.
+
+    Example: greentrain area map_fractions.tif --zones districts.geojson
+    """
+    from greentrain.maps.area import class_names, measure, summary
+    from greentrain.maps.raster import open_raster, read_zones
+
+    with open_raster(map) as raster:
+        shares = len(raster.names) > 1
+        classes = class_names(raster.tags, raster.names, shares)
+        wanted = read_zones(zones, raster.grid) if zones is not None else ()
+        found = summary(measure(raster, classes, wanted), classes, raster.crs_kind, fractions=shares)
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(f"Counted: {found['counted']}. CRS: {found['crs']}.")
+    for part in (found, *found["zones"]):
+        typer.echo("\n" + _area_table(part))
+
+
+def compare(
+    store: Annotated[Path, typer.Argument(help="Store with a split.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page, the JSON and the runs.")],
+    models: Annotated[str, typer.Option(help="Of: constant, spectral, unet, vmunet, detail, tiny, small, base.")]
+    = "constant,spectral,unet,vmunet",
+    seeds: Annotated[int, typer.Option(help="Runs of each model; 3 are the least that shows chance.")] = 3,
+    budget: Annotated[float, typer.Option(help="Minutes that each run may train.")] = 20.0,
+    split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
+    changes: Annotated[list[str] | None, typer.Option("--set", help="Setting of all nets, key=value.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Train models under one budget, score them on the same groups, and say what can be said of it.
+
+    Writes OUT/compare.html and OUT/compare.json; goes on at the first missing run when given again.
+
+    Example: greentrain compare city.zarr --models constant,spectral,unet,vmunet --seeds 3 --out compared --budget 20
+    """
+    from greentrain.study.compare import Plan
+    from greentrain.study.compare import compare as compare_models
+    from greentrain.study.compare_page import write_comparison
+
+    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    plan = Plan(store, names, seeds, budget, out, split, tuple(changes or ()))
+    with progress("compare", len(list(plan.runs()))) as bar:
+        report = compare_models(plan, bar)
+    write_comparison(plan, report, out / "compare.html")
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(_compare_table(report))
+    for verdict in report["verdicts"]:
+        typer.echo(verdict["text"])
+    typer.echo(f"\n{out / 'compare.html'}\n{out / 'compare.json'}")
+
+
+def errors(
+    run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
+    store: Annotated[Path | None, typer.Option(help="Another store than the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder for page and tables; else RUN/errors.")] = None,
+    sure: Annotated[float, typer.Option(help="Probability from which the net counts as sure.")] = 0.9,
+    limit: Annotated[float, typer.Option(help="Suspect share from which a tile goes to exclude.csv.")] = 0.2,
+    checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Tiles and groups by loss, and labels that a sure net contradicts, as a page and as tables.
+
+    Writes errors.html, tiles.csv, groups.csv and exclude.csv, which `greenprep split --exclude` takes.
+
+    Example: greentrain errors runs/city --split val
+    """
+    from greenschemas.store import open_store
+    from greentrain.study.evaluate import check_fits
+    from greentrain.study.mistakes import find_mistakes, write_mistakes
+    from greentrain.training.record import read_record
+
+    trained = _on_device(run, checkpoint, device)
+    opened = open_store(store if store is not None else read_record(run).store)
+    check_fits(trained, opened.contract, opened.location)
+    tiles = find_mistakes(trained, opened, split, sure=sure)
+    folder = out if out is not None else run / "errors"
+    suspects = write_mistakes(trained, opened, tiles, folder, sure=sure, limit=limit)
+    if as_json:
+        print_json({"tiles": len(tiles), "suspects": [tile.tile for tile in suspects], "folder": str(folder)})
+        return
+    typer.echo(f"{len(tiles)} tiles, {len(suspects)} with suspected labels.")
+    typer.echo(f"{folder / 'errors.html'}\n{folder / 'exclude.csv'}")
+
+
+def pair_up(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:
+    """(scene, map) of each: SCENE OUT without a folder, else every scene with SCENE_map.tif in the folder.
+
+    Raises ConfigError for another number of files, a folder without scenes, and scenes whose maps would have one name.
+    """
+    if out is None:
+        if len(files) != 2:
+            raise ConfigError("predict", f"{len(files)} files", "give SCENE.tif OUT.tif, or scenes and --out FOLDER")
+        if files[0].resolve() == files[1].resolve():
+            raise ConfigError(files[1], "the map would replace the scene", "give the map another name")
+        return [(files[0], files[1])]
+    scenes: list[Path] = []
+    for path in files:
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(path, "no .tif in that folder", "give scenes, or a folder of them")
+        scenes += inside
+    pairs = [(scene, out / f"{scene.stem}_map.tif") for scene in scenes]
+    if len({target for _, target in pairs}) < len(pairs):
+        raise ConfigError("--out", "two scenes of one name", "predict them into folders of their own")
+    return pairs
+
+
+def _on_device(run: Path, checkpoint: str, device: str) -> Trained:
+    from greentrain.devices import find_device
+    from greentrain.training.checkpoint import load_trained
+
+    where = find_device(device, "--device")
+    trained = load_trained(run, checkpoint)
+    trained.net.to(where)
+    return trained
+
+
+def _score_lines(scores: dict[str, Any]) -> str:
+    names = list(scores["classes"])
+    rows = [(name, scores["classes"][name]["iou"], scores["classes"][name]["f1"]) for name in names]
+    rows.append(("mean", scores["mean"]["iou"], scores["mean"]["f1"]))
+    rows.append((f"always {scores['constant']['class']}", scores["constant"]["mean"]["iou"],
+                 scores["constant"]["mean"]["f1"]))
+    return _table(("", "IoU", "F1"), [(name, _number(iou), _number(f1)) for name, iou, f1 in rows])
+
+
+def _area_table(part: dict[str, Any]) -> str:
+    rows = [(name, _number(row["hectares"], 2), f"{row['pixels']:.1f}",
+             "" if row["share"] is None else f"{row['share']:.1%}") for name, row in part["classes"].items()]
+    rows.append(("all", _number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
+    rest = f"\nno data: {part['pixels_without_data']} pixels" if part["pixels_without_data"] else ""
+    return _table((part["name"], "hectares", "pixels", "share"), rows) + rest
+
+
+def _compare_table(report: dict[str, Any]) -> str:
+    rows = []
+    for name, model in report["models"].items():
+        interval = model["interval"]["mean"]["iou"]
+        between = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+        rows.append((name, _number(model["mean"]["iou"]), between, f"{model['cost']['train_seconds']:.0f}",
+                     f"{model['cost']['peak_memory_mb']:.0f}"))
+    return _table(("model", "mean IoU", "95 %", "seconds", "MB"), rows)
+
+
+def _number(value: float | None, places: int = 3) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Left column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    return "\n".join("  ".join(cell.rjust(width) if i else cell.ljust(width)
+                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+                     for row in (head, *rows))

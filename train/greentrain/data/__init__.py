@@ -1,0 +1,1 @@
+"""A store to augmented batches and targets."""

@@ -1,0 +1,194 @@
+"""From a store to batches: asynchronous reading, several batches ahead, no worker processes.
+
+    for batch in open_loader("city.zarr", "train", 16): …
+
+Letters: B tiles of a batch, C feature bands (or principal components), K classes, H = W pixels a side.
+A batch is a dict of tensors:
+    image     (B, C, H, W) float32, normalised; 0 where a pixel is invalid and in dead bands
+    fraction  (B, K, H, W) float32, 0..1, NaN where there is no label
+    valid     (B, H, W)    bool, True where the image may be used
+    tile      (B,)         int64, ids in the store
+With `normalise=False` image holds all bands of the store, or those named, as stored and in the store's own type.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from greenschemas.errors import ConfigError
+from greenschemas.store import Store, open_store
+from greentrain.data import compose
+from greentrain.data.buffers import Buffers
+from greentrain.data.normalise import Normaliser, build_normaliser
+from greentrain.data.sampler import Order, Sampler
+from greentrain.data.tiles import Budget, Piece, TileReader
+
+__all__ = ["Batch", "Loader", "open_loader", "rarity"]
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Memory that a batch is put into."""
+
+    image: NDArray[Any]
+    fraction: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class Loader:
+    """Batches of one epoch after the other; iterating it gives the epoch it was opened for."""
+
+    def __init__(self, reader: TileReader, sampler: Sampler, normaliser: Normaliser | None, buffers: Buffers, *,
+                 epoch: int = 0, ahead: int = 4, device: torch.device | None = None) -> None:
+        self.sampler = sampler
+        self.epoch = epoch
+        self.cached = reader.cached
+        """Whether raw tiles stay in memory after they were first read."""
+        self._reader, self._normaliser, self._buffers = reader, normaliser, buffers
+        self._ahead = ahead
+        self._device = device if device is not None and device.type == "cuda" else None
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(self.epoch)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from position `start` on. Those under way when the caller stops are dropped."""
+        order, ahead = self.sampler.epoch_order(epoch), self._ahead
+        chosen = (self.sampler.batch(order, position) for position in range(start, len(self)))
+        if self._reader.holds(order):
+            if self._device is None:  # nothing to wait for: fewer batches under way stay in the CPU's cache
+                for tiles in chosen:
+                    yield self.load(tiles, together=True)
+                return
+            ahead = min(ahead, 2)
+        under_way: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(ahead, thread_name_prefix="tiles")
+        try:
+            for tiles in chosen:
+                under_way.append(pool.submit(self.load, tiles))
+                if len(under_way) == ahead:
+                    yield self._placed(under_way.popleft().result())
+            while under_way:
+                yield self._placed(under_way.popleft().result())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def load(self, tiles: NDArray[np.int64], *, together: bool = False) -> Batch:
+        """The batch of these tiles, on the CPU; put `together` by several threads or by this one."""
+        draft = self._draft(len(tiles))
+        for piece in self._reader.read(tiles, draft.image if self._normaliser is None else None):
+            self._fill(draft, piece, together)
+        return self._finished(draft, tiles)
+
+    def _draft(self, count: int) -> _Draft:
+        reader, lend = self._reader, self._buffers.lend
+        return _Draft(lend((count, *reader.image_shape), reader.dtype if self._normaliser is None else np.float32),
+                      lend((count, *reader.fraction_shape), np.float32),
+                      lend((count, *reader.image_shape[1:]), np.bool_))
+
+    def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
+        rows, places, normaliser = piece.rows, piece.places, self._normaliser
+        if normaliser is not None:
+            compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,
+                              normaliser.clip, draft.image, together=together)
+        elif piece.image is not draft.image:  # else it was read into its place
+            compose.copy(piece.image, rows, places, draft.image, together=together)
+        compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, together=together)
+
+    def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:
+        image = draft.image if self._normaliser is None else self._normaliser.project(draft.image)
+        batch = {"image": torch.from_numpy(image), "fraction": torch.from_numpy(draft.fraction),
+                 "valid": torch.from_numpy(draft.valid), "tile": torch.from_numpy(tiles.astype(np.int64))}
+        return batch if self._device is None else {name: part.pin_memory() for name, part in batch.items()}
+
+    def _placed(self, batch: Batch) -> Batch:
+        """On the device: the copy runs on a stream of its own, beside the step before."""
+        if self._device is None:
+            return batch
+        stream = _copy_stream(self._device)
+        with torch.cuda.stream(stream):
+            moved = {name: part.to(self._device, non_blocking=True) for name, part in batch.items()}
+        now = torch.cuda.current_stream(self._device)
+        now.wait_stream(stream)
+        for part in moved.values():
+            part.record_stream(now)
+        return moved
+
+
+def open_loader(store: str | Path | Store, split: str | None, batch_size: int, *, seed: int = 0, epoch: int = 0,
+                normalise: bool = True, bands: Sequence[str] | None = None, normaliser: Normaliser | None = None,
+                order: Order | str = Order.RANDOM, rank: int = 0, world_size: int = 1, cache: Budget = "auto",
+                ahead: int = 4, device: torch.device | str | None = None) -> Loader:
+    """A loader of a split's usable tiles; the module's first lines say what a batch holds.
+
+    split: train, val or test; `all` or None for every tile.
+    normalise: by the store's training statistics, band by band and without clipping; False for raw values.
+    bands: by name; None for the feature bands, or for all if `normalise` is False.
+    normaliser: another than the store's own, such as that of a run; it brings its bands.
+    cache: how much memory may hold raw tiles: "auto" for half of what is free, "none", or GB. Tiles are kept if the
+        whole split fits, and shared by all loaders of this process that read the same bands of the same store.
+    ahead: batches read ahead, each on its own thread.
+
+    Raises StoreError for what is not a store or a split that is not there, ConfigError for bands that it does not
+    have.
+    """
+    opened = store if isinstance(store, Store) else open_store(store)
+    contract = opened.contract
+    tiles = opened.usable_tiles(None if split in (None, "all") else split)
+    if batch_size < 1:
+        raise ConfigError("batch_size", f"{batch_size}", "give 1 or more")
+    if normaliser is None and normalise:
+        normaliser = build_normaliser(contract, bands)
+    if normaliser is not None:
+        names: Sequence[str] = normaliser.bands
+    else:
+        names = [band.name for band in contract.bands] if bands is None else list(bands)
+    known = [band.name for band in contract.bands]
+    if missing := [name for name in names if name not in known]:
+        raise ConfigError("bands", f"{', '.join(missing)} not in {opened.location}", f"it has {', '.join(known)}")
+    buffers = Buffers(keep=ahead + 2)
+    reader = TileReader(opened, [known.index(name) for name in names], tiles, cache, buffers)
+    kind = Order(order)
+    sampler = Sampler(tiles, batch_size, seed, rank, world_size, kind, block=8 * contract.shard_tiles,
+                      weights=rarity(opened, tiles) if kind is Order.WEIGHTED else None)
+    return Loader(reader, sampler, normaliser, buffers, epoch=epoch, ahead=ahead,
+                  device=None if device is None else torch.device(device))
+
+
+def rarity(store: Store, tiles: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,) how often each tile shall come: the mean over its group's pixels of 1 / sqrt(share of the pixel's class).
+
+    From the class sums of groups in the store, so that no pixel is read.
+    """
+    sums = store.read("class_sum").astype(np.float64)
+    wanted = store.tile_group()[tiles]
+    total = sums[np.unique(wanted)].sum(0)
+    weight = np.divide(1.0, np.sqrt(total), out=np.zeros_like(total), where=total > 0)
+    labelled = np.maximum(sums.sum(1), 1.0)
+    drawn: NDArray[np.float64] = ((sums @ weight) / labelled)[wanted]
+    return drawn if drawn.sum() > 0 else np.ones(len(tiles))
+
+
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+
+
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    if device not in _streams:
+        _streams[device] = torch.cuda.Stream(device)
+    return _streams[device]

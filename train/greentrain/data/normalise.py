@@ -1,0 +1,82 @@
+"""From raw bands to what a net sees, by the statistics of the train split, the same for training and prediction.
+
+Letters: B tiles, C bands read, P channels the net sees, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.contract import Contract
+from greenschemas.errors import ConfigError
+from greentrain.data.compose import normalise
+
+__all__ = ["Normaliser", "build_normaliser"]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """(raw - mean) * scale, clipped, 0 where invalid; then a projection if there is one."""
+
+    bands: tuple[str, ...]
+    """Names of the C bands that it reads."""
+    mean: Floats
+    """(C,) in the units of the store."""
+    scale: Floats
+    """(C,) one over the standard deviation; 0 for a dead band, so that it gives 0 and never NaN."""
+    clip: float | None = None
+    """Greatest absolute value, in standard deviations."""
+    projection: Floats | None = None
+    """(P, C) applied to the normalised bands, such as principal components."""
+
+    @property
+    def channels(self) -> int:
+        """P."""
+        return len(self.bands) if self.projection is None else len(self.projection)
+
+    def __call__(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> Floats:
+        """(B, P, H, W) of raw values (B, C, H, W) and validity (B, H, W)."""
+        out, rows = np.empty(raw.shape, np.float32), np.arange(len(raw))
+        usable = np.ascontiguousarray(valid).view(np.uint8)
+        normalise(np.ascontiguousarray(raw), usable, rows, rows, self.mean, self.scale, self.clip, out)
+        return self.project(out)
+
+    def project(self, normalised: Floats) -> Floats:
+        """(B, P, H, W) of normalised bands (B, C, H, W): themselves where there is no projection."""
+        if self.projection is None:
+            return normalised
+        projected: Floats = np.einsum("pc,bchw->bphw", self.projection, normalised, optimize=True)
+        return projected
+
+
+def build_normaliser(contract: Contract, bands: Sequence[str] | None = None, *,
+                     method: Literal["channel", "global"] = "channel", clip: float | None = None,
+                     projection: Floats | None = None) -> Normaliser:
+    """The normaliser of some bands (None: the contract's features) by the contract's statistics.
+
+    `channel` takes each band's own mean and deviation, `global` those of all feature bands together.
+    Raises ConfigError for a band that the contract does not have and for a contract without statistics.
+    """
+    names = contract.features if bands is None else tuple(bands)
+    known = [band.name for band in contract.bands]
+    if missing := [name for name in names if name not in known]:
+        raise ConfigError("bands", f"{', '.join(missing)} not in the store", f"it has {', '.join(known)}")
+    if not names:
+        raise ConfigError("bands", "no feature band: all are masks or dead", f"name some of {', '.join(known)}")
+    if contract.statistics is None:
+        raise ConfigError("normalise", "the store has no statistics", "run `greenprep split` on it")
+    stats = [contract.statistics.bands[known.index(name)] for name in names]
+    std = np.array([s.std for s in stats])
+    mean = np.array([s.mean for s in stats])
+    if method == "global":
+        mean = np.full_like(mean, contract.statistics.global_mean)
+        std = np.where(std > 0, contract.statistics.global_std, 0.0)
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+    return Normaliser(names, mean.astype(np.float32), scale.astype(np.float32), clip, projection)

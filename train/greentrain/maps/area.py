@@ -1,0 +1,154 @@
+"""Ground covered by each class: hectares and shares, whole map or zone by zone.
+
+From a map of fractions it adds up the shares of the pixels, so that half a pixel of lawn counts as half; from a class
+map it counts pixels. Letters: K classes, H rows, W columns, all of one block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greentrain.maps.blend import Block, blocks
+from greentrain.maps.raster import Grid, Raster, Zone
+
+__all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summary"]
+
+_MAJOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
+_SIDE = 1024
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """How a map's pixels lie on the ground."""
+
+    grid: Grid
+    kind: str
+    """`none`, `geographic`, `web_mercator` or `projected`, as `Raster.crs_kind` says."""
+    unit: float
+    """Metres in a unit of a projected CRS."""
+
+
+@dataclass
+class Cover:
+    """What was added up over a map or a zone."""
+
+    name: str
+    pixels: Floats
+    """(K,) pixels of each class; fractions of pixels where the map holds fractions."""
+    hectares: Floats
+    """(K,) the same in hectares; NaN where the map has no CRS."""
+    empty: int = 0
+    """Pixels without data."""
+    zone: Zone | None = field(default=None, repr=False)
+
+    def add(self, values: NDArray[Any], usable: NDArray[np.bool_], size: Floats) -> None:
+        """Add a map's values where `usable` (H, W): shares (K, H, W), or classes (1, H, W), each a whole pixel.
+
+        size: (H, W) hectares a pixel.
+        """
+        k, here = len(self.pixels), size[usable]
+        if len(values) > 1:
+            share = values[:, usable].astype(np.float64)
+            self.pixels += share.sum(1)
+            self.hectares += share @ here
+        else:
+            label = values[0][usable].astype(np.int64)
+            self.pixels += np.bincount(label, minlength=k)
+            self.hectares += np.bincount(label, here, k)
+
+
+def pixel_hectares(ground: Ground, block: Block) -> Floats:
+    """(H, W) hectares of each pixel; NaN where the map has no CRS.
+
+    Projected: the map's own units. In degrees, and in web Mercator, whose metres are true at the equator only: on the
+    WGS 84 ellipsoid, M N cos(latitude) for each radian squared, M and N the radii of curvature (Snyder: Map
+    Projections, a Working Manual (1987), eq. 4-18 to 4-20), taken at the pixel's centre.
+    """
+    a, b, _, d, e, f = ground.grid.transform
+    size = abs(a * e - b * d)
+    shape = (block.height, block.width)
+    if ground.kind == "none":
+        return np.full(shape, np.nan)
+    if ground.kind == "projected":
+        return np.full(shape, size * ground.unit**2 / 1e4)
+    cols, rows = np.meshgrid(np.arange(shape[1]) + block.col + 0.5, np.arange(shape[0]) + block.row + 0.5)
+    y = d * cols + e * rows + f
+    if ground.kind == "geographic":
+        latitude, scale = np.radians(y), math.radians(1) ** 2
+        local = _radii(latitude) * np.cos(latitude)
+    else:
+        latitude, scale = np.arctan(np.sinh(y / _MAJOR)), 1 / _MAJOR**2
+        local = _radii(latitude) * np.cos(latitude) ** 2
+    result: Floats = size * scale * local / 1e4
+    return result
+
+
+def _radii(latitude: Floats) -> Floats:
+    """M N, the product of the radii of curvature along the meridian and across it, in square metres."""
+    eccentricity = _FLATTENING * (2 - _FLATTENING)
+    found: Floats = _MAJOR**2 * (1 - eccentricity) / (1 - eccentricity * np.sin(latitude) ** 2) ** 2
+    return found
+
+
+def class_names(tags: Mapping[str, str], bands: Sequence[str | None], fractions: bool) -> tuple[str, ...]:
+    """Names of the classes of a map: its tags', else its bands' (fractions), else numbers for every possible value."""
+    if "GREENSPACE_CLASSES" in tags:
+        return tuple(tags["GREENSPACE_CLASSES"].split(","))
+    if fractions:
+        return tuple(name or f"class {index}" for index, name in enumerate(bands))
+    return tuple(f"class {index}" for index in range(255))
+
+
+def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) -> tuple[Cover, ...]:
+    """What covers the whole map, then each zone; memory stays at one block."""
+    ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
+    k = len(classes)
+    covers = [Cover(zone.name if zone else "whole map", np.zeros(k), np.zeros(k), zone=zone) for zone in (None, *zones)]
+    for cover in covers:
+        for block in _blocks_of(cover.zone, raster.grid):
+            box = (block.row, block.col, block.height, block.width)
+            values, usable = raster.read(*box)
+            inside = np.ones_like(usable) if cover.zone is None else cover.zone.inside(raster.grid, *box)
+            if len(values) == 1:
+                usable &= values[0] < k
+            cover.add(values, usable & inside, pixel_hectares(ground, block))
+            cover.empty += int((inside & ~usable).sum())
+    return tuple(covers)
+
+
+def _blocks_of(zone: Zone | None, grid: Grid) -> Iterator[Block]:
+    row, col, height, width = zone.window(grid) if zone else (0, 0, grid.height, grid.width)
+    for b in blocks(height, width, _SIDE):
+        yield Block(b.index, b.row + row, b.col + col, b.height, b.width)
+
+
+def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fractions: bool) -> dict[str, Any]:
+    """All of it, ready for JSON; hectares are None without a CRS, shares None where a zone holds no data."""
+    placed = kind != "none"
+
+    def row(cover: Cover) -> dict[str, Any]:
+        total = float(cover.pixels.sum())
+        return {
+            "name": cover.name,
+            "hectares": float(cover.hectares.sum()) if placed else None,
+            "pixels": total,
+            "pixels_without_data": cover.empty,
+            "classes": {name: {"hectares": float(cover.hectares[k]) if placed else None,
+                               "pixels": float(cover.pixels[k]),
+                               "share": float(cover.pixels[k] / total) if total > 0 else None}
+                        for k, name in enumerate(classes) if fractions or len(classes) < 255 or cover.pixels[k] > 0},
+        }
+
+    return {"counted": "fractions of pixels" if fractions else "whole pixels",
+            "crs": {"none": "none: pixels only, no hectares", "projected": "projected: the map's own units",
+                    "geographic": "degrees: areas on the WGS 84 ellipsoid",
+                    "web_mercator": "web Mercator: areas on the WGS 84 ellipsoid"}[kind],
+            **row(covers[0]), "zones": [row(cover) for cover in covers[1:]]}

@@ -1,0 +1,63 @@
+"""Scores of a finished class map against a mask of the same scene, block by block.
+
+Letters: H rows, W columns, all of one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.errors import SourceError
+from greentrain.data.targets import TargetRule
+from greentrain.maps.blend import blocks
+from greentrain.maps.predict import NO_CLASS
+from greentrain.maps.raster import Grid, open_raster
+from greentrain.scores.metrics import scores
+
+__all__ = ["score_map"]
+
+
+def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) -> dict[str, object]:
+    """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
+
+    rule: what the map's classes are. stored: the classes that the mask holds. Where it holds shares, the largest
+    counts, the first of equal ones; pixels without data, with NaN or with no share at all are not counted.
+    Raises SourceError where grids or bands do not fit.
+    """
+    k = len(rule.classes)
+    counts = np.zeros(k * k, np.int64)
+    with open_raster(out) as found, open_raster(labels) as truth:
+        placed = truth.grid.crs is not None
+        size = (truth.grid.height, truth.grid.width)
+        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform, None))
+        if wrong is not None:
+            raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
+        if len(truth.names) not in (1, len(stored)):
+            raise SourceError(labels, f"{len(truth.names)} bands for {len(stored)} classes",
+                              "give one band of class indices, or one band a class")
+        for block in blocks(*size, 1024):
+            box = (block.row, block.col, block.height, block.width)
+            (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
+            label, known = _labels(values, rule, len(stored))
+            counted = usable & known & (predicted != NO_CLASS)
+            cells = label[counted] * k + predicted[counted]
+            counts += np.bincount(cells, minlength=k * k)
+    found_scores: dict[str, object] = scores(counts.reshape(k, k), rule.classes)
+    return found_scores
+
+
+def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int
+            ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """((H, W) class by the rule, (H, W) True where there is one) of a mask's values (bands, H, W)."""
+    if len(values) == 1:
+        index = np.nan_to_num(values[0].astype(np.float64), nan=-1).astype(np.int64)
+        label = index if rule.index is None else (index == rule.index).astype(np.int64)
+        return label, (index >= 0) & (index < stored)
+    share = values.astype(np.float64)
+    total = share.sum(0)
+    label = share.argmax(0) if rule.index is None else (share[rule.index] > total / 2).astype(np.int64)
+    return label, total > 0

@@ -1,0 +1,1 @@
+"""The nets, their presets, weights and scans."""

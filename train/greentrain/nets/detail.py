@@ -1,0 +1,202 @@
+"""The preset `detail`: a Vision Mamba U-Net that keeps every pixel.
+
+The published VM-UNet sees 4 x 4 pixels at once and never gets the finest skip back: a street one pixel wide is
+lost. Here a spectral part reads each pixel's bands by itself, convolutions work at full and half resolution,
+every level hands its features across, and scans with few states and a feed-forward part fill the coarse levels.
+
+Letters: B batch, C bands, K classes, H rows, W columns, D width of a level. Inside, maps are channels-last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from greentrain.nets.vmunet import SS2D, DropPath, pad_to_multiple
+
+__all__ = ["DetailUNet"]
+
+
+class _Spectral(nn.Module):
+    """What each pixel's bands say by themselves: (B, H, W, C) to (B, H, W, D).
+
+    A perceptron on standardised values is smooth where trees cut sharply; sines of each band at learned
+    frequencies give it the cuts. Gorishniy, Rubachev, Babenko: On embeddings for numerical features in tabular
+    deep learning (2022), section 3.3.
+    """
+
+    def __init__(self, in_channels: int, dim: int, *, waves: int, spread: float, depth: int, ratio: float) -> None:
+        super().__init__()
+        self.frequency = nn.Parameter(spread * torch.randn(in_channels, waves))
+        self.phase = nn.Parameter(torch.zeros(in_channels, waves))
+        self.smooth = nn.Linear(in_channels, dim)
+        self.sharp = nn.Linear(in_channels * waves, dim, bias=False)
+        self.act = nn.GELU()
+        self.mix = nn.Sequential(*(_Pointwise(dim, ratio) for _ in range(depth)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In the parameters' type also under autocast: an angle of many turns has no digits left in bfloat16.
+        angle = torch.addcmul(self.phase, x.to(self.phase).unsqueeze(-1), 2 * math.pi * self.frequency)
+        out: Tensor = self.mix(self.act(self.smooth(x) + self.sharp(angle.sin().flatten(-2))))
+        return out
+
+
+class _Pointwise(nn.Module):
+    """LayerNorm and a two-layer perceptron on each pixel, as a residual: (B, H, W, D) to same."""
+
+    def __init__(self, dim: int, ratio: float, drop_path: float = 0.0) -> None:
+        super().__init__()
+        hidden = max(1, round(dim * ratio))
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.project = nn.Linear(hidden, dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.drop_path(self.project(self.act(self.expand(self.norm(x)))))
+        return x + residual
+
+
+class _ConvBlock(nn.Module):
+    """LayerNorm, convolution 3 x 3, GELU, convolution 1 x 1 as a residual: (B, H, W, D) to same."""
+
+    def __init__(self, dim: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
+        self.act = nn.GELU()
+        self.project = nn.Linear(dim, dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # (B, D, H, W) seen through a permuted view is torch's channels_last: nothing is copied.
+        y = self.conv(self.norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        residual: Tensor = self.drop_path(self.project(self.act(y)))
+        return x + residual
+
+
+class _ScanBlock(nn.Module):
+    """x + SS2D(LayerNorm(x)), then a feed-forward part (Liu et al.: VMamba, arXiv 2401.10166v3, 2024)."""
+
+    def __init__(self, dim: int, *, d_state: int, ratio: float, drop_path: float, scan: str) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mixer = SS2D(dim, d_state=d_state, expand=1, scan=scan)
+        self.drop_path = DropPath(drop_path)
+        self.feed_forward = _Pointwise(dim, ratio, drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mixer(self.norm(x)))
+        out: Tensor = self.feed_forward(x)
+        return out
+
+
+class _Down(nn.Module):
+    """LayerNorm and convolution 2 x 2, stride 2: (B, H, W, D) to (B, H/2, W/2, D')."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.conv = nn.Conv2d(dim, out, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.norm(x).permute(0, 3, 1, 2))
+        return y.permute(0, 2, 3, 1)
+
+
+class _Up(nn.Module):
+    """Unfold each pixel into 2 x 2 and add the skip: (B, H, W, D'), (B, 2H, 2W, D) to (B, 2H, 2W, D)."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.ConvTranspose2d(dim, out, 2, stride=2)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        unfolded: Tensor = self.expand(self.norm(x).permute(0, 3, 1, 2))
+        return unfolded.permute(0, 2, 3, 1) + skip
+
+
+class DetailUNet(nn.Module):
+    """Logits (B, K, H, W) of images (B, C, H, W), whatever H and W.
+
+    `dims` and `depths` run from full resolution to the coarsest level, `depths_decoder` likewise over all but
+    the coarsest. The first `conv_levels` levels are convolutional, the others scan in four directions with
+    `d_state` states. `drop_path` rises linearly towards the coarsest level. `waves` sines of each band, their
+    frequencies drawn with deviation `spread` (turns a unit of the input, which is expected standardised), feed
+    the per-pixel part of `spectral_width` and `spectral_depth`. Inputs are held within +-`clip`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        dims: Sequence[int] = (24, 48, 96, 144, 192),
+        depths: Sequence[int] = (1, 1, 2, 2, 2),
+        depths_decoder: Sequence[int] = (1, 1, 1, 1),
+        conv_levels: int = 2,
+        d_state: int = 1,
+        feed_forward: float = 2.0,
+        waves: int = 8,
+        spread: float = 4.0,
+        spectral_width: int = 64,
+        spectral_depth: int = 1,
+        clip: float | None = 2.0,
+        drop_path: float = 0.2,
+        dropout: float = 0.0,
+        scan: str = "auto",
+    ) -> None:
+        super().__init__()
+        if len(dims) < 2 or len(depths) != len(dims) or len(depths_decoder) != len(dims) - 1:
+            raise ValueError(
+                f"one depth a level and one decoder depth a level but the coarsest, got {len(dims)} dims, "
+                f"{len(depths)} depths, {len(depths_decoder)} decoder depths"
+            )
+        self.size_multiple = 2 ** (len(dims) - 1)
+        self.clip = clip
+
+        def block(level: int) -> nn.Module:
+            drop = drop_path * level / (len(dims) - 1)
+            if level < conv_levels:
+                return _ConvBlock(dims[level], drop)
+            return _ScanBlock(dims[level], d_state=d_state, ratio=feed_forward, drop_path=drop, scan=scan)
+
+        def stage(level: int, depth: int) -> nn.Sequential:
+            return nn.Sequential(*(block(level) for _ in range(depth)))
+
+        self.spectral = _Spectral(
+            in_channels, spectral_width, waves=waves, spread=spread, depth=spectral_depth, ratio=feed_forward
+        )
+        self.stem = nn.Linear(spectral_width, dims[0])
+        self.encoder = nn.ModuleList(stage(level, depth) for level, depth in enumerate(depths))
+        self.down = nn.ModuleList(_Down(fine, coarse) for fine, coarse in pairwise(dims))
+        self.up = nn.ModuleList(_Up(coarse, fine) for fine, coarse in pairwise(dims))
+        self.decoder = nn.ModuleList(stage(level, depth) for level, depth in enumerate(depths_decoder))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dims[0])
+        self.head = nn.Linear(dims[0], num_classes)
+        self.spectral_head = nn.Linear(spectral_width, num_classes, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        # Far from the mean a place never seen may hold anything: a tree then says what it said at the edge of what
+        # it knows, a net goes on in a straight line.
+        known = image if self.clip is None else image.clamp(-self.clip, self.clip)
+        x = pad_to_multiple(known, self.size_multiple).permute(0, 2, 3, 1).contiguous()
+        pixels = self.spectral(x)
+        x = self.stem(pixels)
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.encoder):
+            x = stage(x if level == 0 else self.down[level - 1](x))
+            skips.append(x)
+        x = self.dropout(skips.pop())
+        for level in range(len(skips) - 1, -1, -1):
+            x = self.decoder[level](self.up[level](x, skips[level]))
+        logits: Tensor = self.head(self.norm(x)) + self.spectral_head(pixels)
+        return logits.permute(0, 3, 1, 2)[..., :height, :width]

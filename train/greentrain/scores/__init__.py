@@ -1,0 +1,1 @@
+"""Scores from sums that merge. Pure."""

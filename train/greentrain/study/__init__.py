@@ -1,0 +1,1 @@
+"""What a trained net is worth: evaluate, report, errors, compare."""

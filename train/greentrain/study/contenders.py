@@ -1,0 +1,175 @@
+"""The models that `compare` sets against each other, all with one face: learn from a store, give probabilities.
+
+Letters: B batch, C channels a net sees, K classes, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from greenschemas.errors import ConfigError, nearest
+from greenschemas.model import digest
+from greenschemas.store import Store, open_store
+from greentrain.config import Config, load_config
+from greentrain.data.loader import open_loader
+from greentrain.files import write_whole
+from greentrain.study.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
+from greentrain.training.checkpoint import load_trained
+from greentrain.training.fit import fit
+
+__all__ = ["MODELS", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
+
+MODELS = ("constant", "linear", "spectral", "unet", "vmunet", "detail", "tiny", "small", "base")
+"""What may be compared; `vmunet` is the published net, the same as the preset `base`."""
+
+WITHOUT_CHANCE = ("constant", "linear")
+"""Models that have nothing to draw: one seed says all."""
+
+_MOST_VALUES = 250_000_000
+"""Values (a gigabyte) of training tiles that a baseline without a net may look at."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model is given alike."""
+
+    store: Path
+    seed: int
+    minutes: float
+    """For training, by `clock`."""
+    folder: Path
+    """For what a model leaves behind."""
+    changes: tuple[str, ...] = ()
+    """Settings of nets that differ from the defaults, as `key=value`."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A model that has learnt."""
+
+    bands: tuple[str, ...]
+    """Names of the bands that it sees, in order."""
+    probabilities: Callable[[Tensor, Tensor], Tensor]
+    """Raw values (B, C, H, W) of these bands and usable pixels (B, H, W) to class probabilities (B, K, H, W)."""
+    parameters: int | None
+    """None where the model is no net."""
+    note: str
+    """What is worth knowing of how it was trained."""
+
+
+def check_names(names: list[str]) -> tuple[str, ...]:
+    """The names, each once and known; raises ConfigError."""
+    for name in names:
+        if name not in MODELS:
+            raise ConfigError("--models", f"no model `{name}`", nearest(name, MODELS))
+    if len(set(names)) < len(names) or not names:
+        raise ConfigError("--models", f"{','.join(names) or 'none'}", "name at least one model, and each once")
+    return tuple(names)
+
+
+def learn(name: str, task: Task) -> Learnt:
+    """Train the model of that name on the train split; raises StoreError or ConfigError."""
+    match name:
+        case "constant":
+            return _without_net(ConstantBaseline(), task)
+        case "linear":
+            return _without_net(LinearBaseline(), task)
+        case "spectral":
+            return _without_net(SpectralBaseline(seed=task.seed), task)
+        case _:
+            return _net(name, task)
+
+
+def _net(name: str, task: Task) -> Learnt:
+    """A net by `fit` with its own defaults, for as many epochs as fit into the budget; no early stop, last weights.
+
+    The last weights and not the best: those would be chosen by the very scores that are reported.
+    """
+    store = open_store(task.store)
+    preset = "base" if name == "vmunet" else name
+    config = load_config(None, [*task.changes, f"model.preset={preset}", f"seed={task.seed}", "patience=0"])
+    epochs, slow = _epochs(store, task, task.folder.with_name(f"{name}_pace.json"), config)
+    run = task.folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    fit(store, run, config.model_copy(update={"epochs": epochs}))
+    trained = load_trained(run, "last")
+    count = sum(weight.numel() for weight in trained.net.parameters())
+    note = f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget"
+    return Learnt(trained.normaliser.bands, trained.probabilities, count, note)
+
+
+def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int, bool]:
+    """(epochs that fit into the budget, whether not even one does).
+
+    The pace is measured once and kept for all seeds, so that they train equally long; measuring does not count.
+    """
+    key = digest([store.contract.identity(), config.model_copy(update={"seed": 0}).hash()])
+    if not memory.exists() or json.loads(memory.read_text())["key"] != key:
+        start, epoch = _pace(store, memory.parent, config)
+        write_whole(memory, json.dumps({"key": key, "start_seconds": start, "epoch_seconds": epoch}))
+    pace = json.loads(memory.read_text())
+    fitting = int((task.minutes * 60 - pace["start_seconds"]) / pace["epoch_seconds"])
+    return max(fitting, 1), fitting < 1
+
+
+def clock() -> float:
+    """Seconds on which a budget is counted: the wall clock's on a GPU, else processor time by torch's threads.
+
+    On a machine that does other work too, the wall clock would give each run another number of steps.
+    """
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time() / torch.get_num_threads()
+
+
+def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
+    """(seconds to start a run, seconds an epoch takes with its validation)."""
+    def timed(epochs: int) -> float:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            began = clock()
+            fit(store, Path(folder), config.model_copy(update={"epochs": epochs}))
+            return clock() - began
+
+    timed(1)  # compiles kernels and fills caches
+    one = timed(1)
+    if one > 30:
+        return 0.0, one  # starting takes a second or so: not worth another look
+    epoch = max((timed(3) - one) / 2, one / 100)
+    return max(one - epoch, 0.0), epoch
+
+
+def _without_net(model: Baseline, task: Task) -> Learnt:
+    """These take the time they take: far less than a net's, and no more would help them."""
+    bands = open_store(task.store).contract.features
+    tiles = _training_tiles(task, bands)
+    model.fit(*tiles)
+
+    def probabilities(raw: Tensor, valid: Tensor) -> Tensor:
+        return torch.from_numpy(model.predict(raw.numpy().astype(np.float32)))
+
+    return Learnt(bands, probabilities, None, f"learnt from {len(tiles[0])} tiles")
+
+
+def _training_tiles(task: Task, bands: Sequence[str]
+                    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """(raw images, fractions, valid) of the train split, or of as many random tiles as fit in memory."""
+    most = max(1, _MOST_VALUES // (len(bands) * open_store(task.store).contract.tile_size**2))
+    parts: list[dict[str, Tensor]] = []
+    count = 0
+    for batch in open_loader(task.store, "train", 16, seed=task.seed, normalise=False, bands=bands,
+                             cache="none"):
+        parts.append(batch)
+        count += len(batch["tile"])
+        if count >= most:
+            break
+    image, fraction, valid = (torch.cat([part[key] for part in parts]) for key in ("image", "fraction", "valid"))
+    return image.numpy().astype(np.float32), fraction.numpy(), valid.numpy()

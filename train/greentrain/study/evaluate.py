@@ -1,0 +1,104 @@
+"""Scores of a net on a split, always beside the best constant's.
+
+Predictions are the largest logit, truth the largest fraction, ties to the first, over pixels valid and labelled.
+Letters: B tiles of a batch, K classes, G groups, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from greenschemas.console import progress
+from greenschemas.contract import Contract
+from greenschemas.errors import ConfigError
+from greenschemas.store import Store, open_store
+from greentrain.data.loader import open_loader
+from greentrain.devices import find_device
+from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
+from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
+from greentrain.training.checkpoint import Trained, load_trained
+from greentrain.training.record import read_record
+
+__all__ = ["check_fits", "evaluate", "probabilities"]
+
+
+def evaluate(run: Path, location: str | None = None, split: str = "val", *, which: str = "best", batch_size: int = 16,
+             device: str = "auto", flips: bool = False) -> dict[str, Any]:
+    """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
+
+    `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
+    `metrics.bootstrap`; `fractions` as `fraction_scores`; `calibration_error`; and what was scored.
+    flips: take the mean of the four mirror images' probabilities, at four times the cost.
+    Raises ConfigError where the store has other bands or classes, or the split holds no labelled pixel.
+    """
+    where = find_device(device, "--device")
+    trained = load_trained(run, which)
+    store = open_store(location if location is not None else read_record(run).store)
+    check_fits(trained, store.contract, store.location)
+    trained.net.to(where)
+    sums = _sums(trained, store, split, batch_size, where, flips)
+    if not sums.groups.sum():
+        raise ConfigError(store.location, f"no valid labelled pixel in split `{split}`", "choose another split")
+    names = trained.rule.classes
+    seen = sums.groups[sums.groups.sum((1, 2)) > 0]
+    return {
+        **scores(sums.groups.sum(0), names),
+        "intervals": bootstrap(seen, names),
+        "fractions": fraction_scores(sums.fractions, names),
+        "calibration_error": calibration_error(sums.calibration),
+        "run": str(run), "checkpoint": which, "epoch": trained.epoch, "store": store.location, "split": split,
+        "pixels": int(sums.groups.sum()), "tiles": sums.tiles,
+    }
+
+
+@dataclass(frozen=True)
+class _Sums:
+    groups: Tensor
+    """(G, K, K) confusion matrices."""
+    fractions: Tensor
+    calibration: Tensor
+    tiles: int
+
+
+@torch.inference_mode()
+def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: torch.device,
+          flips: bool) -> _Sums:
+    loader = open_loader(store, split, batch_size, normaliser=trained.normaliser, order="sequential", device=device)
+    group_of = torch.from_numpy(store.tile_group())
+    classes, groups = len(trained.rule.classes), store.contract.groups
+    matrices, tiles = torch.zeros((groups, classes, classes), dtype=torch.int64), 0
+    fractions, calibration = torch.zeros(()), torch.zeros(())
+    with progress(f"evaluate {split}", len(loader)) as bar:
+        for batch in loader:
+            target = trained.rule(batch["fraction"], batch["valid"])
+            probability = probabilities(trained.net, batch["image"], flips)
+            group = group_of[batch["tile"].cpu()]
+            matrices += confusion_by_group(probability, target.fraction, target.counted, group, groups).cpu()
+            fractions = fractions + fraction_sums(probability, target.fraction, target.counted).cpu()
+            calibration = calibration + calibration_sums(probability, target.fraction, target.counted).cpu()
+            tiles += len(group)
+            bar.advance()
+    return _Sums(matrices, fractions, calibration, tiles)
+
+
+def probabilities(net: nn.Module, image: Tensor, flips: bool) -> Tensor:
+    """(B, K, H, W) of images (B, C, H, W); with `flips` the mean over four mirror images, each turned back."""
+    ways: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1)) if flips else ((),)
+    found = [net(image.flip(way)).float().softmax(1).flip(way) for way in ways]
+    return torch.stack(found).mean(0) if flips else found[0]
+
+
+def check_fits(trained: Trained, contract: Contract, where: str) -> None:
+    """Raise ConfigError unless a store has the bands that a net reads, and its classes in its order."""
+    known = {band.name for band in contract.bands}
+    if missing := [name for name in trained.normaliser.bands if name not in known]:
+        raise ConfigError(where, f"bands {', '.join(missing)} of the net are not in it (it has "
+                          f"{', '.join(band.name for band in contract.bands)})", "give a store with the same bands")
+    if contract.classes != trained.contract.classes:
+        raise ConfigError(where, f"classes {', '.join(contract.classes)}, the net has "
+                          f"{', '.join(trained.contract.classes)}", "give a store with the same classes")

@@ -1,0 +1,197 @@
+"""Where a net is wrong, and where the label may be: tiles and places by loss, and confident disagreement.
+
+A pixel is suspect if the net is sure (its probability is at least `sure`) of a class that the label denies (its share
+is at most 1 - `sure`): what a sure net of good score contradicts is worth a look before it is worth more training. The
+idea is that of confident learning (Northcutt, Jiang, Chuang 2021), with one threshold for all classes.
+
+Letters: B tiles of a batch, K classes, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from greenschemas.console import progress
+from greenschemas.errors import ConfigError
+from greenschemas.layout import SPLITS
+from greenschemas.store import Store
+from greentrain.data.loader import open_loader
+from greentrain.pages.page import as_png, legend, show_bands, write_page
+from greentrain.pages.pictures import paint, true_colour
+from greentrain.training.checkpoint import Trained
+
+__all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge", "write_mistakes"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the net says of the labels of B tiles."""
+
+    loss: NDArray[np.float64]
+    """(B,) mean cross-entropy over the counted pixels; NaN where none counts."""
+    suspect: NDArray[np.float64]
+    """(B,) share of the counted pixels that are suspect."""
+    pixels: NDArray[np.int64]
+    """(B,) counted pixels."""
+    says: NDArray[np.int64]
+    """(B,) class that the net sees in most of the suspect pixels, -1 where there is none."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile, and how the net gets on with it."""
+
+    tile: int
+    """Its id in the store."""
+    path: str
+    """The image that it was cut from."""
+    row: int
+    col: int
+    group: str
+    split: str
+    loss: float
+    suspect: float
+    pixels: int
+    says: str
+    """What the net sees where it contradicts the label; empty where it does not."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One place: its tiles taken together, weighed by their pixels."""
+
+    group: str
+    split: str
+    tiles: int
+    loss: float
+    suspect: float
+
+
+def judge(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -> Judgement:
+    """Compare predicted probabilities (B, K, H, W) with label shares (B, K, H, W) where counted (B, H, W)."""
+    pixels = counted.flatten(1).sum(1)
+    entropy = -(fraction * share.clamp_min(1e-7).log()).sum(1)
+    loss = (entropy * counted).double().flatten(1).sum(1) / pixels
+    probability, label = share.max(1)
+    denied = fraction.gather(1, label.unsqueeze(1)).squeeze(1) <= 1 - sure
+    suspect = (probability >= sure) & denied & counted
+    votes = torch.stack([((label == k) & suspect).flatten(1).sum(1) for k in range(share.shape[1])], 1)
+    says = torch.where(votes.sum(1) > 0, votes.argmax(1), -1)
+    of_all = suspect.flatten(1).sum(1).double() / pixels
+    return Judgement(loss.numpy(), of_all.numpy(), pixels.numpy(), says.numpy())
+
+
+def find_mistakes(trained: Trained, store: Store, split: str = "all", *, sure: float = 0.9,
+                  batch_size: int = 8) -> tuple[Tile, ...]:
+    """Every tile of the split with a counted pixel, the largest loss first.
+
+    Raises ConfigError for a `sure` that is no probability above one half, StoreError for an unknown split.
+    """
+    if not 0.5 < sure < 1:
+        raise ConfigError("--sure", f"{sure}", "give a probability above 0.5 and below 1")
+    names = trained.rule.classes
+    describe = _Places(store)
+    found: list[Tile] = []
+    loader = open_loader(store, split, batch_size, normalise=False, bands=trained.normaliser.bands,
+                         order="sequential", cache="none")
+    with progress("errors", len(loader)) as bar:
+        for batch in loader:
+            share = trained.probabilities(batch["image"], batch["valid"])
+            target = trained.rule(batch["fraction"], batch["valid"])
+            told = judge(share, target.fraction, target.counted, sure)
+            found += [describe.tile(int(tile), told, i, names)
+                      for i, tile in enumerate(batch["tile"]) if told.pixels[i] > 0]
+            bar.advance()
+    return tuple(sorted(found, key=lambda tile: -tile.loss))
+
+
+def by_group(tiles: Sequence[Tile]) -> tuple[Group, ...]:
+    """Groups, the largest loss first."""
+    members: dict[str, list[Tile]] = {}
+    for tile in tiles:
+        members.setdefault(tile.group, []).append(tile)
+    found = []
+    for name, own in members.items():
+        weight = np.array([tile.pixels for tile in own], np.float64)
+        loss, suspect = (float(np.average([getattr(tile, key) for tile in own], weights=weight))
+                         for key in ("loss", "suspect"))
+        found.append(Group(name, own[0].split, len(own), loss, suspect))
+    return tuple(sorted(found, key=lambda group: -group.loss))
+
+
+def write_mistakes(trained: Trained, store: Store, tiles: Sequence[Tile], folder: Path, *, sure: float,
+                   limit: float, shown: int = 24) -> Sequence[Tile]:
+    """Write `tiles.csv`, `groups.csv`, `exclude.csv` and `errors.html`; returns the tiles of `exclude.csv`.
+
+    limit: tiles of which at least this share is suspect go to `exclude.csv`, for `greenprep split --exclude`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    suspects = sorted((tile for tile in tiles if tile.suspect >= limit), key=lambda tile: -tile.suspect)
+    groups = by_group(tiles)
+    columns = ("group", "path", "tile", "row", "col", "split", "loss", "suspect", "pixels", "says")
+    _write_csv(folder / "tiles.csv", columns, tiles)
+    _write_csv(folder / "exclude.csv", columns, suspects)
+    _write_csv(folder / "groups.csv", ("group", "split", "tiles", "loss", "suspect"), groups)
+    doubtful = sorted((tile for tile in tiles if tile.suspect > 0), key=lambda tile: -tile.suspect)
+    write_page(folder / "errors.html", "errors.html", store=store.location, sure=sure, limit=limit, tiles=len(tiles),
+               suspects=len(suspects), groups=groups[:50], all_groups=len(groups),
+               worst=_pictures(trained, store, tiles[:shown]), doubtful=_pictures(trained, store, doubtful[:shown]),
+               legend=legend(trained.rule.classes))
+    return suspects
+
+
+class _Places:
+    """Where each tile of a store comes from."""
+
+    def __init__(self, store: Store) -> None:
+        self._source, self._row, self._col = (store.read(name) for name in ("source_index", "row", "col"))
+        self._path, self._group_name, self._split = (store.read(name) for name in ("path", "group_name", "split"))
+        self._group = store.tile_group()
+
+    def tile(self, index: int, told: Judgement, i: int, names: Sequence[str]) -> Tile:
+        """Tile `index` with line `i` of a judgement."""
+        group = self._group[index]
+        code = int(self._split[group])
+        return Tile(index, str(self._path[self._source[index]]), int(self._row[index]), int(self._col[index]),
+                    str(self._group_name[group]), SPLITS[code] if code < len(SPLITS) else "none",
+                    float(told.loss[i]), float(told.suspect[i]), int(told.pixels[i]),
+                    names[told.says[i]] if told.says[i] >= 0 else "")
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Tile] | Sequence[Group]) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            values = [getattr(row, column) for column in columns]
+            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+    os.replace(draft, path)
+
+
+def _pictures(trained: Trained, store: Store, tiles: Sequence[Tile]) -> list[dict[str, Any]]:
+    """Image, label, map and suspect pixels of each tile."""
+    if not tiles:
+        return []
+    ids = np.array([tile.tile for tile in tiles])
+    image = open_loader(store, "all", 1, normalise=False, bands=show_bands(store.contract), cache="none").load(ids)
+    seen = open_loader(store, "all", 1, normalise=False, bands=trained.normaliser.bands, cache="none").load(ids)
+    found = []
+    for i, tile in enumerate(tiles):  # one at a time: a page of big tiles must not need the memory of all
+        share = trained.probabilities(seen["image"][i : i + 1], seen["valid"][i : i + 1])
+        target = trained.rule(seen["fraction"][i : i + 1], seen["valid"][i : i + 1])
+        label = np.where(target.counted[0], target.fraction[0].argmax(0), 255).astype(np.uint8)
+        shots = (("image", true_colour(image["image"][i].numpy())), ("label", paint(label, trained.rule.classes)),
+                 ("net", paint(share[0].argmax(0).numpy().astype(np.uint8), trained.rule.classes)))
+        found.append({"tile": tile, "shots": [{"name": name, "data": as_png(shot)} for name, shot in shots]})
+    return found

@@ -1,0 +1,1 @@
+"""`greentrain fit` and `doctor`: the loop and all that stands around it."""

@@ -1,0 +1,176 @@
+"""Checkpoints: written whole or not at all, read without running code from them, enough to go on to the bit.
+
+A run's folder holds `checkpoints/step-NNNNNNNN.pt` (all that training needs), `checkpoints/last.pt` (the newest of
+them) and `checkpoints/best.pt` (what prediction needs). Random states are not among it: every step seeds torch from
+(seed, epoch, position, rank), so that the position is the random state.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from greenschemas.console import say
+from greenschemas.contract import Contract
+from greenschemas.errors import ConfigError
+from greenschemas.model import digest
+from greentrain.config import Config
+from greentrain.data.normalise import Normaliser
+from greentrain.data.targets import TargetRule, target_rule
+from greentrain.nets.build import build_net
+
+__all__ = ["FORMAT", "Trained", "describe_net", "link_last", "load_trained", "newest_checkpoint", "prune",
+           "write_checkpoint"]
+
+FORMAT = "greenspace-checkpoint-1"
+"""Value of `format` in every checkpoint."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained net with all that is needed to use it on new data."""
+
+    net: nn.Module
+    """In evaluation mode, on the CPU."""
+    normaliser: Normaliser
+    """By the statistics of the split that it was trained on."""
+    rule: TargetRule
+    """What its channels mean: the classes, or one against all."""
+    contract: Contract
+    """Of the store that it was trained on."""
+    config: Config
+    identity: str
+    """Digest of the weights' place in training, settings and store."""
+    epoch: int
+    """Epochs it had seen in full."""
+
+    @torch.inference_mode()
+    def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:
+        """Class probabilities (B, K, H, W) of raw values (B, C, H, W) of `normaliser.bands`, valid (B, H, W) bool."""
+        image = torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
+        device = next(self.net.parameters()).device
+        return self.net(image.to(device)).float().softmax(1).cpu()  # type: ignore[no-any-return]
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` beside `path`, sync it to the disk, and rename it: `path` is whole at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def link_last(path: Path) -> None:
+    """Let `last.pt` be the checkpoint at `path`."""
+    beside = path.with_name(f".last.{os.getpid()}.tmp")
+    beside.unlink(missing_ok=True)
+    os.link(path, beside)
+    beside.replace(path.with_name("last.pt"))
+    _sync_folder(path.parent)
+
+
+def newest_checkpoint(run: Path) -> dict[str, Any] | None:
+    """The newest whole checkpoint of a run; says which are broken on the way. None where there is none at all.
+
+    Raises ConfigError where all are broken: what is left of the run is not to be written over.
+    """
+    paths = sorted((run / "checkpoints").glob("step-*.pt"), reverse=True)
+    for path in paths:
+        try:
+            return _read(path)
+        except ConfigError as problem:
+            say(f"WARNING {problem}")
+    if paths:
+        raise ConfigError(run / "checkpoints", f"none of {len(paths)} checkpoints is whole",
+                          "copy them again, or delete them to start from the beginning")
+    return None
+
+
+def prune(run: Path, keep: int) -> None:
+    """Leave the newest `keep` of a run's step checkpoints, and nothing half-written."""
+    folder = run / "checkpoints"
+    for path in [*sorted(folder.glob("step-*.pt"))[:-keep], *folder.glob(".*.tmp")]:
+        path.unlink(missing_ok=True)
+
+
+def describe_net(normaliser: Normaliser, contract: Contract, config: Config) -> dict[str, Any]:
+    """The part of a checkpoint that says what its weights are for."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "contract": contract.model_dump(mode="json"),
+        "config_hash": config.hash(),
+        "store_hash": contract.identity(),
+        "normaliser": {
+            "bands": list(normaliser.bands),
+            "mean": torch.from_numpy(normaliser.mean),
+            "scale": torch.from_numpy(normaliser.scale),
+            "clip": normaliser.clip,
+            "projection": None if normaliser.projection is None else torch.from_numpy(normaliser.projection),
+        },
+    }
+
+
+def load_trained(run: Path, which: str = "best") -> Trained:
+    """The net of a run, `best` or `last`; raises ConfigError where there is none or it cannot be read."""
+    path = run / "checkpoints" / f"{which}.pt"
+    if not path.is_file():
+        raise ConfigError(run, f"no checkpoint `{which}`", "give the folder that `greentrain fit --out` wrote")
+    content = _read(path)
+    contract = Contract.parse(path, content["contract"], ConfigError)
+    config = Config.parse(path, content["config"])
+    normaliser = _normaliser(content["normaliser"])
+    rule = target_rule(config.target, contract.classes, config.min_purity)
+    net = build_net(config.model, normaliser.channels, len(rule.classes))
+    averaged = content.get("ema")
+    try:
+        net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
+    except RuntimeError as problem:
+        raise ConfigError(path, f"weights of another net than `{config.model.preset}` is in this version "
+                          f"({str(problem).splitlines()[1].strip()[:120]})", "train it again") from None
+    net.eval()
+    position = content["position"]
+    identity = digest([content["config_hash"], content["store_hash"], position])
+    return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums that it wrote
+                raise ValueError(f"the checksum of {damaged} does not fit")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError,
+            pickle.UnpicklingError) as problem:
+        raise ConfigError(path, f"a broken checkpoint ({str(problem).splitlines()[0][:120]})",
+                          "delete it, or copy it again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ConfigError(path, "not a checkpoint of greentrain", "give the folder that `greentrain fit --out` wrote")
+    return content
+
+
+def _normaliser(saved: Mapping[str, Any]) -> Normaliser:
+    projection = saved["projection"]
+    return Normaliser(tuple(saved["bands"]), np.asarray(saved["mean"]), np.asarray(saved["scale"]), saved["clip"],
+                      None if projection is None else np.asarray(projection))
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on the disk only once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

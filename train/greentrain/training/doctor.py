@@ -1,0 +1,283 @@
+"""What can be known before training: the quick look that `fit` takes, and the long one of `greentrain doctor`.
+
+Letters: B tiles of a batch, C channels, K classes, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from greenschemas.bands import Role
+from greenschemas.errors import ConfigError, StoreError
+from greenschemas.store import Store
+from greentrain.config import Config
+from greentrain.data.loader import Batch, open_loader
+from greentrain.data.targets import target_rule
+from greentrain.data.tiles import available_memory
+from greentrain.data.value_range import wrapped_store
+from greentrain.devices import find_device
+from greentrain.nets.scan import selective_scan
+from greentrain.training.session import Session, build_session, check_split, normaliser_for, start_fabric
+
+__all__ = ["Check", "Level", "examine", "glance", "stop_if_failed"]
+
+
+class Level(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    level: Level
+    found: str
+    """With the numbers."""
+    remedy: str = ""
+    """What to do; empty where all is well."""
+
+
+def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Check]:
+    """What takes a second: contract, bands, classes, a batch, the scan."""
+    try:
+        check_split(store, allow_leak)
+    except StoreError as problem:
+        yield Check("store", Level.FAIL, problem.found, problem.remedy)
+        return
+    yield _audit(store)
+    settings = _bands(store, config), _values(store), _classes(store, config), _steps(store, config)
+    yield from settings
+    if all(check.level is not Level.FAIL for check in settings):
+        yield _batch(store, config)
+    yield _scan(config.model.scan)
+
+
+def examine(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Check]:
+    """All of it; builds the net and trains it for moments on one batch."""
+    failed = False
+    for check in glance(store, config, allow_leak=allow_leak):
+        failed = failed or check.level is Level.FAIL
+        yield check
+    if failed:
+        return
+    session = build_session(store, Path(), config, start_fabric(config))
+    batch = next(iter(session.train))
+    yield _memory(session, batch)
+    yield _rates(session, batch)
+    yield _overfit(session, batch)
+
+
+def stop_if_failed(checks: list[Check], where: str) -> None:
+    """Raise ConfigError for the first check that failed."""
+    for check in checks:
+        if check.level is Level.FAIL:
+            raise ConfigError(f"{where}, {check.name}", check.found, check.remedy)
+
+
+def _audit(store: Store) -> Check:
+    split = store.contract.split
+    assert split is not None
+    tiles = ", ".join(f"{count} {name}" for name, count in split.tiles.items())
+    if split.audit == "passed":
+        return Check("store", Level.OK, f"{tiles} tiles; no ground in two splits")
+    found = f"{tiles} tiles; {'ground in two splits' if split.audit == 'failed' else 'never looked for leaks'}"
+    return Check("store", Level.WARN, found, "run `greenprep audit` on it")
+
+
+def _bands(store: Store, config: Config) -> Check:
+    try:
+        normaliser = normaliser_for(store, config)
+    except ConfigError as problem:
+        return Check("bands", Level.FAIL, problem.found, problem.remedy)
+    role = {band.name: band.role for band in store.contract.bands}
+    odd = [name for name in normaliser.bands if role[name] in (Role.MASK, Role.DEAD)]
+    flat = [name for name, scale in zip(normaliser.bands, normaliser.scale, strict=True) if scale == 0]
+    found = f"{', '.join(normaliser.bands)}: {normaliser.channels} channels"
+    if len(flat) == len(normaliser.bands):
+        return Check("bands", Level.FAIL, f"{found}; none ever changes in the train split: nothing to see",
+                     "look at the images: `greenprep clean` says what they hold")
+    if flat or odd:
+        why = [f"{', '.join(names)} {reason}" for names, reason in (
+            (odd, "no reflectance (mask or dead)"), (flat, "constant in the train split, seen as 0")) if names]
+        return Check("bands", Level.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")
+    left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
+    return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
+
+
+def _values(store: Store) -> Check:
+    wrapped = wrapped_store(store.contract)
+    if wrapped is None:
+        return Check("values", Level.OK, "not wrapped into 8 bits")
+    return Check("values", Level.WARN, wrapped, "export the images again as 16 bits: what was cut off is lost")
+
+
+def _classes(store: Store, config: Config) -> Check:
+    try:
+        target_rule(config.target, store.contract.classes, config.min_purity)
+    except ConfigError as problem:
+        return Check("classes", Level.FAIL, problem.found, problem.remedy)
+    assert store.contract.statistics is not None
+    shares = dict(zip(store.contract.classes, store.contract.statistics.class_share, strict=True))
+    found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    if max(shares.values()) == 1:
+        return Check("classes", Level.FAIL, f"{found}: the train split holds one class only, nothing to tell apart",
+                     "check the masks' classes in the recipe, and that masks belong to their images")
+    if absent := [name for name, share in shares.items() if share == 0]:
+        return Check("classes", Level.WARN, f"{found}: the train split holds no {', '.join(absent)}",
+                     "it cannot be learnt: split with another seed, or leave the class out")
+    if max(shares.values()) > 0.95:
+        return Check("classes", Level.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat")
+    return Check("classes", Level.OK, found)
+
+
+def _steps(store: Store, config: Config) -> Check:
+    """How often the weights will move: too seldom is why nets that could learn do not."""
+    tiles, size = len(store.usable_tiles("train")), config.batch_size * config.accumulate
+    epoch = -(-tiles // size)
+    found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, were there one device"
+    if size > tiles:
+        return Check("steps", Level.WARN, f"{found}: more than the {tiles} of the train split",
+                     f"set batch_size to {max(1, min(8, tiles // 4))} or so, and accumulate=1")
+    return Check("steps", Level.OK, found)
+
+
+def _batch(store: Store, config: Config) -> Check:
+    loader = open_loader(store, "train", config.batch_size, seed=config.seed, normaliser=normaliser_for(store, config),
+                         cache="none", ahead=1)
+    batch = next(iter(loader))
+    image, valid = batch["image"], batch["valid"]
+    labelled = ~batch["fraction"].isnan().any(1) & valid
+    low, high = float(image.min()), float(image.max())
+    means = torch.stack([channel[valid].mean() for channel in image.unbind(1)]) if valid.any() else torch.zeros(1)
+    found = (f"values {low:.2f} to {high:.2f}, channel means {float(means.min()):.2f} to {float(means.max()):.2f}, "
+             f"{float(valid.float().mean()):.0%} valid, {float(labelled.float().mean()):.0%} labelled")
+    if not image.isfinite().all():
+        return Check("a batch", Level.FAIL, f"{found}; some values are not finite",
+                     "mark such pixels invalid: `greenprep clean` and `tile` do")
+    if not labelled.any():
+        return Check("a batch", Level.FAIL, f"{found}: nothing to learn from",
+                     "check that masks and images were paired, and the masks' unlabelled value")
+    if float(means.abs().max()) > 3:
+        return Check("a batch", Level.WARN, f"{found}: far from the statistics", "run `greenprep split` again")
+    return Check("a batch", Level.OK, found)
+
+
+def _scan(backend: str) -> Check:
+    """The kernel against the definition, forward and backward, on small random numbers."""
+    chance = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=chance)
+
+    inputs = [draw(2, 8, 37), draw(2, 8, 37), -draw(8, 4).exp(), draw(2, 2, 4, 37), draw(2, 2, 4, 37), draw(8), draw(8)]
+    device = find_device("auto", "device")
+    results = []
+    for kernel in (backend, "reference"):
+        tensors = [part.clone().to(device).requires_grad_() for part in inputs]
+        u, delta, a, b, c, d, bias = tensors
+        y = selective_scan(u, delta, a, b, c, d, bias, backend=kernel)
+        y.square().sum().backward()
+        results.append([y.detach(), *(part.grad for part in tensors if part.grad is not None)])
+    worst = max(float((a - b).abs().max() / b.abs().max().clamp_min(1)) for a, b in zip(*results, strict=True))
+    if worst < 1e-3:
+        return Check("scan", Level.OK, f"kernel `{backend}` within {worst:.1e} of the definition, gradients too")
+    return Check("scan", Level.FAIL, f"kernel `{backend}` is {worst:.1e} off the definition",
+                 "set model.scan=reference, and report it")
+
+
+def _memory(session: Session, batch: Batch) -> Check:
+    """What a step keeps for its backward pass, measured on one tile."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    one = {name: part[:1].to(session.fabric.device) for name, part in batch.items()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        _loss(session, one)
+    weights = sum(p.numel() * p.element_size() for p in session.net.parameters())
+    tile = sum(kept.values()) - weights
+    device = session.fabric.device
+    free = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
+    fixed = 4 * weights  # weights, gradients, two moments of AdamW
+    fits = int((0.8 * free - fixed) / max(tile, 1))
+    size = session.config.batch_size
+    found = f"about {(fixed + size * tile) / 1e9:.2f} GB for batches of {size}, {free / 1e9:.1f} GB free"
+    if fits < size:
+        fits = max(fits, 1)
+        return Check("memory", Level.WARN, found, f"set batch_size={fits} and accumulate={-(-size // fits)}")
+    return Check("memory", Level.OK, f"{found}; batches of {fits} would fit")
+
+
+def _rates(session: Session, batch: Batch) -> Check:
+    """Tiles a second that the loader can feed, without its cache, and that the net eats."""
+    loader = open_loader(session.store, "train", len(batch["tile"]), normaliser=session.normaliser, cache="none",
+                         ahead=session.config.ahead)
+    began, fed = time.perf_counter(), 0
+    for part in islice(loader, 50):
+        fed += len(part["tile"])
+        if time.perf_counter() - began > 2:
+            break
+    feeds = fed / (time.perf_counter() - began)
+    few = {name: part[:4].to(session.fabric.device) for name, part in batch.items()}
+    _loss(session, few)
+    began = time.perf_counter()
+    float(_loss(session, few))
+    eats = len(few["tile"]) / (time.perf_counter() - began)
+    found = (f"the loader can feed {feeds / eats:.1f} times what the net eats "
+             f"({feeds:.0f} and {eats:.1f} tiles a second)")
+    if feeds < eats:
+        return Check("speed", Level.WARN, found, "set cache to what memory allows, or order=blocks on a slow disk")
+    return Check("speed", Level.OK, found)
+
+
+def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Check:
+    """A few tiles learnt by heart: proof that labels arrive and gradients flow."""
+    few = {name: part[:4].to(session.fabric.device) for name, part in batch.items()}
+    for settings in session.optimiser.param_groups:
+        settings["lr"] = 3e-3
+    losses: list[float] = []
+    began, idle = time.monotonic(), _without_gradient(session, few)
+    while len(losses) < 30 and (len(losses) < 8 or time.monotonic() - began < seconds):
+        session.optimiser.zero_grad()
+        losses.append(float(_loss(session, few)))
+        session.optimiser.step()
+    found = f"loss {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps on {len(few['tile'])} tiles"
+    if idle:
+        return Check("overfit", Level.WARN, f"{found}; no gradient reaches {', '.join(idle[:3])}", "look at that layer")
+    if not losses[-1] < 0.9 * losses[0]:
+        return Check("overfit", Level.FAIL, f"{found}: it does not even learn these by heart",
+                     "check that labels belong to images, and the loss")
+    return Check("overfit", Level.OK, found)
+
+
+def _without_gradient(session: Session, batch: Batch) -> list[str]:
+    net: nn.Module = session.net
+    session.optimiser.zero_grad()
+    _loss(session, batch)
+    # The decays of a scan over a single pixel decide nothing: small tiles end in such a map.
+    return [name for name, p in net.named_parameters()
+            if p.requires_grad and not name.endswith("A_logs") and (p.grad is None or not p.grad.any())]
+
+
+def _loss(session: Session, batch: Batch) -> Tensor:
+    """The loss of a batch, its gradient added to the net's."""
+    session.model.train()
+    target, counted = session.rule(batch["fraction"], batch["valid"])
+    loss = session.loss(session.model(batch["image"]).float(), target, counted)
+    session.fabric.backward(loss)
+    return loss.detach()  # type: ignore[no-any-return]

@@ -1,0 +1,426 @@
+"""The training loop, from top to bottom in the order in which things happen: one file, so that it can be read so.
+
+Letters: B tiles of a batch, C channels, K classes, H rows, W columns. A position is (seed, epoch, batch): with it and
+the weights a run goes on to the bit, because every step draws its chance from the position alone.
+
+Several processes train as one would: each takes its slice of a global batch, and the loss is that of the whole of it
+(logits and targets are gathered), so that Dice and means over pixels do not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn.functional import pad
+
+from greenschemas.console import Ticker, progress, say
+from greenschemas.errors import ConfigError, GreenError
+from greenschemas.store import Store
+from greentrain.config import Config, commented_yaml, differences
+from greentrain.data.augment import Batch as Parts
+from greentrain.data.augment import augment, generator_for
+from greentrain.data.loader import Batch
+from greentrain.files import write_whole
+from greentrain.scores.validate import validate
+from greentrain.training.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
+from greentrain.training.doctor import Check, Level, glance, stop_if_failed
+from greentrain.training.record import Record, make_record, read_record, write_record
+from greentrain.training.schedule import best_since, rate_share
+from greentrain.training.session import Place, Session, build_session, check_split, start_fabric
+from greentrain.training.signals import StopSignals
+from greentrain.training.trackers import Trackers
+from greentrain.training.watchdogs import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
+
+__all__ = ["Outcome", "TrainingError", "fit", "settings_of"]
+
+
+class TrainingError(GreenError):
+    """A run that must not go on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    status: str
+    """finished, stopped early, or stopped by a signal."""
+    signal: Signals | None
+    epochs: int
+    best: dict[str, Any] | None
+    """Scores of the best validation; None where nothing was validated."""
+    leader: bool
+    """Whether this process speaks for all."""
+
+
+def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_leak: bool = False,
+        command: tuple[str, ...] = (), mlflow: bool = False, wandb: bool = False) -> Outcome:
+    """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
+
+    Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
+    `stop_on_collapse`, a watchdog barks.
+    """
+    check_split(store, allow_leak)
+    checks = list(glance(store, config, allow_leak=allow_leak))
+    stop_if_failed(checks, store.location)
+    saved = _saved_state(store, run, config, resume)
+    fabric = start_fabric(config)
+    session = build_session(store, run, config, fabric)
+    place = Place()
+    if saved is not None:
+        _restore(session, place, saved)
+    first = fabric.is_global_zero
+    trackers, began = None, time.time()
+    before = read_record(run) if saved is not None else None
+    record = _record(session, command, began, before)
+    if first:
+        _write_settings(run, config, record)
+        trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
+                            wandb=wandb)
+        _say_start(session, place, checks)
+        if before is not None:
+            _say_moved(before, record)
+    status, stop = "failed", StopSignals()
+    try:
+        with stop:
+            status = _train(session, place, trackers, stop)
+    finally:
+        if first and trackers is not None:
+            trackers.close(status)
+            write_record(run, record.model_copy(update={
+                "status": status, "seconds": record.seconds + time.time() - began}))
+    best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
+    return Outcome(status, stop.received, place.epoch, best, first)
+
+
+def _train(session: Session, place: Place, trackers: Trackers | None, stop: StopSignals) -> str:
+    """Epochs until the end, an early stop or a signal; the status for the record."""
+    config, fabric = session.config, session.fabric
+    saving, saved_at = 0.0, time.monotonic()
+    with progress("training", session.steps) if fabric.is_global_zero else nullcontext() as bar:
+        if bar is not None:
+            bar.advance(place.step)
+        while place.epoch < config.epochs:
+            for row in _epoch(session, place):
+                _tell(trackers, bar, row)
+                told = _any_rank(fabric, stop.received is not None)
+                if told or (config.checkpoint_steps and place.step % config.checkpoint_steps == 0):
+                    _save(session, place)
+                if told:
+                    return "stopped by a signal"
+            row = _finish_epoch(session, place)
+            _tell(trackers, None, row)
+            ending = _ending(session, place, validated="val_iou" in row)
+            # A checkpoint an epoch, unless writing them would take more than a tenth of the time.
+            if _any_rank(fabric, bool(ending) or time.monotonic() - saved_at > 10 * saving):
+                began = time.monotonic()
+                _save(session, place)
+                saved_at = time.monotonic()
+                saving = saved_at - began
+            if ending:
+                return ending
+    return "finished"
+
+
+def _tell(trackers: Trackers | None, bar: Ticker | None, row: dict[str, Any]) -> None:
+    """Numbers to the files, and a glimpse of them to the terminal; on the first process alone."""
+    if bar is not None:
+        bar.advance(1, f"loss {row['train_loss']:.4f}")
+    if trackers is not None:
+        trackers.write(row)
+        if "train_loss" not in row:
+            say(_line(row))
+
+
+def _epoch(session: Session, place: Place) -> Iterator[dict[str, Any]]:
+    """Train to the end of the present epoch; a row of numbers after each step."""
+    config, batches = session.config, session.train.batches(place.epoch, place.batch)
+    session.model.train()
+    waited, began = 0.0, time.monotonic()
+    while place.batch < len(session.train):
+        asked = time.monotonic()
+        size = min(config.accumulate, len(session.train) - place.batch)
+        group = [next(batches) for _ in range(size)]
+        waited += time.monotonic() - asked
+        rate = config.learning_rate * _rate_share(session, place)
+        for settings in session.optimiser.param_groups:
+            settings["lr"] = rate
+        loss = _step(session, place, group)
+        place.step += 1
+        place.loss_sum += loss
+        place.loss_steps += 1
+        yield {"epoch": place.epoch + 1, "step": place.step, "train_loss": loss, "learning_rate": rate,
+               "waited_share": waited / max(time.monotonic() - began, 1e-9)}
+
+
+def _step(session: Session, place: Place, group: list[Batch]) -> float:
+    """Move the weights once, by the gradient of the batches in `group`; the mean of their losses."""
+    config, fabric = session.config, session.fabric
+    total = 0.0
+    for i, batch in enumerate(group):
+        torch.manual_seed(_chance(config.seed, place.epoch, place.batch, fabric.global_rank))
+        batch = _filled(batch, session)
+        image, fraction, valid = _augmented(batch, session, place)
+        target, counted = session.rule(fraction, valid)
+        with fabric.no_backward_sync(session.model, enabled=i + 1 < len(group)):
+            logits = session.model(image)
+            loss = session.loss(*_of_all_ranks(fabric, logits.float(), target, counted))
+            value = float(loss.detach())
+            _stop_if_not_finite(session, place, value, batch, image)
+            # Times the number of ranks, because DistributedDataParallel takes the mean over them and not the sum.
+            fabric.backward(loss * (fabric.world_size / len(group)))
+        total += value
+        place.batch += 1
+    if config.gradient_clip is not None:
+        norm = fabric.clip_gradients(session.model, session.optimiser, max_norm=config.gradient_clip,
+                                     error_if_nonfinite=False)
+        if config.precision != "16-mixed":  # whose scaler leaves such steps out by itself
+            _stop_if_not_finite(session, place, float(norm if norm is not None else 0.0), group[-1], image)
+    session.optimiser.step()
+    session.optimiser.zero_grad()
+    if session.ema is not None:
+        session.ema.update(session.net)
+    return total / len(group)
+
+
+def _augmented(batch: Batch, session: Session, place: Place) -> Parts:
+    chance = generator_for(session.config.seed, place.epoch, place.batch, session.fabric.global_rank)
+    ground = _ground(session.store, batch["tile"]) if session.config.augment.mix_times > 0 else None
+    return augment(Parts(batch["image"], batch["fraction"], batch["valid"]), session.config.augment, chance,
+                   blend_labels=not session.rule.hard, ground=ground)
+
+
+def _ground(store: Store, tiles: Tensor) -> Tensor:
+    """(B,) a number for each piece of ground: group, row and column of the tile."""
+    numbers = torch.from_numpy(store.tile_group()), *(torch.from_numpy(store.read(n)) for n in ("row", "col"))
+    keys = torch.stack([values[tiles.cpu()] for values in numbers], 1)
+    ground: Tensor = torch.unique(keys, dim=0, return_inverse=True)[1]
+    return ground
+
+
+def _filled(batch: Batch, session: Session) -> Batch:
+    """As many tiles as every other rank has, those added not counting in anything."""
+    world = session.fabric.world_size
+    if world == 1:
+        return batch
+    most = torch.tensor(len(batch["tile"]), device=session.fabric.device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    missing = int(most) - len(batch["tile"])
+    if missing == 0:
+        return batch
+    blank = {"image": 0.0, "fraction": float("nan"), "valid": False, "tile": -1}
+    return {name: pad(part, (0, 0) * (part.dim() - 1) + (0, missing), value=blank[name])
+            for name, part in batch.items()}
+
+
+def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    """The tensors of a global batch on every rank, so that each computes the same loss, that of one process.
+
+    The gradient flows into this rank's own logits alone: DistributedDataParallel adds up what the ranks give.
+    """
+    if fabric.world_size == 1:
+        return logits, *rest
+    others = fabric.all_gather(logits.detach())
+    own = [logits if rank == fabric.global_rank else other for rank, other in enumerate(others)]
+    gathered = [fabric.all_gather(part.to(torch.uint8) if part.dtype == torch.bool else part) for part in rest]
+    return torch.cat(own), *(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
+
+
+def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Batch, image: Tensor) -> None:
+    finding = find_non_finite(value, batch["tile"].tolist(), None)
+    if finding is None:
+        return
+    finding = find_non_finite(value, batch["tile"].tolist(), first_non_finite(session.net, image))
+    where = f"{session.run}, epoch {place.epoch + 1}, step {place.step + 1}"
+    raise TrainingError(where, str(finding), "the last checkpoint is from before; mend the cause and start a new run, "
+                        "or go on from it with --resume")
+
+
+def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
+    """Validate, count the epoch, keep the net if it is the best so far; the row of numbers."""
+    fabric = session.fabric
+    place.losses.append(place.loss_sum / max(place.loss_steps, 1))
+    place.epoch, place.batch, place.loss_sum, place.loss_steps = place.epoch + 1, 0, 0.0, 0
+    row: dict[str, Any] = {"epoch": place.epoch, "step": place.step, "mean_train_loss": place.losses[-1]}
+    if session.val is not None and not session.config.validates_after(place.epoch):
+        return row
+    if session.val is None:
+        if fabric.is_global_zero:
+            _save_best(session, place)
+        return row
+    with session.ema.applied(session.net) if session.ema is not None else nullcontext():
+        scores, loss = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
+        place.history.append(scores)
+        if best_since(place.scores) == 0 and fabric.is_global_zero:
+            _save_best(session, place)
+    return {**row, "val_loss": loss, "val_iou": scores["mean"]["iou"],
+            "constant_iou": scores["constant"]["mean"]["iou"], **scores}
+
+
+def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
+    """Why to end after this epoch, if so; lets the watchdogs bark on the way."""
+    config = session.config
+    findings = [find_rising(place.losses)]
+    if validated:
+        findings.append(find_collapse(place.history, checks=config.collapse_checks))
+    for finding in findings:
+        if finding is not None:
+            _bark(session, place, finding)
+    if place.epoch >= config.epochs:
+        return "finished"
+    if config.patience and best_since(place.scores) >= config.patience:
+        return "stopped early"
+    return None
+
+
+def _bark(session: Session, place: Place, finding: Finding) -> None:
+    if session.config.stop_on_collapse:
+        _save(session, place)
+        raise TrainingError(f"{session.run}, epoch {place.epoch}", str(finding),
+                            "look at the causes in their order; `greentrain doctor` checks most of them")
+    if session.fabric.is_global_zero:
+        say(f"WARNING {finding}")
+
+
+def _save(session: Session, place: Place) -> None:
+    """A checkpoint from which training goes on to the bit."""
+    if not session.fabric.is_global_zero:
+        return
+    path = session.run / "checkpoints" / f"step-{place.step:08d}.pt"
+    scaler = getattr(session.fabric.strategy.precision, "scaler", None)
+    write_checkpoint(path, {
+        **describe_net(session.normaliser, session.store.contract, session.config),
+        "weights": session.net.state_dict(), "optimiser": session.optimiser.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "ema": None if session.ema is None else session.ema.state_dict(), "position": dict(vars(place)),
+        "global_batch": session.config.batch_size * session.fabric.world_size,
+    })
+    link_last(path)
+    prune(session.run, session.config.checkpoint_keep)
+
+
+def _save_best(session: Session, place: Place) -> None:
+    """What prediction needs of the net as it is."""
+    write_checkpoint(session.run / "checkpoints" / "best.pt", {
+        **describe_net(session.normaliser, session.store.contract, session.config),
+        "weights": session.net.state_dict(), "position": dict(vars(place)),
+    })
+
+
+def _restore(session: Session, place: Place, saved: dict[str, Any]) -> None:
+    """Put a run back to where its checkpoint was written."""
+    now = session.config.batch_size * session.fabric.world_size
+    if saved["global_batch"] != now:
+        raise ConfigError("--resume", f"batches of {saved['global_batch']} tiles over all devices, now {now}",
+                          "set batch_size and devices so that their product is the same")
+    session.net.load_state_dict(saved["weights"])
+    session.optimiser.load_state_dict(saved["optimiser"])
+    if saved["scaler"] is not None:
+        session.fabric.strategy.precision.scaler.load_state_dict(saved["scaler"])  # type: ignore[attr-defined]
+    if session.ema is not None:
+        session.ema.load_state_dict(saved["ema"])
+    for name, value in saved["position"].items():
+        setattr(place, name, value)
+
+
+def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint to go on from, None to start anew.
+
+    Raises ConfigError for a folder in a store or with a run that is not to be resumed, and for another store or other
+    settings than the checkpoint was made of.
+    """
+    if inside := [path for path in (run.absolute(), *run.absolute().parents) if (path / "zarr.json").exists()]:
+        raise ConfigError("--out", f"{run} is in the store {inside[0]}", "give a folder outside of it")
+    if not resume:
+        if (run / "run.json").exists():
+            raise ConfigError(run, "it holds a run already", "go on with it by --resume, or give another --out")
+        return None
+    saved = newest_checkpoint(run)
+    if saved is None:
+        return None
+    before = Config.parse(run / "checkpoints", saved["config"])
+    if changed := differences(before.about_result(), config.about_result()):
+        raise ConfigError("--resume", f"other settings than the run's: {'; '.join(changed)}",
+                          "leave them as they were, or start a new run with another --out")
+    if saved["store_hash"] != store.contract.identity():
+        changed = differences(saved["contract"], store.contract.model_dump(mode="json"))
+        raise ConfigError("--resume", f"{store.location} has changed since: {'; '.join(changed)[:500]}",
+                          "start a new run with another --out")
+    return saved
+
+
+def _record(session: Session, command: tuple[str, ...], now: float, before: Record | None) -> Record:
+    contract, device = session.store.contract, session.fabric.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    location = session.store.location
+    record = make_record(command, location if "://" in location else str(Path(location).resolve()),
+                         contract.identity(), contract.recipe, contract.recipe_hash, session.config.hash(),
+                         f"{session.fabric.world_size} x {device.type} ({name})")
+    if before is None:
+        return record.model_copy(update={"starts": (now,)})
+    return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds})
+
+
+def _write_settings(run: Path, config: Config, record: Record) -> None:
+    write_record(run, record)
+    write_whole(run / "config.yaml", commented_yaml(config))
+
+
+def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
+    for check in checks:
+        if check.level is not Level.OK:
+            say(f"WARNING {check.name}: {check.found}. {check.remedy}")
+    size = sum(p.numel() for p in session.net.parameters())
+    kept = "kept in memory" if session.train.cached else "streamed from the store"
+    say(f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
+        f"{len(session.rule.classes)} classes, on {session.fabric.world_size} x {session.fabric.device.type}; "
+        f"{len(session.train.sampler.tiles)} tiles, {kept}")
+    if place.step:
+        say(f"going on after epoch {place.epoch}, step {place.step} of {session.steps}")
+
+
+def _say_moved(before: Record, now: Record) -> None:
+    """Sums are taken in another order by another device, number of threads or version."""
+    if changed := differences(before.surroundings, now.surroundings):
+        say(f"WARNING resumed elsewhere ({'; '.join(changed)}): it goes on, but not to the bit as it would have there")
+
+
+def _line(row: dict[str, Any]) -> str:
+    text = f"epoch {row['epoch']}  loss {row['mean_train_loss']:.4f}"
+    if row.get("val_iou") is None:
+        return text
+    return f"{text}  val loss {row['val_loss']:.4f}  mean IoU {row['val_iou']:.4f} (constant {row['constant_iou']:.4f})"
+
+
+def _rate_share(session: Session, place: Place) -> float:
+    config = session.config
+    return rate_share(place.step, session.steps, warmup=config.warmup, kind=config.schedule, floor=config.rate_floor,
+                      scores=place.scores, patience=config.plateau_patience, divisor=config.plateau_divisor)
+
+
+def _chance(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """A seed for torch's own generators (drop path), unlike that of any other step."""
+    text = f"net {seed} {epoch} {batch} {rank}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def _any_rank(fabric: Fabric, here: bool) -> bool:
+    """Whether it is so on any process: all must stop, or write, at the same step."""
+    if fabric.world_size == 1:
+        return here
+    return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="max"))
+
+
+def settings_of(run: Path) -> Config | None:
+    """The settings of the newest checkpoint of a run; None where there is none."""
+    saved = newest_checkpoint(run)
+    return None if saved is None else Config.parse(run / "checkpoints", saved["config"])

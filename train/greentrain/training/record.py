@@ -1,0 +1,77 @@
+"""What a run was: the command, the versions, the store, the machine, in RUN/run.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from greenschemas.errors import ConfigError
+from greenschemas.model import Frozen
+from greentrain.files import write_whole
+
+__all__ = ["Record", "make_record", "read_record", "write_record"]
+
+_PACKAGES = ("greenspace", "torch", "lightning-fabric", "numpy", "tensorstore", "zarr")
+
+
+class Record(Frozen):
+    """One run."""
+
+    command: tuple[str, ...]
+    """As typed; of the last start, if it was resumed."""
+    store: str
+    """Absolute path or URL."""
+    store_hash: str
+    """Identity of the store's contract."""
+    recipe: dict[str, Any]
+    """How the store was made."""
+    recipe_hash: str
+    config_hash: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+    """Host, processor, devices."""
+    starts: tuple[float, ...] = ()
+    """Seconds since 1970 at which it was started and resumed."""
+    seconds: float = 0.0
+    """Spent training, over all starts."""
+    status: str = "running"
+    """running, finished, stopped early, stopped by a signal, or failed."""
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """What the last bits of a loss depend on, as far as a record knows: devices and versions."""
+        return {"device": self.machine.get("device", "unknown"), **self.versions}
+
+
+def make_record(command: tuple[str, ...], store: str, store_hash: str, recipe: dict[str, Any], recipe_hash: str,
+                config_hash: str, device: str) -> Record:
+    """A record of this process on this machine."""
+    machine = {"host": platform.node(), "system": platform.platform(), "cores": str(os.cpu_count()), "device": device,
+               "python": platform.python_version()}
+    return Record(command=command, store=store, store_hash=store_hash, recipe=recipe, recipe_hash=recipe_hash,
+                  config_hash=config_hash, versions={name: _version(name) for name in _PACKAGES}, machine=machine)
+
+
+def write_record(run: Path, record: Record) -> None:
+    """Put it in the run's folder, whole."""
+    write_whole(run / "run.json", json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_record(run: Path) -> Record:
+    """The record of a run; raises ConfigError where there is none."""
+    try:
+        data = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(run, "no readable run.json", "give the folder that `greentrain fit --out` wrote") from None
+    return Record.parse(run / "run.json", data)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,198 @@
+"""What stands before the first step: the split checked, the devices started, loaders, net and optimiser built."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from greenschemas.console import say
+from greenschemas.errors import ConfigError, StoreError
+from greenschemas.layout import SPLITS
+from greenschemas.store import Store
+from greenschemas.weights import class_weights
+from greentrain.config import Config
+from greentrain.data.bands import choose_bands
+from greentrain.data.loader import Loader, open_loader
+from greentrain.data.normalise import Normaliser, build_normaliser
+from greentrain.data.targets import TargetRule, target_rule
+from greentrain.devices import find_device
+from greentrain.nets.build import build_net
+from greentrain.nets.scan import tune_allocator
+from greentrain.nets.vmunet import weight_decay_groups
+from greentrain.training.ema import Ema
+from greentrain.training.losses import WeightedSum, build_loss
+
+__all__ = ["Place", "Session", "build_session", "check_split", "load_start", "normaliser_for", "start_fabric",
+           "train_moments", "weights_for"]
+
+
+@dataclass
+class Place:
+    """How far a run has come; goes into its checkpoints as it is."""
+
+    epoch: int = 0
+    """Epochs in full."""
+    batch: int = 0
+    """Batches of the present epoch."""
+    step: int = 0
+    """Times that the weights have moved."""
+    loss_sum: float = 0.0
+    """Over the steps of the present epoch."""
+    loss_steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Mean training loss of each epoch in full."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """What each validation gave."""
+
+    @property
+    def scores(self) -> list[float]:
+        """Mean IoU of each validation."""
+        return [scores["mean"]["iou"] or 0.0 for scores in self.history]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the functions of the loop share: built once, in this order."""
+
+    run: Path
+    config: Config
+    fabric: Fabric
+    normaliser: Normaliser
+    store: Store
+    train: Loader
+    val: Loader | None
+    rule: TargetRule
+    loss: WeightedSum
+    net: nn.Module
+    """Plain; shares its weights with `model`."""
+    model: Any
+    """As Fabric wrapped it: on its device, in its precision, in step with the other processes."""
+    optimiser: Any
+    ema: Ema | None
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.config.epochs * -(-len(self.train) // self.config.accumulate)
+
+
+def check_split(store: Store, allow_leak: bool) -> None:
+    """Raise StoreError unless a store can be trained on: split, with statistics, and no ground in two splits."""
+    split = store.contract.split
+    if split is None or store.contract.statistics is None:
+        raise StoreError(store.location, "it has no split and no statistics", "run `greenprep split` on it")
+    if split.audit == "failed" and not allow_leak:
+        raise StoreError(store.location, "the same ground stands in two splits (its audit failed), so that validation "
+                         "would look better than the net is", "run `greenprep audit` to see where, then `greenprep "
+                         "split` with a coarser `by`; or train anyway with --allow-leak")
+    if not len(store.usable_tiles("train")):
+        raise StoreError(store.location, "no usable tile in the train split",
+                         "run `greenprep split` with smaller shares")
+
+
+def start_fabric(config: Config) -> Fabric:
+    """Devices and processes; under torchrun those that it started.
+
+    Raises ConfigError for devices that are not there.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    devices = local if launched else config.devices
+    kind = find_device(config.accelerator, "accelerator").type
+    if kind == "cuda" and isinstance(devices, int) and devices > torch.cuda.device_count():
+        raise ConfigError("devices", f"{devices}, and torch sees {torch.cuda.device_count()} GPUs",
+                          "ask for fewer, or for the processor by accelerator=cpu")
+    fabric = Fabric(accelerator=kind, precision=config.precision, devices=devices,
+                    num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // local if launched else 1)
+    fabric.launch()
+    tune_allocator()
+    return fabric
+
+
+def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Session:
+    """Everything from the contract and the settings; the seed decides the weights."""
+    contract, device = store.contract, fabric.device
+    rule = target_rule(config.target, contract.classes, config.min_purity)
+    normaliser = normaliser_for(store, config)
+    loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
+    seat = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    common: dict[str, Any] = {"normaliser": normaliser, "cache": config.cache, "ahead": config.ahead, "device": device,
+                              **seat}
+    train = open_loader(store, "train", config.batch_size, seed=config.seed, order=config.order, **common)
+    val = open_loader(store, "val", config.batch_size, order="sequential", **common)
+    torch.manual_seed(config.seed)
+    net = build_net(config.model, normaliser.channels, len(rule.classes))
+    if config.pretrained is not None:
+        report = load_start(net, store, normaliser, config)
+        if fabric.is_global_zero:
+            say(report)
+    model = fabric.setup_module(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
+    # The fused step takes a fifth of the time; it cannot be together with a gradient scaler and clipping.
+    optimiser = fabric.setup_optimizers(torch.optim.AdamW(
+        weight_decay_groups(net, config.weight_decay), lr=config.learning_rate, fused=config.precision != "16-mixed"))
+    ema = Ema(net, config.ema) if config.ema > 0 else None
+    return Session(run, config, fabric, normaliser, store, train, val if len(val) else None, rule, loss, net, model,
+                   optimiser, ema)
+
+
+def normaliser_for(store: Store, config: Config) -> Normaliser:
+    """The normaliser of the bands that the settings choose; principal components by the train groups' moments."""
+    contract, wanted = store.contract, config.bands
+    settings: dict[str, Any] = {"method": config.normalise, "clip": config.input_clip}
+    if wanted is None:
+        return build_normaliser(contract, None, **settings)
+    text = wanted if isinstance(wanted, str) else ",".join(wanted)
+    names, roles = [band.name for band in contract.bands], [band.role.value for band in contract.bands]
+    count, comoment = train_moments(store) if text.startswith("pca:") else (None, None)
+    choice = choose_bands(text, names, roles, count=count, comoment=comoment)
+    projection = None if choice.components is None else np.array(choice.components, np.float32)
+    return build_normaliser(contract, choice.names, projection=projection, **settings)
+
+
+def train_moments(store: Store) -> tuple[float, NDArray[np.float64]]:
+    """(pixels, co-moments (C, C)) of the train split, merged from its groups (Chan, Golub, LeVeque 1983)."""
+    groups = np.flatnonzero(store.read("split") == SPLITS.index("train"))
+    count = store.read("count")[groups].max(axis=1).astype(np.float64)
+    means, comoments = store.read("mean")[groups], store.read("comoment")[groups]
+    total = count.sum()
+    if total == 0:
+        return 0.0, np.zeros(comoments.shape[1:])
+    apart = means - np.average(means, axis=0, weights=count)
+    return float(total), comoments.sum(0) + np.einsum("g,gi,gj->ij", count, apart, apart)
+
+
+def load_start(net: nn.Module, store: Store, normaliser: Normaliser, config: Config) -> str:
+    """Fill a fresh net from the checkpoint that the settings name; says what came from it."""
+    from greentrain.nets.pretrained import load_pretrained
+
+    common = {band.name: band.common for band in store.contract.bands}
+    bands = [None] * normaliser.channels if normaliser.projection is not None else [
+        common[name] for name in normaliser.bands]
+    assert config.pretrained is not None
+    return str(load_pretrained(net, config.pretrained, bands=bands, stem=config.stem, seed=config.seed,
+                               allow_partial=config.allow_partial))
+
+
+def weights_for(store: Store, rule: TargetRule, scheme: str) -> Tensor | None:
+    """(K,) weights of the target's classes with mean 1, or None for none.
+
+    Those of one class against all are computed from the train groups' sums, as the store's were.
+    """
+    statistics = store.contract.statistics
+    if scheme == "none" or statistics is None:
+        return None
+    if rule.index is None:
+        weights = statistics.class_weights[scheme]
+    else:
+        groups = np.flatnonzero(store.read("split") == 0)
+        sums = store.read("class_sum")[groups].astype(np.float64)
+        weights = class_weights(rule.fold(sums))[scheme]
+    return torch.tensor(weights, dtype=torch.float32) * len(weights)
