@@ -33,115 +33,314 @@ class Check:
     """Field of the recipe's `limits` that sets the limit; None where there is nothing to set."""
 
 
-CATALOGUE: dict[Code, Check] = {check.code: check for check in (
-    # The file
-    Check(Code.EMPTY_FILE, REJECT, "The file has no bytes.", "fetch it again"),
-    Check(Code.NOT_A_TIFF, REJECT, "The first bytes are not a TIFF's; what they are instead is named.",
-          "fetch the real file again (`git lfs pull` for a pointer), or remove it"),
-    Check(Code.TRUNCATED, REJECT, "The header points beyond the end of the file.",
-          "fetch it again: the transfer was cut off"),
-    Check(Code.UNREADABLE, REJECT, "The header or a block cannot be decoded; every block is tried.",
-          "fetch it again, or rewrite it with gdal_translate"),
-    Check(Code.ABSURD_SIZE, REJECT, "The header claims more rows, columns, blocks or bytes than the limit; nothing is "
-          "allocated for it.", "see whether the file is real; cut it up, or raise the limit", "size_max"),
-    Check(Code.DECODER_CRASH, REJECT, "The decoder died of this file, in a process of its own.",
-          "fetch it again; report the file to GDAL if it is whole"),
-    Check(Code.STRAY, REJECT, "A TIFF whose name fits neither the images' nor the masks' pattern.",
-          "rename it, or mend `pairing` in the recipe"),
-    Check(Code.MISSING_MASK, REJECT, "An image without a mask of the same stem.", "add the mask, or remove the image"),
-    Check(Code.MISSING_IMAGE, REJECT, "A mask without an image of the same stem.", "add the image, or remove the mask"),
-    Check(Code.AMBIGUOUS_PARTNER, REJECT, "Several masks have the image's stem.", "keep the right one"),
-    Check(Code.SIDECAR, WARN, "A sidecar (.aux.xml, .ovr, .msk, world file) lies beside the file; it is not read.",
-          "put what it says into the TIFF, or remove it"),
-    Check(Code.DUPLICATE, REJECT, "The decoded pixels of the image equal another's, whatever the compression.",
-          "keep one: the same ground under two names leaks between splits"),
-    Check(Code.SAME_GROUP_TIME, REJECT, "Another pair has the same group and time.", "rename or remove one"),
-    # The bands
-    Check(Code.BAND_COUNT, REJECT, "The number of bands is not the recipe's.",
-          "export all bands, or write a recipe with the bands that are there"),
-    Check(Code.BAND_NAMES, REJECT, "The file names its bands otherwise than the recipe, or in another order.",
-          "mend the order of `bands` in the recipe"),
-    Check(Code.DTYPE, REJECT, "Pixels are of a type that no image has (complex, or mixed).", "export as uint16"),
-    Check(Code.PAGED, REPAIR, "Each band is a page of its own, as tifffile writes (bands, rows, columns); rewritten as "
-          "one image.", "nothing: the georeference was lost by the program that wrote the pages"),
-    Check(Code.CHANNEL_LAST, REPAIR, "The axes are turned: rows were written as bands; turned back.",
-          "write (bands, rows, columns) to rasterio"),
-    Check(Code.INTEGER_VALUES, REPAIR, "Whole numbers in a wider type than they need; rewritten in the narrowest.",
-          "nothing: values are the same"),
-    Check(Code.CONSTANT_BAND, REJECT, "A reflectance band has one value in all usable pixels (for cirrus: a warning).",
-          "export the band again"),
-    Check(Code.NEAR_CONSTANT_BAND, WARN, "A reflectance band's deviation is a tiny share of its mean.",
-          "look at the band", "constant_std"),
-    Check(Code.CONSTANT_IMAGE, REJECT, "Every reflectance band has one value only.", "export the image again"),
-    Check(Code.IDENTICAL_BANDS, REJECT, "Two reflectance bands are equal in every pixel.",
-          "export again: one band was written twice"),
-    Check(Code.SATURATED, REJECT, "A reflectance band is at its greatest possible value in too many pixels.",
-          "export again without a cast to a narrower type", "saturated_max"),
-    Check(Code.WRAPPED, REJECT, "8-bit values fill 0..255 evenly and jump between neighbours: 16-bit data cut to 8 "
-          "bits modulo 256.", "go back to the 16-bit files: the data in this one are lost", "uniform_min"),
-    Check(Code.SCALE, REJECT, "The values are not on the recipe's scale of reflectance.",
-          "set `limits.reflectance_scale`, or export unscaled values", "reflectance_scale"),
-    Check(Code.OUTLIER, WARN, "A band's mean or deviation lies far from the collection's (robust z-score by median and "
-          "MAD).", "look at the picture in the report", "outlier_z"),
-    # The pixels
-    Check(Code.NAN, REJECT, "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead.",
-          "fill or cut them, or set `limits.nan: mask`", "nan"),
-    Check(Code.NODATA, WARN, "Share of pixels that are zero in all bands, or that tags, internal mask or alpha call "
-          "empty.", "look at the footprint", "nodata_max"),
-    Check(Code.UNDECLARED_NODATA, WARN, "A usual no-data value (-9999, -32768, …) stands in many pixels and no tag "
-          "declares it.", "set the file's nodata tag", "undeclared_max"),
-    Check(Code.ALL_NODATA, REJECT, "No pixel is usable.", "remove it"),
-    Check(Code.BLANK, REJECT, "The mean over the reflectance bands is below the limit.", "remove it", "mean_min"),
-    Check(Code.LOW_CONTENT, REJECT, "Too few pixels are usable and not zero.", "remove it, or lower the limit",
-          "content_min"),
-    Check(Code.NOISE, REJECT, "Neighbouring pixels do not agree in any band: lag-1 correlation, and the noise estimate "
-          "of Immerkaer (1996) against the deviation.", "export again: this is no picture", "noise_correlation"),
-    Check(Code.SALT_PEPPER, WARN, "Share of pixels far from all their neighbours in several bands.",
-          "look at the picture", "impulse_max"),
-    Check(Code.STRIPES, WARN, "Means of neighbouring lines jump more than pixels do.", "look at the picture",
-          "stripe_max"),
-    Check(Code.DROPPED_LINES, WARN, "Lines inside the picture that are constant or repeat the line before.",
-          "export again", "dropped_lines_max"),
-    Check(Code.CLOUD, WARN, "Share of cloud by the quality bands, or by brightness and cirrus where those say nothing.",
-          "choose a clearer date, or reject by `levels: {cloud: reject}`", "cloud_max"),
-    # The mask
-    Check(Code.MASK_BAND_COUNT, REJECT, "The number of bands is not one a class (or one, for indices).",
-          "mend `mask` in the recipe, or the file"),
-    Check(Code.MASK_RANGE, REJECT, "Fractions lie below 0 or above 1 (times the scale), or indices are not whole.",
-          "make the mask again", "bad_labels_max"),
-    Check(Code.MASK_SUM, REJECT, "Fractions of a pixel do not sum to 1.", "make the mask again", "sum_tolerance"),
-    Check(Code.MASK_SCALE, REPAIR, "Fractions are written as percent, bytes or another known scale; rescaled.",
-          "nothing"),
-    Check(Code.MASK_NAN, REPAIR, "NaN in a mask that declares no such value; marked as unlabelled.", "nothing"),
-    Check(Code.MASK_ZERO, WARN, "Pixels whose fractions are all zero; they count as unlabelled.",
-          "write NaN or a declared nodata value where there is no label"),
-    Check(Code.MASK_EMPTY, REJECT, "No pixel has a label.", "make the mask again"),
-    Check(Code.SINGLE_CLASS, WARN, "All labelled pixels are of one class.", "see whether that is so"),
-    Check(Code.UNKNOWN_INDEX, REJECT, "A class index that the recipe does not know.",
-          "add the class, or set `mask.unlabelled`"),
-    Check(Code.SIZE_MISMATCH, REJECT, "Image and mask differ by more than one pixel in size.", "make the mask again"),
-    Check(Code.CROPPED, REPAIR, "Image and mask differ by one pixel in size at the same origin; cropped to both.",
-          "nothing"),
-    Check(Code.SHIFTED, REPAIR, "The mask's georeference lies whole pixels off the image's; cropped to the common "
-          "ground.", "nothing", "shift_max"),
-    Check(Code.CRS_MISMATCH, REJECT, "Image and mask are in different coordinate systems.", "reproject the mask"),
-    Check(Code.TRANSFORM_MISMATCH, REJECT, "The mask's corners lie elsewhere than the image's.",
-          "warp the mask to the image's grid", "transform_tolerance"),
-    Check(Code.MISALIGNED, WARN, "Label edges fit the image's edges better a few pixels off than where they are.",
-          "lay the mask over the image and look", "edge_correlation"),
-    # The grid
-    Check(Code.NO_CRS, WARN, "The image has no coordinate system: maps made from it have none either.",
-          "assign it with gdal_edit, if known"),
-    Check(Code.ROTATED, WARN, "The grid is rotated or sheared against its coordinate system.", "warp it to north-up"),
-    Check(Code.SOUTH_UP, REPAIR, "Rows run from south to north; flipped.", "nothing"),
-    Check(Code.GRID_UNLIKE_GROUP, WARN, "Coordinate system, pixel size or place differ from the rest of the group.",
-          "see whether the name is right"),
-)}
+CATALOGUE: dict[Code, Check] = {
+    check.code: check
+    for check in (
+        # The file
+        Check(Code.EMPTY_FILE, REJECT, "The file has no bytes.", "fetch it again"),
+        Check(
+            Code.NOT_A_TIFF,
+            REJECT,
+            "The first bytes are not a TIFF's; what they are instead is named.",
+            "fetch the real file again (`git lfs pull` for a pointer), or remove it",
+        ),
+        Check(
+            Code.TRUNCATED,
+            REJECT,
+            "The header points beyond the end of the file.",
+            "fetch it again: the transfer was cut off",
+        ),
+        Check(
+            Code.UNREADABLE,
+            REJECT,
+            "The header or a block cannot be decoded; every block is tried.",
+            "fetch it again, or rewrite it with gdal_translate",
+        ),
+        Check(
+            Code.ABSURD_SIZE,
+            REJECT,
+            "The header claims more rows, columns, blocks or bytes than the limit; nothing is allocated for it.",
+            "see whether the file is real; cut it up, or raise the limit",
+            "size_max",
+        ),
+        Check(
+            Code.DECODER_CRASH,
+            REJECT,
+            "The decoder died of this file, in a process of its own.",
+            "fetch it again; report the file to GDAL if it is whole",
+        ),
+        Check(
+            Code.STRAY,
+            REJECT,
+            "A TIFF whose name fits neither the images' nor the masks' pattern.",
+            "rename it, or mend `pairing` in the recipe",
+        ),
+        Check(
+            Code.MISSING_MASK, REJECT, "An image without a mask of the same stem.", "add the mask, or remove the image"
+        ),
+        Check(
+            Code.MISSING_IMAGE, REJECT, "A mask without an image of the same stem.", "add the image, or remove the mask"
+        ),
+        Check(Code.AMBIGUOUS_PARTNER, REJECT, "Several masks have the image's stem.", "keep the right one"),
+        Check(
+            Code.SIDECAR,
+            WARN,
+            "A sidecar (.aux.xml, .ovr, .msk, world file) lies beside the file; it is not read.",
+            "put what it says into the TIFF, or remove it",
+        ),
+        Check(
+            Code.DUPLICATE,
+            REJECT,
+            "The decoded pixels of the image equal another's, whatever the compression.",
+            "keep one: the same ground under two names leaks between splits",
+        ),
+        Check(Code.SAME_GROUP_TIME, REJECT, "Another pair has the same group and time.", "rename or remove one"),
+        # The bands
+        Check(
+            Code.BAND_COUNT,
+            REJECT,
+            "The number of bands is not the recipe's.",
+            "export all bands, or write a recipe with the bands that are there",
+        ),
+        Check(
+            Code.BAND_NAMES,
+            REJECT,
+            "The file names its bands otherwise than the recipe, or in another order.",
+            "mend the order of `bands` in the recipe",
+        ),
+        Check(Code.DTYPE, REJECT, "Pixels are of a type that no image has (complex, or mixed).", "export as uint16"),
+        Check(
+            Code.PAGED,
+            REPAIR,
+            "Each band is a page of its own, as tifffile writes (bands, rows, columns); rewritten as one image.",
+            "nothing: the georeference was lost by the program that wrote the pages",
+        ),
+        Check(
+            Code.CHANNEL_LAST,
+            REPAIR,
+            "The axes are turned: rows were written as bands; turned back.",
+            "write (bands, rows, columns) to rasterio",
+        ),
+        Check(
+            Code.INTEGER_VALUES,
+            REPAIR,
+            "Whole numbers in a wider type than they need; rewritten in the narrowest.",
+            "nothing: values are the same",
+        ),
+        Check(
+            Code.CONSTANT_BAND,
+            REJECT,
+            "A reflectance band has one value in all usable pixels (for cirrus: a warning).",
+            "export the band again",
+        ),
+        Check(
+            Code.NEAR_CONSTANT_BAND,
+            WARN,
+            "A reflectance band's deviation is a tiny share of its mean.",
+            "look at the band",
+            "constant_std",
+        ),
+        Check(Code.CONSTANT_IMAGE, REJECT, "Every reflectance band has one value only.", "export the image again"),
+        Check(
+            Code.IDENTICAL_BANDS,
+            REJECT,
+            "Two reflectance bands are equal in every pixel.",
+            "export again: one band was written twice",
+        ),
+        Check(
+            Code.SATURATED,
+            REJECT,
+            "A reflectance band is at its greatest possible value in too many pixels.",
+            "export again without a cast to a narrower type",
+            "saturated_max",
+        ),
+        Check(
+            Code.WRAPPED,
+            REJECT,
+            "8-bit values fill 0..255 evenly and jump between neighbours: 16-bit data cut to 8 bits modulo 256.",
+            "go back to the 16-bit files: the data in this one are lost",
+            "uniform_min",
+        ),
+        Check(
+            Code.SCALE,
+            REJECT,
+            "The values are not on the recipe's scale of reflectance.",
+            "set `limits.reflectance_scale`, or export unscaled values",
+            "reflectance_scale",
+        ),
+        Check(
+            Code.OUTLIER,
+            WARN,
+            "A band's mean or deviation lies far from the collection's (robust z-score by median and MAD).",
+            "look at the picture in the report",
+            "outlier_z",
+        ),
+        # The pixels
+        Check(
+            Code.NAN,
+            REJECT,
+            "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead.",
+            "fill or cut them, or set `limits.nan: mask`",
+            "nan",
+        ),
+        Check(
+            Code.NODATA,
+            WARN,
+            "Share of pixels that are zero in all bands, or that tags, internal mask or alpha call empty.",
+            "look at the footprint",
+            "nodata_max",
+        ),
+        Check(
+            Code.UNDECLARED_NODATA,
+            WARN,
+            "A usual no-data value (-9999, -32768, …) stands in many pixels and no tag declares it.",
+            "set the file's nodata tag",
+            "undeclared_max",
+        ),
+        Check(Code.ALL_NODATA, REJECT, "No pixel is usable.", "remove it"),
+        Check(Code.BLANK, REJECT, "The mean over the reflectance bands is below the limit.", "remove it", "mean_min"),
+        Check(
+            Code.LOW_CONTENT,
+            REJECT,
+            "Too few pixels are usable and not zero.",
+            "remove it, or lower the limit",
+            "content_min",
+        ),
+        Check(
+            Code.NOISE,
+            REJECT,
+            "Neighbouring pixels do not agree in any band: lag-1 correlation, and the noise estimate "
+            "of Immerkaer (1996) against the deviation.",
+            "export again: this is no picture",
+            "noise_correlation",
+        ),
+        Check(
+            Code.SALT_PEPPER,
+            WARN,
+            "Share of pixels far from all their neighbours in several bands.",
+            "look at the picture",
+            "impulse_max",
+        ),
+        Check(
+            Code.STRIPES,
+            WARN,
+            "Means of neighbouring lines jump more than pixels do.",
+            "look at the picture",
+            "stripe_max",
+        ),
+        Check(
+            Code.DROPPED_LINES,
+            WARN,
+            "Lines inside the picture that are constant or repeat the line before.",
+            "export again",
+            "dropped_lines_max",
+        ),
+        Check(
+            Code.CLOUD,
+            WARN,
+            "Share of cloud by the quality bands, or by brightness and cirrus where those say nothing.",
+            "choose a clearer date, or reject by `levels: {cloud: reject}`",
+            "cloud_max",
+        ),
+        # The mask
+        Check(
+            Code.MASK_BAND_COUNT,
+            REJECT,
+            "The number of bands is not one a class (or one, for indices).",
+            "mend `mask` in the recipe, or the file",
+        ),
+        Check(
+            Code.MASK_RANGE,
+            REJECT,
+            "Fractions lie below 0 or above 1 (times the scale), or indices are not whole.",
+            "make the mask again",
+            "bad_labels_max",
+        ),
+        Check(Code.MASK_SUM, REJECT, "Fractions of a pixel do not sum to 1.", "make the mask again", "sum_tolerance"),
+        Check(
+            Code.MASK_SCALE,
+            REPAIR,
+            "Fractions are written as percent, bytes or another known scale; rescaled.",
+            "nothing",
+        ),
+        Check(Code.MASK_NAN, REPAIR, "NaN in a mask that declares no such value; marked as unlabelled.", "nothing"),
+        Check(
+            Code.MASK_ZERO,
+            WARN,
+            "Pixels whose fractions are all zero; they count as unlabelled.",
+            "write NaN or a declared nodata value where there is no label",
+        ),
+        Check(Code.MASK_EMPTY, REJECT, "No pixel has a label.", "make the mask again"),
+        Check(Code.SINGLE_CLASS, WARN, "All labelled pixels are of one class.", "see whether that is so"),
+        Check(
+            Code.UNKNOWN_INDEX,
+            REJECT,
+            "A class index that the recipe does not know.",
+            "add the class, or set `mask.unlabelled`",
+        ),
+        Check(
+            Code.SIZE_MISMATCH, REJECT, "Image and mask differ by more than one pixel in size.", "make the mask again"
+        ),
+        Check(
+            Code.CROPPED,
+            REPAIR,
+            "Image and mask differ by one pixel in size at the same origin; cropped to both.",
+            "nothing",
+        ),
+        Check(
+            Code.SHIFTED,
+            REPAIR,
+            "The mask's georeference lies whole pixels off the image's; cropped to the common ground.",
+            "nothing",
+            "shift_max",
+        ),
+        Check(Code.CRS_MISMATCH, REJECT, "Image and mask are in different coordinate systems.", "reproject the mask"),
+        Check(
+            Code.TRANSFORM_MISMATCH,
+            REJECT,
+            "The mask's corners lie elsewhere than the image's.",
+            "warp the mask to the image's grid",
+            "transform_tolerance",
+        ),
+        Check(
+            Code.MISALIGNED,
+            WARN,
+            "Label edges fit the image's edges better a few pixels off than where they are.",
+            "lay the mask over the image and look",
+            "edge_correlation",
+        ),
+        # The grid
+        Check(
+            Code.NO_CRS,
+            WARN,
+            "The image has no coordinate system: maps made from it have none either.",
+            "assign it with gdal_edit, if known",
+        ),
+        Check(
+            Code.ROTATED, WARN, "The grid is rotated or sheared against its coordinate system.", "warp it to north-up"
+        ),
+        Check(Code.SOUTH_UP, REPAIR, "Rows run from south to north; flipped.", "nothing"),
+        Check(
+            Code.GRID_UNLIKE_GROUP,
+            WARN,
+            "Coordinate system, pixel size or place differ from the rest of the group.",
+            "see whether the name is right",
+        ),
+    )
+}
 """Every check by its code, in the order in which they are explained."""
 
 
-def finding(code: Code, about: About, found: str, *, limit: str = "none allowed", limits: Limits | None = None,
-            level: Level | None = None, remedy: str | None = None) -> Reason:
+def finding(
+    code: Code,
+    about: About,
+    found: str,
+    *,
+    limit: str = "none allowed",
+    limits: Limits | None = None,
+    level: Level | None = None,
+    remedy: str | None = None,
+) -> Reason:
     """A finding of the check `code`, at the level that the recipe, the caller or the catalogue gives, in this order."""
     check = CATALOGUE[code]
     due = level or check.level
@@ -159,8 +358,11 @@ def explain(code: Code) -> str:
 
 def as_markdown() -> str:
     """The catalogue as a table for the README."""
-    rows = [f"| `{check.code.value}` | {check.level.value} | {check.what} | "
-            f"{f'`{check.limit}` = {_default(check.limit)}' if check.limit else ''} |" for check in CATALOGUE.values()]
+    rows = [
+        f"| `{check.code.value}` | {check.level.value} | {check.what} | "
+        f"{f'`{check.limit}` = {_default(check.limit)}' if check.limit else ''} |"
+        for check in CATALOGUE.values()
+    ]
     return "\n".join(["| code | level | what | limit (default) |", "|---|---|---|---|", *rows])
 
 

@@ -16,6 +16,7 @@ from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
 __all__ = ["class_picture", "png", "thumbnail", "true_colour"]
 
+
 def true_colour(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]:
     """(h, w, 3) picture of an image (C, h, w): red, green and blue by name, or the first bands; 2 to 98 percent."""
     at = {band.common: i for i, band in enumerate(bands) if band.role is not Role.MASK}

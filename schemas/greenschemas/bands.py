@@ -48,14 +48,18 @@ def where_role(bands: Iterable[Band], *roles: Role) -> slice | list[int]:
 
 def _bands(reflectances: str, rest: str, role: Role) -> tuple[Band, ...]:
     named = (word.partition(":") for word in reflectances.split())
-    return (*(Band(name=name, common=common or None) for name, _, common in named),
-            *(Band(name=name, role=role) for name in rest.split()))
+    return (
+        *(Band(name=name, common=common or None) for name, _, common in named),
+        *(Band(name=name, role=role) for name in rest.split()),
+    )
 
 
 SENTINEL2_L1C_19 = _bands(
     "B1:coastal B2:blue B3:green B4:red B5:rededge071 B6:rededge075 B7:rededge078 B8:nir B8A:nir08 B9:nir09 "
     "B10:cirrus B11:swir16 B12:swir22",
-    "QA10 QA20 QA60 MSK_CLASSI_OPAQUE MSK_CLASSI_CIRRUS MSK_CLASSI_SNOW_ICE", Role.MASK)
+    "QA10 QA20 QA60 MSK_CLASSI_OPAQUE MSK_CLASSI_CIRRUS MSK_CLASSI_SNOW_ICE",
+    Role.MASK,
+)
 """COPERNICUS/S2 as Earth Engine exports it: 13 reflectances, six quality bands."""
 
 HLS_19 = (

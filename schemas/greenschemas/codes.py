@@ -74,6 +74,16 @@ class Code(StrEnum):
     GRID_UNLIKE_GROUP = "grid-unlike-group"
 
 
-REPAIRS = frozenset({Code.PAGED, Code.CHANNEL_LAST, Code.INTEGER_VALUES, Code.MASK_SCALE, Code.MASK_NAN, Code.CROPPED,
-                     Code.SHIFTED, Code.SOUTH_UP})
+REPAIRS = frozenset(
+    {
+        Code.PAGED,
+        Code.CHANNEL_LAST,
+        Code.INTEGER_VALUES,
+        Code.MASK_SCALE,
+        Code.MASK_NAN,
+        Code.CROPPED,
+        Code.SHIFTED,
+        Code.SOUTH_UP,
+    }
+)
 """Findings that `greenprep clean` mends because the result is certain; a recipe may reject instead, never look away."""

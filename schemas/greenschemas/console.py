@@ -91,7 +91,13 @@ class Ticker:
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Ticker]:
     """A bar with rate and time left on stderr; writes nothing when stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
-               TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=_stderr, disable=not _stderr.is_terminal, transient=True) as bar:
         yield Ticker(bar, bar.add_task(what, total=total, note=""))

@@ -125,5 +125,7 @@ class Contract(Frozen):
 
 def adopt_dead(bands: Iterable[Band], constant: Iterable[bool]) -> tuple[Band, ...]:
     """`bands` as declared, with the role `dead` where `constant` says that the band never changes."""
-    return tuple(band.model_copy(update={"role": Role.DEAD}) if dead else band
-                 for band, dead in zip(bands, constant, strict=True))
+    return tuple(
+        band.model_copy(update={"role": Role.DEAD}) if dead else band
+        for band, dead in zip(bands, constant, strict=True)
+    )

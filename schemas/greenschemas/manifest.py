@@ -15,7 +15,15 @@ from greenschemas.errors import SourceError
 from greenschemas.model import Frozen
 
 __all__ = [
-    "MANIFEST_NAME", "RECIPE_NAME", "SUMMARY_NAME", "Entry", "Level", "Reason", "Summary", "Verdict", "read_manifest",
+    "MANIFEST_NAME",
+    "RECIPE_NAME",
+    "SUMMARY_NAME",
+    "Entry",
+    "Level",
+    "Reason",
+    "Summary",
+    "Verdict",
+    "read_manifest",
 ]
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -92,8 +100,13 @@ class Entry(Frozen):
     @model_validator(mode="after")
     def _verdict_follows_from_the_reasons(self) -> Self:
         levels = {reason.level for reason in self.reasons}
-        due = (Verdict.REJECTED if Level.REJECT in levels
-               else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED)
+        due = (
+            Verdict.REJECTED
+            if Level.REJECT in levels
+            else Verdict.REPAIRED
+            if Level.REPAIR in levels
+            else Verdict.ACCEPTED
+        )
         if self.verdict is not due:
             raise ValueError(f"verdict `{self.verdict}` with findings of level {sorted(levels)}, which make `{due}`")
         return self
@@ -125,8 +138,14 @@ class Summary(Frozen):
         for entry in entries:
             verdicts[entry.verdict] += 1
             codes.update({reason.code for reason in entry.reasons})
-        return cls(found=verdicts.total(), accepted=verdicts[Verdict.ACCEPTED], repaired=verdicts[Verdict.REPAIRED],
-                   rejected=verdicts[Verdict.REJECTED], reasons=dict(sorted(codes.items())), recipe_hash=recipe_hash)
+        return cls(
+            found=verdicts.total(),
+            accepted=verdicts[Verdict.ACCEPTED],
+            repaired=verdicts[Verdict.REPAIRED],
+            rejected=verdicts[Verdict.REJECTED],
+            reasons=dict(sorted(codes.items())),
+            recipe_hash=recipe_hash,
+        )
 
 
 def read_manifest(folder: Path) -> Iterator[Entry]:
@@ -137,8 +156,11 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
-                raise SourceError(f"{path}:{number}", "the last line is not whole", "run `greenprep clean` again: "
-                                  "it goes on where it stopped")
+                raise SourceError(
+                    f"{path}:{number}",
+                    "the last line is not whole",
+                    "run `greenprep clean` again: it goes on where it stopped",
+                )
             yield Entry.parse(f"{path}:{number}", _json(path, number, line), SourceError)
 
 

@@ -53,7 +53,7 @@ class Pairing(Frozen):
     """Glob below the raw folder that finds the images."""
     masks: str = "masks/**/*.[tT][iI][fF]*"
     """Glob below the raw folder that finds the masks."""
-    image_name: str = (r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.(?i:tiff?)")
+    image_name: str = r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.(?i:tiff?)"
     """Regular expression for the whole file name of an image; `stem` is what the mask shares with it."""
     mask_name: str = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.(?i:tiff?)"
     """Regular expression for the whole file name of a mask, with the same `stem`."""
@@ -185,5 +185,8 @@ def load_recipe(path: Path) -> Recipe:
     """
     recipe = Recipe.parse(path, read_settings(path, RecipeError, "pipelines/"), RecipeError)
     here = path.parent
-    return recipe.model_copy(update={
-        key: here / value for key in ("raw", "clean", "store") if isinstance(value := getattr(recipe, key), Path)})
+    return recipe.model_copy(
+        update={
+            key: here / value for key in ("raw", "clean", "store") if isinstance(value := getattr(recipe, key), Path)
+        }
+    )

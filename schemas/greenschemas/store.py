@@ -94,8 +94,11 @@ def open_store(location: str | Path) -> Store:
         raise StoreError(where, f"its metadata cannot be read ({problem})", _AGAIN) from None
     raw = group.attrs.asdict().get(ATTRIBUTE)
     if raw is None:
-        raise StoreError(where, "a Zarr group without a contract: another program's, or a build that was stopped",
-                         "run `greenprep tile` again; it goes on where it stopped")
+        raise StoreError(
+            where,
+            "a Zarr group without a contract: another program's, or a build that was stopped",
+            "run `greenprep tile` again; it goes on where it stopped",
+        )
     contract = Contract.parse(where, raw, StoreError)
     check_layout(where, group, contract)
     return Store(where, group, contract)
@@ -103,9 +106,17 @@ def open_store(location: str | Path) -> Store:
 
 def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
     """Raise StoreError unless every array is there with the axes, the shape and the type that the contract says."""
-    sizes = {"tile": contract.tiles, "band": len(contract.bands), "band2": len(contract.bands),
-             "class": len(contract.classes), "y": contract.tile_size, "x": contract.tile_size,
-             "source": contract.sources, "group": contract.groups, "coefficient": 6}
+    sizes = {
+        "tile": contract.tiles,
+        "band": len(contract.bands),
+        "band2": len(contract.bands),
+        "class": len(contract.classes),
+        "y": contract.tile_size,
+        "x": contract.tile_size,
+        "source": contract.sources,
+        "group": contract.groups,
+        "coefficient": 6,
+    }
     arrays = dict(group.arrays())
     for name, spec in ARRAYS.items():
         array = arrays.get(name)
@@ -114,16 +125,13 @@ def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
                 continue
             raise StoreError(where, f"no array `{name}`", _AGAIN)
         if len(array.shape) != len(spec.axes):
-            raise StoreError(where, f"`{name}` has {len(array.shape)} axes, the contract {len(spec.axes)}",
-                             _AGAIN)
+            raise StoreError(where, f"`{name}` has {len(array.shape)} axes, the contract {len(spec.axes)}", _AGAIN)
         for axis, size in zip(spec.axes, array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
-                raise StoreError(where, f"{sizes[axis]} along `{axis}` in the contract, {size} in `{name}`",
-                                 _AGAIN)
+                raise StoreError(where, f"{sizes[axis]} along `{axis}` in the contract, {size} in `{name}`", _AGAIN)
         due = contract.dtype if name == "image" else spec.dtype
         if due != "string" and array.dtype != np.dtype(due):
-            raise StoreError(where, f"`{name}` is {array.dtype}, the contract says {due}",
-                             _AGAIN)
+            raise StoreError(where, f"`{name}` is {array.dtype}, the contract says {due}", _AGAIN)
 
 
 def write_contract(group: zarr.Group, contract: Contract) -> None:

@@ -31,20 +31,24 @@ Spoil = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 def noisy(share: float) -> Spoil:
     """White noise of `share` of the values' range in place of as much of the picture; 1: nothing else is left."""
+
     def spoil(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         spoilt = image.astype(np.float64)
         spoilt[:13] = (1 - share) * spoilt[:13] + share * rng.integers(0, 10_000, spoilt[:13].shape)
         return spoilt.astype(image.dtype), fraction
+
     return spoil
 
 
 def gaussian(times: float) -> Spoil:
     """Gaussian noise of `times` the deviation of each band, added."""
+
     def spoil(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         spoilt = image.astype(np.float64)
         spoilt[:13] += rng.normal(size=spoilt[:13].shape) * times * spoilt[:13].std(axis=(1, 2), keepdims=True)
         info = np.iinfo(image.dtype)
         return np.clip(spoilt, info.min, info.max).astype(image.dtype), fraction
+
     return spoil
 
 
@@ -55,9 +59,11 @@ def wrapped(divide: int) -> Spoil:
 
 def moved(pixels: int) -> Spoil:
     """Labels moved by so many pixels to one side."""
+
     def spoil(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         down, right = [(0, pixels), (pixels, 0), (pixels, pixels), (-pixels, pixels)][int(rng.integers(4))]
         return image, np.roll(fraction, (down, right), (1, 2))
+
     return spoil
 
 
@@ -68,20 +74,24 @@ def turned(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Arr
 
 def striped(reflectance: float) -> Spoil:
     """Every fourth line brighter."""
+
     def spoil(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         spoilt = image.copy()
         spoilt[:13, ::4] += np.array(reflectance * 10_000).astype(image.dtype)
         return spoilt, fraction
+
     return spoil
 
 
 def peppered(share: float) -> Spoil:
     """So many pixels black or white, in all bands."""
+
     def spoil(image: Array, fraction: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         spoilt, where = image.copy(), rng.random(image.shape[1:])
         spoilt[:13, where < share / 2] = 1
         spoilt[:13, where > 1 - share / 2] = 9_000
         return spoilt, fraction
+
     return spoil
 
 
@@ -134,7 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = load_recipe(args.recipe) if args.recipe else Recipe()
     good = list(real(args.raw, recipe)) if args.raw else list(scenes(args.scenes, args.size, args.seed))
-    good = good[:args.scenes]
+    good = good[: args.scenes]
     clean = [codes(image, fraction, recipe) for image, fraction in good]
     print(f"{len(good)} good scenes, as many spoilt of each kind\n")
     print("| spoilt by | check | found (recall) | precision | good scenes flagged |")

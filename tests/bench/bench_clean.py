@@ -66,12 +66,29 @@ def main() -> None:
         for _ in range(args.repeats):
             runs["read"].append(timed([sys.executable, str(script), str(args.raw), str(args.workers)]))
             out = Path(scratch) / "out"
-            runs["clean"].append(timed([sys.executable, "-c", "from greenprep.cli import main; main()", "clean",
-                                        str(args.raw), str(out), "--workers", str(args.workers)]))
+            runs["clean"].append(
+                timed(
+                    [
+                        sys.executable,
+                        "-c",
+                        "from greenprep.cli import main; main()",
+                        "clean",
+                        str(args.raw),
+                        str(out),
+                        "--workers",
+                        str(args.workers),
+                    ]
+                )
+            )
             shutil.rmtree(out)
     ratios = sorted(clean / read for read, clean in zip(runs["read"], runs["clean"], strict=True))
-    print(json.dumps({name: statistics.median(taken) for name, taken in runs.items()} | {
-        "ratio": statistics.median(ratios), "ratios": ratios, "workers": args.workers}, indent=1))
+    print(
+        json.dumps(
+            {name: statistics.median(taken) for name, taken in runs.items()}
+            | {"ratio": statistics.median(ratios), "ratios": ratios, "workers": args.workers},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -65,10 +65,18 @@ def main(tiles: int) -> None:
             seen += len(batch["tile"])
             if seen * 4 // tiles == len(held):
                 held.append(resident_mb())
-        print(json.dumps({
-            "tiles": seen, "import_s": round(imported - began, 2), "first_batch_s": round(first - imported, 2),
-            "epoch_s": round(time.perf_counter() - first, 1), "resident_mb_by_quarters": held,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+        print(
+            json.dumps(
+                {
+                    "tiles": seen,
+                    "import_s": round(imported - began, 2),
+                    "first_batch_s": round(first - imported, 2),
+                    "epoch_s": round(time.perf_counter() - first, 1),
+                    "resident_mb_by_quarters": held,
+                    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                }
+            )
+        )
 
 
 def resident_mb() -> int:

@@ -83,8 +83,10 @@ def race(name: str, contender: Epoch, floor: Epoch, rounds: int) -> None:
     pairs = [(speed(floor), speed(contender)) for _ in range(rounds)]
     ratios = sorted(ours / theirs for theirs, ours in pairs)
     tiles = statistics.median(ours for _, ours in pairs)
-    print(f"{name:42} {statistics.median(ratios):6.3f} ({', '.join(f'{r:.3f}' for r in ratios)}) {tiles:7.0f} tiles/s",
-          flush=True)
+    print(
+        f"{name:42} {statistics.median(ratios):6.3f} ({', '.join(f'{r:.3f}' for r in ratios)}) {tiles:7.0f} tiles/s",
+        flush=True,
+    )
     forget_tiles()
 
 
@@ -109,11 +111,21 @@ def make_store(work: Path, tiles: int) -> np.memmap[Any, Any]:
     contract = tiny_contract(size=SHAPE[1], **small).model_copy(update={"shard_tiles": 64})
     group = zarr.open_group(str(store), mode="r+")
     arrays = {}
-    for name, shape, dtype in (("image", SHAPE, "uint16"), ("fraction", (5, *SHAPE[1:]), "uint8"),
-                               ("valid", SHAPE[1:], "uint8")):
+    for name, shape, dtype in (
+        ("image", SHAPE, "uint16"),
+        ("fraction", (5, *SHAPE[1:]), "uint8"),
+        ("valid", SHAPE[1:], "uint8"),
+    ):
         arrays[name] = group.create_array(
-            name, shape=(contract.tiles, *shape), chunks=(1, *shape), shards=(64, *shape), dtype=dtype, overwrite=True,
-            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")], dimension_names=ARRAYS[name].axes)
+            name,
+            shape=(contract.tiles, *shape),
+            chunks=(1, *shape),
+            shards=(64, *shape),
+            dtype=dtype,
+            overwrite=True,
+            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")],
+            dimension_names=ARRAYS[name].axes,
+        )
     flat = np.lib.format.open_memmap(raw, mode="w+", dtype=np.uint16, shape=(contract.tiles, *SHAPE))
     chance = np.random.default_rng(0)
     scene = smooth(chance)
@@ -121,11 +133,11 @@ def make_store(work: Path, tiles: int) -> np.memmap[Any, Any]:
         count = min(64, contract.tiles - start)
         images = np.zeros((count, *SHAPE), np.uint16)
         for image, (y, x) in zip(images, chance.integers(0, 384, (count, 2)), strict=True):
-            image[:13] = scene[:, y:y + 128, x:x + 128]  # the last six bands are empty, as in the user's files
+            image[:13] = scene[:, y : y + 128, x : x + 128]  # the last six bands are empty, as in the user's files
         labels = np.digitize(images[:, 0], [1500, 1900, 2200, 2700])
-        arrays["image"][start:start + count] = flat[start:start + count] = images
-        arrays["fraction"][start:start + count] = np.moveaxis(np.eye(5, dtype=np.uint8)[labels] * 200, -1, 1)
-        arrays["valid"][start:start + count] = 1
+        arrays["image"][start : start + count] = flat[start : start + count] = images
+        arrays["fraction"][start : start + count] = np.moveaxis(np.eye(5, dtype=np.uint8)[labels] * 200, -1, 1)
+        arrays["valid"][start : start + count] = 1
     write_contract(group, contract)
     flat.flush()
     return flat
@@ -142,15 +154,21 @@ def smooth(chance: np.random.Generator) -> np.ndarray[Any, Any]:
 def contenders(work: Path, raw: np.memmap[Any, Any]) -> dict[str, Callable[[], Epoch]]:
     """All that can run here, each with what prepares it."""
     store = work / "store.zarr"
-    found: dict[str, Callable[[], Epoch]] = {"np.memmap with labels": partial(memmaps, work, raw),
-                                             "np.memmap, freed at once": lambda: partial(memmap_freed, raw)}
+    found: dict[str, Callable[[], Epoch]] = {
+        "np.memmap with labels": partial(memmaps, work, raw),
+        "np.memmap, freed at once": lambda: partial(memmap_freed, raw),
+    }
     for kept, budget in (("kept in memory", "auto"), ("streamed", "none")):
         for form, normalise in (("raw", False), ("normalised", True)):
             found[f"ours, {kept}, {form}"] = partial(ours, store, cache=budget, normalise=normalise)
-    optional = (("zarr", "DataLoader over zarr-python", zarr_python),
-                ("rasterio", "DataLoader over GeoTIFFs", geotiffs), ("webdataset", "webdataset", webdataset),
-                ("webdataset", "webdataset with labels", webdataset_labels),
-                ("litdata", "litdata", litdata), ("streaming", "mosaicml-streaming", mosaic))
+    optional = (
+        ("zarr", "DataLoader over zarr-python", zarr_python),
+        ("rasterio", "DataLoader over GeoTIFFs", geotiffs),
+        ("webdataset", "webdataset", webdataset),
+        ("webdataset", "webdataset with labels", webdataset_labels),
+        ("litdata", "litdata", litdata),
+        ("streaming", "mosaicml-streaming", mosaic),
+    )
     for package, name, make in optional:
         if importable(package):
             for workers in WORKERS:
@@ -184,7 +202,7 @@ def memmap(raw: np.memmap[Any, Any]) -> Iterator[int]:
     """The floor: one copy of each tile."""
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
-        batch = raw[order[start:start + BATCH]]
+        batch = raw[order[start : start + BATCH]]
         yield len(batch)
 
 
@@ -192,7 +210,7 @@ def memmap_freed(raw: np.memmap[Any, Any]) -> Iterator[int]:
     """The same without a loop that holds a batch: the next goes where it lay, which the CPU's cache still has."""
     order = np.random.default_rng(1).permutation(len(raw))
     for start in range(0, len(raw), BATCH):
-        yield len(raw[order[start:start + BATCH]])
+        yield len(raw[order[start : start + BATCH]])
 
 
 def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
@@ -202,9 +220,10 @@ def memmaps(work: Path, raw: np.memmap[Any, Any]) -> Epoch:
     def epoch() -> Iterator[int]:
         order = np.random.default_rng(1).permutation(len(raw))
         for start in range(0, len(raw), BATCH):
-            ids = order[start:start + BATCH]
+            ids = order[start : start + BATCH]
             batch = [array[ids] for array in (raw, *others)]
             yield len(batch[0])
+
     return epoch
 
 
@@ -253,8 +272,9 @@ class TiffTiles(Dataset[torch.Tensor]):
 
 def map_style(data: Dataset[Any], workers: int, **how: Any) -> DataLoader[Any]:
     """torch's own loader."""
-    return DataLoader(data, BATCH, num_workers=workers, prefetch_factor=4 if workers else None,
-                      persistent_workers=workers > 0, **how)
+    return DataLoader(
+        data, BATCH, num_workers=workers, prefetch_factor=4 if workers else None, persistent_workers=workers > 0, **how
+    )
 
 
 def zarr_python(work: Path, _raw: np.memmap[Any, Any], workers: int) -> Epoch:
@@ -272,8 +292,17 @@ def geotiffs(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
     files = [folder / f"{i}.tif" for i in range(min(len(raw), 2000))]
     for image, file in zip(raw, files, strict=False):
         if not file.exists():
-            with rasterio.open(file, "w", driver="GTiff", count=SHAPE[0], height=SHAPE[1], width=SHAPE[2],
-                               dtype="uint16", compress="deflate", predictor=2) as out:
+            with rasterio.open(
+                file,
+                "w",
+                driver="GTiff",
+                count=SHAPE[0],
+                height=SHAPE[1],
+                width=SHAPE[2],
+                dtype="uint16",
+                compress="deflate",
+                predictor=2,
+            ) as out:
                 out.write(image)
     loader = map_style(TiffTiles(files), workers, shuffle=True)
     return lambda: (len(batch) for batch in loader)
@@ -300,10 +329,19 @@ def tar_shards(folder: Path, arrays: list[np.memmap[Any, Any]], workers: int) ->
                 sink.write({"__key__": f"{i:08d}", "bin": b"".join(part.tobytes() for part in parts)})
     urls = sorted(str(path) for path in folder.glob("*.tar"))
     shapes = [(array.shape[1:], torch.from_numpy(np.empty(0, array.dtype)).dtype) for array in arrays]
-    data = wds.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).map(partial(as_tiles, shapes)).batched(
-        BATCH, collation_fn=stack)
-    loader = wds.WebLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None,
-                           persistent_workers=workers > 0)
+    data = (
+        wds.WebDataset(urls, shardshuffle=len(urls))
+        .shuffle(1000)
+        .map(partial(as_tiles, shapes))
+        .batched(BATCH, collation_fn=stack)
+    )
+    loader = wds.WebLoader(
+        data,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,
+    )
     return lambda: (len(batch[0]) for batch in loader)
 
 
@@ -337,9 +375,13 @@ def litdata(work: Path, raw: np.memmap[Any, Any], workers: int) -> Epoch:
         cache.merge()
         draft.rename(folder)
 
-    loader = ld.StreamingDataLoader(ld.StreamingDataset(str(folder), shuffle=True), batch_size=BATCH,
-                                    num_workers=workers, prefetch_factor=4 if workers else None,
-                                    persistent_workers=workers > 0)
+    loader = ld.StreamingDataLoader(
+        ld.StreamingDataset(str(folder), shuffle=True),
+        batch_size=BATCH,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,
+    )
     return lambda: (len(batch) for batch in loader)
 
 
@@ -371,6 +413,7 @@ def xbatcher(work: Path) -> Epoch:
         image = xr.open_zarr(work / "store.zarr", chunks=None)["image"]
         for batch in xb.BatchGenerator(image, {"tile": BATCH, "band": SHAPE[0], "y": SHAPE[1], "x": SHAPE[2]}):
             yield len(batch.load().values)
+
     return epoch
 
 

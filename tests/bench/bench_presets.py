@@ -62,10 +62,14 @@ def main() -> None:
                 passes[name].append(once[1])
     print(f"{BATCH} tiles of {BANDS} x {SIZE} x {SIZE}, {options.threads} threads; ratios to the U-Net's")
     for name in PRESETS:
-        each = [statistics.median(a / b for a, b in zip(times[name], times["unet"], strict=True))
-                for times in (steps, passes)]
-        print(f"{name:8} step {each[0]:5.2f} ({statistics.median(steps[name]):.3f} s)   "
-              f"inference {each[1]:5.2f} ({statistics.median(passes[name]):.3f} s)")
+        each = [
+            statistics.median(a / b for a, b in zip(times[name], times["unet"], strict=True))
+            for times in (steps, passes)
+        ]
+        print(
+            f"{name:8} step {each[0]:5.2f} ({statistics.median(steps[name]):.3f} s)   "
+            f"inference {each[1]:5.2f} ({statistics.median(passes[name]):.3f} s)"
+        )
 
 
 if __name__ == "__main__":

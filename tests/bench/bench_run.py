@@ -25,9 +25,14 @@ from affine import Affine
 from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
 
-SIGNATURE = np.array([[1500, 1400, 1350, 1400, 1500, 1600, 1700, 1750, 1800, 600, 12, 1900, 1700],
-                      [1250, 1050, 1050, 850, 1250, 2400, 2900, 2900, 3100, 900, 10, 2000, 1200],
-                      [1200, 900, 700, 450, 420, 350, 330, 300, 280, 100, 8, 120, 80]], np.float32)
+SIGNATURE = np.array(
+    [
+        [1500, 1400, 1350, 1400, 1500, 1600, 1700, 1750, 1800, 600, 12, 1900, 1700],
+        [1250, 1050, 1050, 850, 1250, 2400, 2900, 2900, 3100, 900, 10, 2000, 1200],
+        [1200, 900, 700, 450, 420, 350, 330, 300, 280, 100, 8, 120, 80],
+    ],
+    np.float32,
+)
 RECIPE = "raw: {raw}\nstore: {store}\nsplit: {{val: 0}}\nmask: {{classes: [built, green, water]}}\n"
 RUN = "from greenprep.cli.store import app; from greenschemas.console import run; run(app)"
 
@@ -50,9 +55,19 @@ def scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray
 def write(path: Path, data: np.ndarray, east: float, **options: object) -> None:
     """One GeoTIFF of 10 m pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", driver="GTiff", count=len(data), height=data.shape[1], width=data.shape[2],
-                       dtype=data.dtype.name, crs="EPSG:32618", transform=Affine(10, 0, east, 0, -10, 4e6),
-                       compress="deflate", **options) as target:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(data),
+        height=data.shape[1],
+        width=data.shape[2],
+        dtype=data.dtype.name,
+        crs="EPSG:32618",
+        transform=Affine(10, 0, east, 0, -10, 4e6),
+        compress="deflate",
+        **options,
+    ) as target:
         target.write(data)
 
 
@@ -79,9 +94,22 @@ def large_pair(raw: Path, rows: int, cols: int = 10980) -> None:
     image, fraction = scene(np.random.default_rng(1), 512, 512)
     for path, part in zip(names(raw, 0, 0), (image, fraction), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(path, "w", driver="GTiff", count=len(part), height=rows, width=cols, dtype=part.dtype.name,
-                           crs="EPSG:32618", transform=Affine(10, 0, 4e5, 0, -10, 4e6), compress="deflate", tiled=True,
-                           blockxsize=512, blockysize=512, BIGTIFF="YES") as target:
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=len(part),
+            height=rows,
+            width=cols,
+            dtype=part.dtype.name,
+            crs="EPSG:32618",
+            transform=Affine(10, 0, 4e5, 0, -10, 4e6),
+            compress="deflate",
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            BIGTIFF="YES",
+        ) as target:
             for row in range(0, rows, 512):
                 for col in range(0, cols, 512):
                     high, wide = min(512, rows - row), min(512, cols - col)
@@ -93,8 +121,10 @@ def read_whole(path: str) -> int:
     with rasterio.open(path) as source:
         if source.height * source.width * source.count < 1 << 26:
             return int(source.read().nbytes)
-        return sum(int(source.read(window=Window(0, row, source.width, min(512, source.height - row))).nbytes)
-                   for row in range(0, source.height, 512))
+        return sum(
+            int(source.read(window=Window(0, row, source.width, min(512, source.height - row))).nbytes)
+            for row in range(0, source.height, 512)
+        )
 
 
 def baseline(raw: Path, workers: int) -> float:
@@ -111,8 +141,9 @@ def ours(raw: Path, workers: int) -> float:
         recipe = Path(folder) / "r.yaml"
         recipe.write_text(RECIPE.format(raw=raw, store=Path(folder) / "s.zarr"))
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", RUN, "run", str(recipe), "--workers", str(workers)], check=True,
-                       capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", RUN, "run", str(recipe), "--workers", str(workers)], check=True, capture_output=True
+        )
         return time.perf_counter() - began
 
 
@@ -121,8 +152,9 @@ def peak_mb(raw: Path) -> int:
     with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
         recipe = Path(folder) / "r.yaml"
         recipe.write_text(RECIPE.format(raw=raw, store=Path(folder) / "s.zarr"))
-        pid = os.posix_spawn(sys.executable, [sys.executable, "-c", RUN, "run", str(recipe), "--workers", "0"],
-                             os.environ)
+        pid = os.posix_spawn(
+            sys.executable, [sys.executable, "-c", RUN, "run", str(recipe), "--workers", "0"], os.environ
+        )
         _, status, usage = os.wait4(pid, 0)
         if status:
             raise RuntimeError("the build failed")
@@ -149,15 +181,28 @@ def main() -> None:
             few.append(ours(quarter, 2))
         large_plain, large_ours = baseline(large, 2), ours(large, 2)
         middle = statistics.median
-        print(json.dumps({
-            "pairs": args.pairs, "read_s": round(middle(plain), 2), "run_s": round(middle(two), 2),
-            "ratio": round(middle(two) / middle(plain), 2), "one_over_two_workers": round(middle(one) / middle(two), 2),
-            "four_times_the_pairs": round(middle(two) / middle(few), 2), "small_peak_mb": peak_mb(quarter),
-            "large_rows": args.large_rows, "large_read_s": round(large_plain, 2), "large_run_s": round(large_ours, 2),
-            "large_over_small_per_pixel": round(
-                large_ours / (args.large_rows * 10980) / (middle(two) / (args.pairs * 133**2)), 2),
-            "large_peak_mb": peak_mb(large),
-            "own_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "pairs": args.pairs,
+                    "read_s": round(middle(plain), 2),
+                    "run_s": round(middle(two), 2),
+                    "ratio": round(middle(two) / middle(plain), 2),
+                    "one_over_two_workers": round(middle(one) / middle(two), 2),
+                    "four_times_the_pairs": round(middle(two) / middle(few), 2),
+                    "small_peak_mb": peak_mb(quarter),
+                    "large_rows": args.large_rows,
+                    "large_read_s": round(large_plain, 2),
+                    "large_run_s": round(large_ours, 2),
+                    "large_over_small_per_pixel": round(
+                        large_ours / (args.large_rows * 10980) / (middle(two) / (args.pairs * 133**2)), 2
+                    ),
+                    "large_peak_mb": peak_mb(large),
+                    "own_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                },
+                indent=1,
+            )
+        )
 
 
 if __name__ == "__main__":

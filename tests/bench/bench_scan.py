@@ -37,9 +37,7 @@ def floor(u: Tensor, delta: Tensor, *_: Any, **__: Any) -> Tensor:
     return u + delta
 
 
-def pscan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor, **_: Any
-) -> Tensor:
+def pscan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor, **_: Any) -> Tensor:
     """Blelloch (1990), by pairs: scan the odd places of a sequence half as long, then fill in the even ones."""
     batch, channels, length = u.shape
     groups = B.shape[1]
@@ -58,9 +56,7 @@ def _by_pairs(a: Tensor, b: Tensor) -> Tensor:
     even_a, odd_a = a[..., 0 : length - 1 : 2, :], a[..., 1::2, :]
     even_b, odd_b = b[..., 0 : length - 1 : 2, :], b[..., 1::2, :]
     odd = _by_pairs(even_a * odd_a, odd_a * even_b + odd_b)
-    even = torch.cat(
-        [b[..., :1, :], a[..., 2::2, :] * odd[..., : (length - 1) // 2, :] + b[..., 2::2, :]], dim=3
-    )
+    even = torch.cat([b[..., :1, :], a[..., 2::2, :] * odd[..., : (length - 1) // 2, :] + b[..., 2::2, :]], dim=3)
     whole = torch.empty_like(b)
     whole[..., 0::2, :] = even
     whole[..., 1::2, :] = odd
@@ -126,9 +122,7 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="floor,cpu,numba,pscan")
@@ -151,9 +145,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print(
-        f"base net, 19 bands, 5 classes, batch 2, 128 x 128, {options.threads} threads; ratios to no scan at all"
-    )
+    print(f"base net, 19 bands, 5 classes, batch 2, 128 x 128, {options.threads} threads; ratios to no scan at all")
     print(f"{'scan':8} {'step':>8} {'inference':>10} {'memory':>8} {'s a step':>9}   limits")
     for v, row in rows.items():
         limits = " ".join(f"{limit or '-':>5}" for limit in LIMITS.get(v, ()))

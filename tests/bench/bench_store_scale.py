@@ -38,9 +38,16 @@ def groups(rng: np.random.Generator, many: int, bands: int, classes: int) -> Ite
         count = np.full(bands, pixels)
         bins = np.zeros((bands, len(CODES)), np.int64)
         bins[:13, 100:180] = pixels // 80
-        yield Moments(count, rng.normal(1000, 100, bands), spread, np.zeros(bands), np.full(bands, 9000.0),
-                      pixels * rng.dirichlet([3, 2.6, 3.5, 0.6, 0.1]), np.zeros(classes, np.int64),
-                      Histogram(CODES, bins))
+        yield Moments(
+            count,
+            rng.normal(1000, 100, bands),
+            spread,
+            np.zeros(bands),
+            np.full(bands, 9000.0),
+            pixels * rng.dirichlet([3, 2.6, 3.5, 0.6, 0.1]),
+            np.zeros(classes, np.int64),
+            Histogram(CODES, bins),
+        )
 
 
 def simulate(folder: Path, tiles: int) -> None:
@@ -55,19 +62,43 @@ def simulate(folder: Path, tiles: int) -> None:
     transform = np.tile([10.0, 0, 0, 0, -10.0, 0], (sources, 1))
     transform[:, 2], transform[:, 5] = 4e5 + 7000 * (ground % 200), 4e6 - 7000 * (ground // 200)
     contract = Contract(
-        bands=recipe.bands, classes=recipe.mask.classes, tile_size=128, stride=128, dtype="uint16", tiles=tiles,
-        sources=sources, groups=many, shard_tiles=64, recipe=recipe.about_data(), recipe_hash=recipe.hash())
+        bands=recipe.bands,
+        classes=recipe.mask.classes,
+        tile_size=128,
+        stride=128,
+        dtype="uint16",
+        tiles=tiles,
+        sources=sources,
+        groups=many,
+        shard_tiles=64,
+        recipe=recipe.about_data(),
+        recipe_hash=recipe.hash(),
+    )
     paths = np.array([f"images/CITY/{name}_{i % SOURCES_A_GROUP}_GeoTIFF.tif" for i, name in enumerate(names)], object)
     place = np.arange(tiles) % TILES_A_SOURCE
     write_store(
-        folder, contract,
-        SourceTable(paths.astype(text), np.array([f"{i:064x}" for i in index], object).astype(text),
-                    np.array(["EPSG:32618"] * sources, object).astype(text), transform, names,
-                    np.array([str(i % SOURCES_A_GROUP) for i in index], object).astype(text),
-                    np.full((sources, 2), 640)),
-        TileTable(np.arange(tiles) // TILES_A_SOURCE, place // 5 * 128, place % 5 * 128, np.ones(tiles, np.float32),
-                  rng.integers(1, 2**63, tiles).astype(np.uint64)),
-        groups(rng, many, len(recipe.bands), len(recipe.mask.classes)), CODES, [("", "", "")] * (-(-tiles // 64)))
+        folder,
+        contract,
+        SourceTable(
+            paths.astype(text),
+            np.array([f"{i:064x}" for i in index], object).astype(text),
+            np.array(["EPSG:32618"] * sources, object).astype(text),
+            transform,
+            names,
+            np.array([str(i % SOURCES_A_GROUP) for i in index], object).astype(text),
+            np.full((sources, 2), 640),
+        ),
+        TileTable(
+            np.arange(tiles) // TILES_A_SOURCE,
+            place // 5 * 128,
+            place % 5 * 128,
+            np.ones(tiles, np.float32),
+            rng.integers(1, 2**63, tiles).astype(np.uint64),
+        ),
+        groups(rng, many, len(recipe.bands), len(recipe.mask.classes)),
+        CODES,
+        [("", "", "")] * (-(-tiles // 64)),
+    )
     write_contract(zarr.open_group(str(folder), mode="r+"), contract)
 
 
@@ -81,10 +112,18 @@ def main(tiles: int) -> None:
         split = time.perf_counter()
         stats_table(open_store(store), "train")
         done = time.perf_counter()
-        print(json.dumps({
-            "tiles": contract.tiles, "groups": contract.groups, "leaks": len(audit.leaks),
-            "split_and_audit_s": round(split - began, 2), "stats_s": round(done - split, 2),
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+        print(
+            json.dumps(
+                {
+                    "tiles": contract.tiles,
+                    "groups": contract.groups,
+                    "leaks": len(audit.leaks),
+                    "split_and_audit_s": round(split - began, 2),
+                    "stats_s": round(done - split, 2),
+                    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ CLASSES = ("built", "green", "water")
 SIGNATURE = np.array([[1500, 1400, 1500, 1800], [700, 900, 500, 3000], [900, 700, 450, 300]], np.float32)
 RECIPE = {
     "bands": [*({"name": name, "common": name} for name in BANDS[:4]), {"name": "qa", "role": "mask"}],
-    "mask": {"classes": list(CLASSES)}, "tile": {"size": 32, "min_cover": 0.25}, "split": {"val": 0.3}}
+    "mask": {"classes": list(CLASSES)},
+    "tile": {"size": 32, "min_cover": 0.25},
+    "split": {"val": 0.3},
+}
 
 
 def scene(seed, height, width, classes=3):
@@ -37,12 +40,22 @@ def write_pair(root: Path, area: int, time: int, image, fraction, *, city="T", d
     """Write one pair under the names of the field; areas lie 3 km apart."""
     stem = f"{city}_2020_{area}_{time}_GeoTIFF"
     transform = Affine(10, 0, 400_000 + 3_000 * (area % 10), 0, -10, 4_000_000 - 3_000 * (area // 10))
-    for path, data in ((root / f"images/{city}/{stem}.tif", image.astype(dtype or image.dtype)),
-                       (root / f"masks/{city}_masks/{stem}_fractional_mask.tif", fraction)):
+    for path, data in (
+        (root / f"images/{city}/{stem}.tif", image.astype(dtype or image.dtype)),
+        (root / f"masks/{city}_masks/{stem}_fractional_mask.tif", fraction),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
-        profile = {"driver": "GTiff", "count": len(data), "height": data.shape[1], "width": data.shape[2],
-                   "dtype": data.dtype.name, "crs": "EPSG:32618", "transform": transform, "compress": "deflate",
-                   "nodata": nodata if data.dtype != np.float32 else None} | options
+        profile = {
+            "driver": "GTiff",
+            "count": len(data),
+            "height": data.shape[1],
+            "width": data.shape[2],
+            "dtype": data.dtype.name,
+            "crs": "EPSG:32618",
+            "transform": transform,
+            "compress": "deflate",
+            "nodata": nodata if data.dtype != np.float32 else None,
+        } | options
         with rasterio.open(path, "w", **profile) as target:
             target.write(data)
 
@@ -68,8 +81,9 @@ class Collection:
     def recipe(self, name="store", **changes) -> Path:
         """A recipe file for `greenprep run`; `changes` replace whole sections."""
         path = self.folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({**RECIPE, "raw": "raw", "clean": f"{name}.clean", "store": f"{name}.zarr",
-                                        **changes}))
+        path.write_text(
+            yaml.safe_dump({**RECIPE, "raw": "raw", "clean": f"{name}.clean", "store": f"{name}.zarr", **changes})
+        )
         return path
 
     @property

@@ -20,8 +20,11 @@ def grown(collection, monkeypatch):
     run_recipe(collection.recipe(), HERE)
     before = open_store(collection.folder / "store.zarr")
     old = {name: before.read(name) for name in ("image", "fraction", "valid")}
-    inodes = {path: path.stat().st_ino for path in (collection.folder / "store.zarr").glob("[ifv]*/c/*/0/**/*")
-              if path.is_file() and path.relative_to(collection.folder / "store.zarr").parts[0] in old}
+    inodes = {
+        path: path.stat().st_ino
+        for path in (collection.folder / "store.zarr").glob("[ifv]*/c/*/0/**/*")
+        if path.is_file() and path.relative_to(collection.folder / "store.zarr").parts[0] in old
+    }
     for area, time in ((0, 3), (8, 1), (9, 1)):
         collection.add(area, time)
     run_recipe(collection.recipe(), HERE, append=True)
@@ -33,8 +36,8 @@ def test_old_tiles_keep_their_ids_and_new_ones_follow(grown):
     store = open_store(collection.folder / "store.zarr")
     assert store.contract.sources == contract.sources + 3 and store.contract.tiles > contract.tiles
     for name, tiles in old.items():
-        assert np.array_equal(store.read(name)[:contract.tiles], tiles)
-    assert store.texts("path")[:contract.sources].tolist() == sorted(store.texts("path")[:contract.sources])
+        assert np.array_equal(store.read(name)[: contract.tiles], tiles)
+    assert store.texts("path")[: contract.sources].tolist() == sorted(store.texts("path")[: contract.sources])
     assert verify(store.location, deep=True) == []
 
 

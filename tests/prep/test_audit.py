@@ -97,8 +97,11 @@ def test_sources_of_two_zones_and_of_degrees_are_compared_on_one_map(tmp_path):
     group = zarr.open_group(str(tmp_path / "s"), mode="r+")
     # The same place in the two zones on both sides of its meridian, and in degrees.
     group["crs"][:] = np.array(["EPSG:32618", "EPSG:32617", "EPSG:4326"], dtype=object).astype(np.dtypes.StringDType())
-    group["transform"][:] = [[10, 0, 223_000, 0, -10, 4_000_000], [10, 0, 762_700, 0, -10, 3_999_700],
-                             [1e-4, 0, -78.07, 0, -1e-4, 36.105]]
+    group["transform"][:] = [
+        [10, 0, 223_000, 0, -10, 4_000_000],
+        [10, 0, 762_700, 0, -10, 3_999_700],
+        [1e-4, 0, -78.07, 0, -1e-4, 36.105],
+    ]
     boxes = footprints(open_store(tmp_path / "s"))
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert np.hypot(*(centre - centre[0]).T).max() < 5_000
@@ -122,13 +125,24 @@ def test_near_pairs_are_those_of_all_pairs(seed, n, reach):
 def test_like_pairs_are_those_of_all_pairs(seed):
     rng = np.random.default_rng(seed)
     base = rng.integers(1, 2**63, 12).astype(np.uint64)
-    flips = np.array([np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, k).astype(np.uint64), initial=0)
-                      for k in rng.integers(0, 6, 40)], np.uint64)
+    flips = np.array(
+        [
+            np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, k).astype(np.uint64), initial=0)
+            for k in rng.integers(0, 6, 40)
+        ],
+        np.uint64,
+    )
     prints = base[rng.integers(0, 12, 40)] ^ flips
     side = rng.integers(-1, 3, 40)
     i, j = np.triu_indices(40, 1)
-    due = ((np.bitwise_count(prints[i] ^ prints[j]) <= 3) & (side[i] != side[j]) & (side[i] >= 0) & (side[j] >= 0)
-           & (prints[i] != 0) & (prints[j] != 0))
+    due = (
+        (np.bitwise_count(prints[i] ^ prints[j]) <= 3)
+        & (side[i] != side[j])
+        & (side[i] >= 0)
+        & (side[j] >= 0)
+        & (prints[i] != 0)
+        & (prints[j] != 0)
+    )
     found = {tuple(pair) for pair in like_pairs(prints, side).tolist()}
     assert found == set(zip(i[due].tolist(), j[due].tolist(), strict=True))
 
@@ -169,9 +183,14 @@ def test_splits_by_name_block_fold_and_buffer(collection):
     assert verify(str(where), deep=False) == []
 
 
-@pytest.mark.parametrize(("column", "said", "gone"), [
-    ("group", "T_2020_1", "T_2020_1"), ("path", "images/T/T_2020_1_1_GeoTIFF.tif", "T_2020_1"),
-    ("tile", "0", "T_2020_0")])
+@pytest.mark.parametrize(
+    ("column", "said", "gone"),
+    [
+        ("group", "T_2020_1", "T_2020_1"),
+        ("path", "images/T/T_2020_1_1_GeoTIFF.tif", "T_2020_1"),
+        ("tile", "0", "T_2020_0"),
+    ],
+)
 def test_what_a_csv_names_is_left_out(built, tmp_path, column, said, gone):
     (tmp_path / "x.csv").write_text(f"loss,{column}\n0.1,{said}\n")
     split_store(built.location, Plan(SplitRules(val=0.3), exclude=tmp_path / "x.csv"))
@@ -180,10 +199,16 @@ def test_what_a_csv_names_is_left_out(built, tmp_path, column, said, gone):
     assert not set().union(*groups_by_split(store)) & {gone}
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("group,split\nnone,val", "The store has no such group"), ("group,split\nT_2020_1,vall", "split `vall`"),
-    ("group,split\nT_2020_1,val\nT_2020_1,train", "in two splits"), ("area\n1", "columns area"),
-    ("group,split\nT_2020_1,val", "no group is left for train")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("group,split\nnone,val", "The store has no such group"),
+        ("group,split\nT_2020_1,vall", "split `vall`"),
+        ("group,split\nT_2020_1,val\nT_2020_1,train", "in two splits"),
+        ("area\n1", "columns area"),
+        ("group,split\nT_2020_1,val", "no group is left for train"),
+    ],
+)
 def test_a_csv_that_does_not_fit_is_refused(built, tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):

@@ -27,8 +27,9 @@ FRACTIONS = ground(np.random.default_rng(3), SIDE)
 IMAGE = acquire(np.random.default_rng(4), FRACTIONS, winter=False)
 
 
-def pixels(image: NDArray[Any], fractions: NDArray[Any], first: int = 0, last: int = SIDE, *,
-           whole: bool = True) -> Pixels:
+def pixels(
+    image: NDArray[Any], fractions: NDArray[Any], first: int = 0, last: int = SIDE, *, whole: bool = True
+) -> Pixels:
     coded, labels = decode(fractions[:, first:last], RECIPE.mask, RECIPE.limits, nodata=None, scale=1)
     valid = np.ones((last - first, image.shape[2]), bool)
     return Pixels(first, 0, whole, image[:, first:last], valid, valid, coded, labels, 0, None, None)
@@ -43,8 +44,7 @@ def codes(image: NDArray[Any], fractions: NDArray[Any] = FRACTIONS, recipe: Reci
 @given(st.lists(st.integers(1, SIDE - 1), min_size=1, max_size=4, unique=True), st.randoms())
 def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: list[int], order: Any) -> None:
     edges = [0, *sorted(cuts), SIDE]
-    parts = [examine(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE)
-             for a, b in pairwise(edges)]
+    parts = [examine(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE) for a, b in pairwise(edges)]
     order.shuffle(parts)
     joined: Evidence = sum(parts[1:], parts[0])
     whole = examine(pixels(IMAGE, FRACTIONS, whole=False), RECIPE)
@@ -100,26 +100,41 @@ def dropped() -> NDArray[Any]:
     return image
 
 
-@pytest.mark.parametrize(("image", "code"), [
-    (constant(0), "blank"), (constant(500), "constant-image"), (with_band(4, 900), "constant-band"),
-    (with_band(4, IMAGE[5]), "identical-bands"), (with_band(2, 65_535), "saturated"),
-    ((IMAGE % 256).astype(np.uint8), "wrapped-8-bit"), ((IMAGE / 10_000).astype(np.float32), "reflectance-scale"),
-    ((IMAGE // 40).astype(np.uint16), "reflectance-scale"), (peppered(), "salt-and-pepper"), (striped(), "stripes"),
-    (dropped(), "dropped-lines"),
-    (np.random.default_rng(1).integers(1, 9000, IMAGE.shape).astype(np.uint16), "noise"),
-    (np.where(np.arange(SIDE) < 3, -9999, IMAGE.astype(np.int32)), "undeclared-nodata"),
-    (np.minimum(IMAGE.astype(np.int32) + 2600, 65_535).astype(np.uint16), "cloud"),
-])
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (constant(0), "blank"),
+        (constant(500), "constant-image"),
+        (with_band(4, 900), "constant-band"),
+        (with_band(4, IMAGE[5]), "identical-bands"),
+        (with_band(2, 65_535), "saturated"),
+        ((IMAGE % 256).astype(np.uint8), "wrapped-8-bit"),
+        ((IMAGE / 10_000).astype(np.float32), "reflectance-scale"),
+        ((IMAGE // 40).astype(np.uint16), "reflectance-scale"),
+        (peppered(), "salt-and-pepper"),
+        (striped(), "stripes"),
+        (dropped(), "dropped-lines"),
+        (np.random.default_rng(1).integers(1, 9000, IMAGE.shape).astype(np.uint16), "noise"),
+        (np.where(np.arange(SIDE) < 3, -9999, IMAGE.astype(np.int32)), "undeclared-nodata"),
+        (np.minimum(IMAGE.astype(np.int32) + 2600, 65_535).astype(np.uint16), "cloud"),
+    ],
+)
 def test_each_check_of_the_image_fires(image: NDArray[Any], code: str) -> None:
     assert code in codes(image)
 
 
-@pytest.mark.parametrize(("fractions", "code"), [
-    (FRACTIONS * 0, "mask-empty"), (FRACTIONS * 2, "mask-sum"), (FRACTIONS * 2, "mask-range"),
-    (np.where(np.arange(5)[:, None, None] == 2, 1, 0) * np.ones_like(FRACTIONS), "single-class"),
-    (np.where(np.arange(SIDE) < 9, np.nan, FRACTIONS), "mask-nan"), (np.roll(FRACTIONS, 8, 2), "misaligned"),
-    (np.where(np.arange(SIDE) < 9, 0, FRACTIONS), "mask-zero"),
-])
+@pytest.mark.parametrize(
+    ("fractions", "code"),
+    [
+        (FRACTIONS * 0, "mask-empty"),
+        (FRACTIONS * 2, "mask-sum"),
+        (FRACTIONS * 2, "mask-range"),
+        (np.where(np.arange(5)[:, None, None] == 2, 1, 0) * np.ones_like(FRACTIONS), "single-class"),
+        (np.where(np.arange(SIDE) < 9, np.nan, FRACTIONS), "mask-nan"),
+        (np.roll(FRACTIONS, 8, 2), "misaligned"),
+        (np.where(np.arange(SIDE) < 9, 0, FRACTIONS), "mask-zero"),
+    ],
+)
 def test_each_check_of_the_mask_fires(fractions: NDArray[Any], code: str) -> None:
     assert code in codes(IMAGE, fractions.astype(np.float32))
 
@@ -140,16 +155,27 @@ def test_levels_of_the_recipe_decide_what_a_finding_leads_to() -> None:
 
 def entry(number: int, **changes: Any) -> Entry:
     values: dict[str, Any] = {
-        "image": f"images/C_{number:02}.tif", "mask": None, "group": f"g{number}", "time": "1",
-        "verdict": Verdict.ACCEPTED, "shape": (19, 9, 9), "crs": "EPSG:32618", "image_checksum": f"{number}",
-        "transform": (10.0, 0.0, 100.0, 0.0, -10.0, 50.0), "measures": {"mean.B2": 1000.0 + number}}
+        "image": f"images/C_{number:02}.tif",
+        "mask": None,
+        "group": f"g{number}",
+        "time": "1",
+        "verdict": Verdict.ACCEPTED,
+        "shape": (19, 9, 9),
+        "crs": "EPSG:32618",
+        "image_checksum": f"{number}",
+        "transform": (10.0, 0.0, 100.0, 0.0, -10.0, 50.0),
+        "measures": {"mean.B2": 1000.0 + number},
+    }
     return Entry(**(values | changes))
 
 
 def test_of_equal_images_the_first_by_path_stays_whatever_the_order() -> None:
     judged = judge_collection([entry(2, image_checksum="x"), entry(1, image_checksum="x"), entry(3)], RECIPE)
     assert [(e.verdict, [r.code for r in e.reasons]) for e in judged] == [
-        (Verdict.ACCEPTED, []), (Verdict.REJECTED, ["duplicate-content"]), (Verdict.ACCEPTED, [])]
+        (Verdict.ACCEPTED, []),
+        (Verdict.REJECTED, ["duplicate-content"]),
+        (Verdict.ACCEPTED, []),
+    ]
     assert judge_collection(judged, RECIPE) == judged
 
 

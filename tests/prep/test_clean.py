@@ -26,18 +26,44 @@ from greenschemas.manifest import Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe
 
 NAMED = {
-    "twelve_bands": "band-count", "four_class_mask": "mask-band-count", "nan_image": "nan", "nan_mask": "mask-nan",
-    "black_image": "blank", "almost_empty_image": "low-content", "empty_mask": "mask-empty", "noise": "noise",
-    "constant_image": "constant-image", "dead_band": "constant-band", "repeated_band": "identical-bands",
-    "saturated": "saturated", "wrapped": "wrapped-8-bit", "scaled_to_one": "reflectance-scale",
-    "short_mask": "size-mismatch", "sums_to_two": "mask-sum", "moved_mask": "transform-mismatch",
-    "other_crs": "crs-mismatch", "missing_mask": "missing-mask", "truncated": "truncated", "no_bytes": "empty-file",
-    "html_page": "not-a-tiff", "git_lfs_pointer": "not-a-tiff", "duplicate": "duplicate-content",
+    "twelve_bands": "band-count",
+    "four_class_mask": "mask-band-count",
+    "nan_image": "nan",
+    "nan_mask": "mask-nan",
+    "black_image": "blank",
+    "almost_empty_image": "low-content",
+    "empty_mask": "mask-empty",
+    "noise": "noise",
+    "constant_image": "constant-image",
+    "dead_band": "constant-band",
+    "repeated_band": "identical-bands",
+    "saturated": "saturated",
+    "wrapped": "wrapped-8-bit",
+    "scaled_to_one": "reflectance-scale",
+    "short_mask": "size-mismatch",
+    "sums_to_two": "mask-sum",
+    "moved_mask": "transform-mismatch",
+    "other_crs": "crs-mismatch",
+    "missing_mask": "missing-mask",
+    "truncated": "truncated",
+    "no_bytes": "empty-file",
+    "html_page": "not-a-tiff",
+    "git_lfs_pointer": "not-a-tiff",
+    "duplicate": "duplicate-content",
 }
 """Planted defect: the code that names it."""
-DRESSED = {"term_ending": None, "paged": "paged-bands", "channel_last": "channel-last", "as_uint32": "integer-values",
-           "as_float64": "integer-values", "percent_mask": "mask-scale", "south_up": "south-up",
-           "one_row_less": "cropped-edge", "tiled": None, "bigtiff": None}
+DRESSED = {
+    "term_ending": None,
+    "paged": "paged-bands",
+    "channel_last": "channel-last",
+    "as_uint32": "integer-values",
+    "as_float64": "integer-values",
+    "percent_mask": "mask-scale",
+    "south_up": "south-up",
+    "one_row_less": "cropped-edge",
+    "tiled": None,
+    "bigtiff": None,
+}
 """Dress of good data: the repair that sees through it, or None where nothing is needed."""
 
 
@@ -87,7 +113,8 @@ def test_cleaning_what_was_cleaned_accepts_all_and_reads_the_same_pixels(cleaned
     again, summary = clean(out, tmp_path / "again", Recipe(), workers=1)
     assert summary.accepted == summary.found
     assert {entry.image: entry.checksum for entry in again} == {
-        name: entry.checksum for name, entry in entries.items() if entry.verdict is not Verdict.REJECTED}
+        name: entry.checksum for name, entry in entries.items() if entry.verdict is not Verdict.REJECTED
+    }
 
 
 def test_files_that_need_no_mending_are_the_same_file_and_raw_is_untouched(city, cleaned) -> None:  # type: ignore[no-untyped-def]
@@ -256,8 +283,14 @@ def test_pixels_of_a_dressed_pair_equal_the_plain_ones(tmp_path: Path) -> None:
     raw = Raw(acquire(rng, fractions, winter=False), fractions, (400_000, 4_080_000))
     for area, kind in enumerate([None, *DRESSES]):
         stem = f"C_2020_{area}_1_GeoTIFF"
-        write_raw(tmp_path / f"raw/images/C/{stem}.tif", tmp_path / f"raw/masks/C_masks/{stem}_fractional_mask.tif",
-                  raw, kind, rng, raw)
+        write_raw(
+            tmp_path / f"raw/images/C/{stem}.tif",
+            tmp_path / f"raw/masks/C_masks/{stem}_fractional_mask.tif",
+            raw,
+            kind,
+            rng,
+            raw,
+        )
     levels = {Code.DUPLICATE: "warn"}
     recipe = Recipe.model_validate({"limits": {"levels": levels}})
     entries, _ = clean(tmp_path / "raw", tmp_path / "out", recipe, workers=2)
@@ -280,8 +313,17 @@ def _read(out: Path, name: str) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_a_script_that_no_process_can_load_is_told_so_instead_of_rejecting_all(tmp_path: Path) -> None:
-    script = ("from greenprep.engine.pool import run_batches\n"
-              "run_batches(len, [1], workers=1, batch=1, dead=str, preload='greenprep.raw.pairs').__next__()\n")
-    done = subprocess.run([sys.executable, "-"], input=script, text=True, capture_output=True, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
+    script = (
+        "from greenprep.engine.pool import run_batches\n"
+        "run_batches(len, [1], workers=1, batch=1, dead=str, preload='greenprep.raw.pairs').__next__()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=script,
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
     assert "cannot load the script that starts them" in done.stderr

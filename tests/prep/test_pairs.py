@@ -22,10 +22,13 @@ def mask(stem: str, folder: str = "A", ending: str = "_fractional_mask.tif") -> 
     return f"masks/{folder}_masks/{stem}_GeoTIFF{ending}"
 
 
-@given(st.sets(st.tuples(st.sampled_from(["VBWVA", "ST_LOUIS"]), st.integers(0, 30), st.integers(1, 4)), min_size=1),
-       st.randoms())
-def test_every_image_finds_its_own_mask_in_whatever_order_names_come(keys: set[tuple[str, int, int]],
-                                                                     shuffler: object) -> None:
+@given(
+    st.sets(st.tuples(st.sampled_from(["VBWVA", "ST_LOUIS"]), st.integers(0, 30), st.integers(1, 4)), min_size=1),
+    st.randoms(),
+)
+def test_every_image_finds_its_own_mask_in_whatever_order_names_come(
+    keys: set[tuple[str, int, int]], shuffler: object
+) -> None:
     stems = [f"{city}_2016_{area}_{time}" for city, area, time in keys]
     masks = [mask(stem) for stem in stems]
     shuffler.shuffle(masks)  # type: ignore[attr-defined]
@@ -51,15 +54,18 @@ def test_endings_may_be_in_capitals(tmp_path: Path) -> None:
     for name in ("images/A/A_2016_0_1_GeoTIFF.TIF", "masks/A_masks/A_2016_0_1_GeoTIFF_fractional_mask.Tiff"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"")
-    pair, = find_pairs(tmp_path, Pairing())
+    (pair,) = find_pairs(tmp_path, Pairing())
     assert pair.image and pair.mask and pair.group == "A_2016_0"
 
 
 def test_lone_files_and_strays_are_named_as_such() -> None:
     found = pair_names([image("C_2016_1_1"), "images/A/readme.tif"], [mask("C_2016_2_1")], ["elsewhere.tif"], NAMES)
     assert {(one.name.split("/")[-1], one.problem) for one in found} == {
-        ("C_2016_1_1_GeoTIFF.tif", Code.MISSING_MASK), ("readme.tif", Code.STRAY),
-        ("C_2016_2_1_GeoTIFF_fractional_mask.tif", Code.MISSING_IMAGE), ("elsewhere.tif", Code.STRAY)}
+        ("C_2016_1_1_GeoTIFF.tif", Code.MISSING_MASK),
+        ("readme.tif", Code.STRAY),
+        ("C_2016_2_1_GeoTIFF_fractional_mask.tif", Code.MISSING_IMAGE),
+        ("elsewhere.tif", Code.STRAY),
+    }
 
 
 def test_two_masks_for_one_image_are_not_chosen_between() -> None:
@@ -68,15 +74,27 @@ def test_two_masks_for_one_image_are_not_chosen_between() -> None:
 
 
 def test_one_stem_in_two_folders_pairs_within_each() -> None:
-    found = pair_names([image("C_2016_1_1", "A"), image("C_2016_1_1", "B")],
-                       [mask("C_2016_1_1", "A"), mask("C_2016_1_1", "B")], [], NAMES)
+    found = pair_names(
+        [image("C_2016_1_1", "A"), image("C_2016_1_1", "B")],
+        [mask("C_2016_1_1", "A"), mask("C_2016_1_1", "B")],
+        [],
+        NAMES,
+    )
     assert [(one.image, one.mask, one.problem) for one in found] == [
-        (image("C_2016_1_1", f), mask("C_2016_1_1", f), None) for f in "AB"]
+        (image("C_2016_1_1", f), mask("C_2016_1_1", f), None) for f in "AB"
+    ]
 
 
 def test_sidecars_are_no_strays_and_other_files_are_left_alone(tmp_path: Path) -> None:
-    for name in (image("C_2016_1_1"), mask("C_2016_1_1"), image("C_2016_1_1") + ".aux.xml",
-                 image("C_2016_1_1") + ".ovr", "truth.json", "lost.TIFF.txt", "lost.tif"):
+    for name in (
+        image("C_2016_1_1"),
+        mask("C_2016_1_1"),
+        image("C_2016_1_1") + ".aux.xml",
+        image("C_2016_1_1") + ".ovr",
+        "truth.json",
+        "lost.TIFF.txt",
+        "lost.tif",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = find_pairs(tmp_path, NAMES)

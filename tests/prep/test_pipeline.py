@@ -39,12 +39,12 @@ def test_the_store_holds_the_pixels_of_the_files(built):
     for tile in range(store.contract.tiles):
         image, fraction = built.pixels[paths[int(data.source_index[tile])]]
         row, col = int(data.row[tile]), int(data.col[tile])
-        part = image[:, row:row + 32, col:col + 32]
+        part = image[:, row : row + 32, col : col + 32]
         height, width = part.shape[1:]
         assert np.array_equal(data.image[tile, :, :height, :width], part)
         assert data.valid[tile].values.sum() == height * width == round(float(data.valid_share[tile]) * 32 * 32)
         found = data.fraction[tile].values
-        np.testing.assert_allclose(found[:, :height, :width], fraction[:, row:row + 32, col:col + 32], atol=1e-6)
+        np.testing.assert_allclose(found[:, :height, :width], fraction[:, row : row + 32, col : col + 32], atol=1e-6)
         assert np.isnan(found[:, height:]).all() and np.isnan(found[:, :, width:]).all()
         assert not data.image[tile, :, height:].values.any()
 
@@ -127,8 +127,9 @@ def test_strips_of_a_large_source_give_the_same_store_as_the_whole(empty_collect
     assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
 
 
-@pytest.mark.parametrize("tile", [{"size": 32, "stride": 20}, {"size": 32, "edge": "shift"},
-                                  {"size": 32, "edge": "drop"}])
+@pytest.mark.parametrize(
+    "tile", [{"size": 32, "stride": 20}, {"size": 32, "edge": "shift"}, {"size": 32, "edge": "drop"}]
+)
 def test_strips_are_exact_whatever_the_edges_and_the_stride(empty_collection, files, monkeypatch, tile):
     made = empty_collection
     made.add(0, 1, 211, 70)
@@ -152,8 +153,8 @@ def test_sources_of_several_types_share_the_narrowest_that_holds_them(empty_coll
     for tile in range(store.contract.tiles):
         image, _ = made.pixels[store.texts("path")[store.read("source_index")[tile]]]
         row, col = store.read("row")[tile], store.read("col")[tile]
-        part = image[:, row:row + 32, col:col + 32]
-        assert np.array_equal(store.read("image")[tile, :, :part.shape[1], :part.shape[2]], part)
+        part = image[:, row : row + 32, col : col + 32]
+        assert np.array_equal(store.read("image")[tile, :, : part.shape[1], : part.shape[2]], part)
 
 
 def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch):
@@ -204,14 +205,18 @@ def test_a_store_that_is_there_is_not_written_over_unless_asked(built):
     assert open_store(built.folder / "store.zarr").contract.sources == 10
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"tile": {"size": 500}}, StoreError, "no tile in 9 accepted pairs"),
-    ({"store": None}, StoreError, "where `raw` files are"),
-    ({"raw": "nowhere"}, SourceError, "no such folder"),
-    ({"raw": "empty"}, SourceError, "no TIFF"),
-    ({"clean": "raw"}, ConfigError, "is the raw folder"),
-    ({"clean": "store.zarr/c"}, ConfigError, "lies in the store"),
-    ({"split": {"val": 0.4, "by": "town"}}, ConfigError, "finds nothing")])
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"tile": {"size": 500}}, StoreError, "no tile in 9 accepted pairs"),
+        ({"store": None}, StoreError, "where `raw` files are"),
+        ({"raw": "nowhere"}, SourceError, "no such folder"),
+        ({"raw": "empty"}, SourceError, "no TIFF"),
+        ({"clean": "raw"}, ConfigError, "is the raw folder"),
+        ({"clean": "store.zarr/c"}, ConfigError, "lies in the store"),
+        ({"split": {"val": 0.4, "by": "town"}}, ConfigError, "finds nothing"),
+    ],
+)
 def test_what_cannot_be_is_said(collection, changes, error, message):
     (collection.folder / "empty").mkdir()
     with pytest.raises(error, match=message):
@@ -267,7 +272,7 @@ def test_a_file_changed_since_it_was_cleaned_is_named(collection):
     victim = next((collection.folder / "c/images").rglob("*.tif"))
     data = victim.read_bytes()
     victim.unlink()
-    victim.write_bytes(data[:len(data) // 2])
+    victim.write_bytes(data[: len(data) // 2])
     with pytest.raises(SourceError, match=victim.name):
         tile_clean(collection.folder / "c", str(collection.folder / "s.zarr"), {}, HERE)
 

@@ -33,8 +33,15 @@ RNG = np.random.default_rng(0)
 def write(path: Path, data: NDArray[Any], transform: Affine | None = PLACE, **options: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        profile = {"driver": "GTiff", "count": data.shape[0], "height": data.shape[1], "width": data.shape[2],
-                   "dtype": data.dtype.name, "crs": "EPSG:32618", "compress": "deflate"} | options
+        profile = {
+            "driver": "GTiff",
+            "count": data.shape[0],
+            "height": data.shape[1],
+            "width": data.shape[2],
+            "dtype": data.dtype.name,
+            "crs": "EPSG:32618",
+            "compress": "deflate",
+        } | options
         with rasterio.open(path, "w", **profile, **({"transform": transform} if transform else {})) as sink:
             sink.write(data)
 
@@ -49,11 +56,21 @@ def fractions(rows: int = 20, cols: int = 24) -> NDArray[np.float32]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
-@given(st.integers(0, 15), st.integers(0, 15), st.data(), st.sampled_from([
-    {}, {"tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": "pixel"},
-    {"interleave": "band", "blockysize": 3, "compress": "lzw"}]))
-def test_any_window_reads_what_rasterio_reads(tmp_path: Path, row: int, col: int, data: st.DataObject,
-                                              options: dict[str, Any]) -> None:
+@given(
+    st.integers(0, 15),
+    st.integers(0, 15),
+    st.data(),
+    st.sampled_from(
+        [
+            {},
+            {"tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": "pixel"},
+            {"interleave": "band", "blockysize": 3, "compress": "lzw"},
+        ]
+    ),
+)
+def test_any_window_reads_what_rasterio_reads(
+    tmp_path: Path, row: int, col: int, data: st.DataObject, options: dict[str, Any]
+) -> None:
     height, width = data.draw(st.integers(1, 20 - row)), data.draw(st.integers(1, 24 - col))
     pixels, labels = image(), fractions()
     write(tmp_path / "i.tif", pixels, **options)
@@ -61,14 +78,15 @@ def test_any_window_reads_what_rasterio_reads(tmp_path: Path, row: int, col: int
     with open_pair(tmp_path, PAIR, Recipe()) as pair:
         read = pair.read(row, col, height, width)
     assert pair.facts.findings == ()
-    np.testing.assert_array_equal(read.image, pixels[:, row:row + height, col:col + width])
-    np.testing.assert_array_equal(read.fraction, np.rint(labels * 200)[:, row:row + height, col:col + width])
+    np.testing.assert_array_equal(read.image, pixels[:, row : row + height, col : col + width])
+    np.testing.assert_array_equal(read.fraction, np.rint(labels * 200)[:, row : row + height, col : col + width])
     assert read.valid.all()
 
 
 @pytest.mark.parametrize("align", [1, 7, 16])
-def test_strips_cover_each_row_once_and_add_up_to_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                            align: int) -> None:
+def test_strips_cover_each_row_once_and_add_up_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, align: int
+) -> None:
     monkeypatch.setattr(raster, "STRIP_BYTES", 19 * 24 * 2 * 5)
     pixels = image(50)
     write(tmp_path / "i.tif", pixels, tiled=True, blockxsize=16, blockysize=16)
@@ -122,17 +140,24 @@ def test_clouds_of_qa60_are_invalid_unless_the_recipe_keeps_them(tmp_path: Path)
         assert pair.read(0, 0, 20, 24).valid.all()
 
 
-VRT = ('<VRTDataset rasterXSize="20" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
-       '<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>')
+VRT = (
+    '<VRTDataset rasterXSize="20" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+    "<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+)
 
 
-@pytest.mark.parametrize(("content", "code", "words"), [
-    (b"", "empty-file", "0 bytes"), (VRT.encode(), "not-a-tiff", "VRT"),
-    (b"/vsicurl/http://x/y.tif", "not-a-tiff", "text"),
-    (b"\x89PNG\r\n\x1a\n", "not-a-tiff", "PNG"), (b"II*\0", "truncated", "4 bytes"),
-    (b"version https://git-lfs.github.com/spec/v1\n", "not-a-tiff", "Git LFS"),
-    (b"\0" * 64, "not-a-tiff", "zero bytes"),
-])
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"", "empty-file", "0 bytes"),
+        (VRT.encode(), "not-a-tiff", "VRT"),
+        (b"/vsicurl/http://x/y.tif", "not-a-tiff", "text"),
+        (b"\x89PNG\r\n\x1a\n", "not-a-tiff", "PNG"),
+        (b"II*\0", "truncated", "4 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not-a-tiff", "Git LFS"),
+        (b"\0" * 64, "not-a-tiff", "zero bytes"),
+    ],
+)
 def test_what_is_no_tiff_is_named_and_opened_by_nothing(tmp_path: Path, content: bytes, code: str, words: str) -> None:
     (tmp_path / "i.tif").write_bytes(content)
     write(tmp_path / "m.tif", fractions())
@@ -148,8 +173,17 @@ def test_what_is_no_tiff_is_named_and_opened_by_nothing(tmp_path: Path, content:
 def test_a_header_that_claims_too_much_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     import struct
 
-    tags = [(256, 4, 1, 65_000), (257, 4, 1, 65_000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 200),
-            (277, 3, 1, 1), (278, 4, 1, 65_000), (279, 4, 1, 4_225_000_000)]
+    tags = [
+        (256, 4, 1, 65_000),
+        (257, 4, 1, 65_000),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 200),
+        (277, 3, 1, 1),
+        (278, 4, 1, 65_000),
+        (279, 4, 1, 4_225_000_000),
+    ]
     body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     (tmp_path / "i.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + body + b"\0" * 64)
     write(tmp_path / "m.tif", fractions())
@@ -182,15 +216,31 @@ def test_random_bytes_are_a_bad_file_and_no_other_error(tmp_path: Path, body: by
 def test_files_of_the_same_place_are_placed_as_rasterio_places_each(tmp_path: Path) -> None:
     """Georeferences are asked of GDAL once a process: the second file of a place must get what the first got."""
     moved = Affine(10, 0, 400_030, 0, -10, 4_080_000)
-    for turn, (crs, place, kind) in enumerate((crs, place, kind) for crs in ("EPSG:32618", "EPSG:5070", None)
-                                              for place in (PLACE, moved, None) for kind in ("Area", "Point")):
+    for turn, (crs, place, kind) in enumerate(
+        (crs, place, kind)
+        for crs in ("EPSG:32618", "EPSG:5070", None)
+        for place in (PLACE, moved, None)
+        for kind in ("Area", "Point")
+    ):
         for copy in range(2):
             path = tmp_path / f"{turn}_{copy}.tif"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with rasterio.open(path, "w", driver="GTiff", count=1, height=4, width=5, dtype="uint8", crs=crs,
-                                   transform=place, tiled=copy, blockxsize=16, blockysize=16,
-                                   BIGTIFF=("NO", "YES")[copy]) as target:
+                with rasterio.open(
+                    path,
+                    "w",
+                    driver="GTiff",
+                    count=1,
+                    height=4,
+                    width=5,
+                    dtype="uint8",
+                    crs=crs,
+                    transform=place,
+                    tiled=copy,
+                    blockxsize=16,
+                    blockysize=16,
+                    BIGTIFF=("NO", "YES")[copy],
+                ) as target:
                     target.update_tags(AREA_OR_POINT=kind)
                     target.write(np.zeros((1, 4, 5), np.uint8))
                 with rasterio.open(path) as source:
@@ -207,8 +257,17 @@ def test_sidecars_are_reported_and_not_read(tmp_path: Path) -> None:
     write(tmp_path / "i.tif", image())
     write(tmp_path / "m.tif", fractions())
     (tmp_path / "i.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
-    (found,) = find_pairs(tmp_path, Pairing(images="i.tif", masks="m.tif", image_name=r"(?P<stem>)i\.tif",
-                                            mask_name=r"(?P<stem>)m\.tif", group="g", time="1"))
+    (found,) = find_pairs(
+        tmp_path,
+        Pairing(
+            images="i.tif",
+            masks="m.tif",
+            image_name=r"(?P<stem>)i\.tif",
+            mask_name=r"(?P<stem>)m\.tif",
+            group="g",
+            time="1",
+        ),
+    )
     with open_pair(tmp_path, found, Recipe()) as pair:
         assert [reason.code for reason in pair.facts.findings] == ["sidecar"]
         assert pair.facts.crs == "EPSG:32618"
@@ -228,11 +287,18 @@ def test_a_mask_some_whole_pixels_off_is_cropped_to_common_ground(down: int, rig
     assert [reason.code for reason in found.findings] == (["shifted-mask"] if down or right else [])
 
 
-@pytest.mark.parametrize(("mask", "codes"), [
-    (grid(21, 20), ["cropped-edge"]), (grid(22, 20), ["size-mismatch"]), (grid(east=3), ["transform-mismatch"]),
-    (grid(east=90), ["transform-mismatch"]), (grid(east=1e-7), []), (Grid(20, 20), []),
-    (Grid(20, 20, (20.0, 0.0, 500.0, 0.0, -20.0, 900.0), "EPSG:32618"), ["transform-mismatch"]),
-])
+@pytest.mark.parametrize(
+    ("mask", "codes"),
+    [
+        (grid(21, 20), ["cropped-edge"]),
+        (grid(22, 20), ["size-mismatch"]),
+        (grid(east=3), ["transform-mismatch"]),
+        (grid(east=90), ["transform-mismatch"]),
+        (grid(east=1e-7), []),
+        (Grid(20, 20), []),
+        (Grid(20, 20, (20.0, 0.0, 500.0, 0.0, -20.0, 900.0), "EPSG:32618"), ["transform-mismatch"]),
+    ],
+)
 def test_grids_that_do_not_fit_are_named(mask: Grid, codes: list[str]) -> None:
     assert [reason.code for reason in match(grid(), mask, Limits()).findings] == codes
 

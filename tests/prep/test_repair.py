@@ -27,11 +27,19 @@ IMAGE = acquire(np.random.default_rng(6), FRACTIONS, winter=False)
 NORTH_UP = Affine(10, 0, 400_000, 0, -10, 4_080_000)
 
 
-def write(path: Path, data: NDArray[Any], transform: Affine = NORTH_UP, names: tuple[str, ...] = (),
-          **options: Any) -> None:
+def write(
+    path: Path, data: NDArray[Any], transform: Affine = NORTH_UP, names: tuple[str, ...] = (), **options: Any
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"driver": "GTiff", "count": data.shape[0], "height": data.shape[1], "width": data.shape[2],
-               "dtype": data.dtype.name, "crs": "EPSG:32618", "transform": transform} | options
+    profile = {
+        "driver": "GTiff",
+        "count": data.shape[0],
+        "height": data.shape[1],
+        "width": data.shape[2],
+        "dtype": data.dtype.name,
+        "crs": "EPSG:32618",
+        "transform": transform,
+    } | options
     with rasterio.open(path, "w", **profile) as sink:
         sink.write(data)
         if names:
@@ -82,8 +90,11 @@ def test_a_shifted_mask_and_its_image_are_cropped_to_common_ground(tmp_path: Pat
     entry = clean_one(tmp_path, None, recipe, PAIR)
     # Three rows less is more than one pixel apart: made again, not cropped.
     assert entry.verdict is Verdict.REJECTED
-    write(tmp_path / "masks/m.tif", np.pad(FRACTIONS, ((0, 0), (0, 3), (0, 2)), mode="edge")[:, 3:, 2:],
-          Affine(10, 0, 400_020, 0, -10, 4_079_970))
+    write(
+        tmp_path / "masks/m.tif",
+        np.pad(FRACTIONS, ((0, 0), (0, 3), (0, 2)), mode="edge")[:, 3:, 2:],
+        Affine(10, 0, 400_020, 0, -10, 4_079_970),
+    )
     out, codes = repaired(tmp_path, recipe)
     assert "shifted-mask" in codes
     with rasterio.open(out / "images/i.tif") as image, rasterio.open(out / "masks/m.tif") as mask:
@@ -146,8 +157,16 @@ def test_paged_files_become_one_image_without_an_invented_place(tmp_path: Path) 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for page, band in enumerate(data):
-                with rasterio.open(tmp_path / name, "w", driver="GTiff", height=SIDE, width=SIDE, count=1,
-                                   dtype=data.dtype, APPEND_SUBDATASET="YES" if page else "NO") as sink:
+                with rasterio.open(
+                    tmp_path / name,
+                    "w",
+                    driver="GTiff",
+                    height=SIDE,
+                    width=SIDE,
+                    count=1,
+                    dtype=data.dtype,
+                    APPEND_SUBDATASET="YES" if page else "NO",
+                ) as sink:
                     sink.write(band, 1)
     out, codes = repaired(tmp_path, Recipe())
     assert codes == {"paged-bands", "no-crs"}

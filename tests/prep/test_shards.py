@@ -24,10 +24,17 @@ def test_zarr_reads_the_shards_that_are_written_here(tmp_path, dtype):
     tiles = rng.integers(0, 100, (6, 3, 8, 8)).astype(dtype)
     tiles[2] = 0
     codec = BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=CLEVEL, shuffle=BloscShuffle.bitshuffle)
-    array = zarr.create_array(str(tmp_path / "a"), shape=tiles.shape, dtype=dtype, chunks=(1, 3, 8, 8),
-                              shards=(4, 3, 8, 8), compressors=codec, fill_value=0)
+    array = zarr.create_array(
+        str(tmp_path / "a"),
+        shape=tiles.shape,
+        dtype=dtype,
+        chunks=(1, 3, 8, 8),
+        shards=(4, 3, 8, 8),
+        compressors=codec,
+        fill_value=0,
+    )
     for shard in range(2):
-        chunks = [encode_chunk(tile, 0) for tile in tiles[4 * shard:4 * shard + 4]]
+        chunks = [encode_chunk(tile, 0) for tile in tiles[4 * shard : 4 * shard + 4]]
         Place(str(tmp_path / f"a/c/{shard}/0/0/0")).write(shard_bytes(chunks, 4))
     assert np.array_equal(array[:], tiles)
 

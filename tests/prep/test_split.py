@@ -85,15 +85,23 @@ PATHS = ["images/A/A_2016_1_1_GeoTIFF.tif", "images/A/A_2017_1_1_GeoTIFF.tif", "
 GROUPS = ["A_2016_1", "A_2017_1", "B_2016_2"]
 
 
-@pytest.mark.parametrize(("by", "keys"), [
-    ("group", GROUPS), ("city", ["A", "A", "B"]), ("year", ["2016", "2017", "2016"]),
-    (r"images/(\w)/", ["A", "A", "B"]), (r"_20\d\d_", ["_2016_", "_2017_", "_2016_"])])
+@pytest.mark.parametrize(
+    ("by", "keys"),
+    [
+        ("group", GROUPS),
+        ("city", ["A", "A", "B"]),
+        ("year", ["2016", "2017", "2016"]),
+        (r"images/(\w)/", ["A", "A", "B"]),
+        (r"_20\d\d_", ["_2016_", "_2017_", "_2016_"]),
+    ],
+)
 def test_sources_are_kept_together_by_a_part_of_their_name(by, keys):
     assert name_keys(PATHS, GROUPS, by, Pairing()) == keys
 
 
-@pytest.mark.parametrize(("by", "message"), [("town", "it finds nothing in images/A"),
-                                             ("(", "not a regular expression")])
+@pytest.mark.parametrize(
+    ("by", "message"), [("town", "it finds nothing in images/A"), ("(", "not a regular expression")]
+)
 def test_a_part_that_no_name_has_is_refused(by, message):
     with pytest.raises(ConfigError, match=message):
         name_keys(PATHS, GROUPS, by, Pairing())

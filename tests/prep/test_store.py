@@ -58,8 +58,12 @@ def test_a_store_on_s3_is_the_one_on_disk(built, collection, files, monkeypatch)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        there = {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "DEFAULT_REGION": "us-east-1",
-                 "ENDPOINT_URL": f"http://{host}:{port}"}
+        there = {
+            "ACCESS_KEY_ID": "k",
+            "SECRET_ACCESS_KEY": "s",
+            "DEFAULT_REGION": "us-east-1",
+            "ENDPOINT_URL": f"http://{host}:{port}",
+        }
         for key, value in there.items():
             monkeypatch.setenv(f"AWS_{key}", value)
         fs = fsspec.filesystem("s3", skip_instance_cache=True)
@@ -112,7 +116,7 @@ def test_commands_print_what_people_and_machines_read(built, tmp_path):
     invoke("show", built, 3, "--png", tmp_path / "t.png")
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.size == ((2 * 32 + 4) * 8, 32 * 8)
-    page = (tmp_path / "r.html")
+    page = tmp_path / "r.html"
     invoke("report", built, "--out", page)
     assert "data:image/png;base64," in page.read_text() and "http" not in page.read_text()
 
@@ -131,15 +135,19 @@ def test_a_leak_ends_audit_with_one(collection):
     assert "ground" in invoke("audit", store, code=1)
 
 
-@pytest.mark.parametrize(("spoil", "says"), [
-    (lambda group, path: group["valid_share"].__setitem__(0, 0.5), "tile 0: valid_share 0.5"),
-    (lambda group, path: group["mean"].__setitem__((0, 0), 5.0), "mean of group T_2020_0"),
-    (lambda group, path: group["split"].__setitem__(slice(None), 0), "split train: 5 groups"),
-    (lambda group, path: group["source_index"].__setitem__(0, 99), "source_index: values from"),
-    (lambda group, path: (path / "image/c/0/0/0/0").unlink(), "image/c/0/0/0/0"),
-    (lambda group, path: (path / "fraction/c/0/0/0/0").write_bytes(b"x" * 99), "its checksum is not"),
-    (lambda group, path: (path / "mean/c/0/0").write_bytes(b"x" * 9), "`mean` cannot be read"),
-    (lambda group, path: (path / "zarr.json").unlink(), "no Zarr group there")])
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda group, path: group["valid_share"].__setitem__(0, 0.5), "tile 0: valid_share 0.5"),
+        (lambda group, path: group["mean"].__setitem__((0, 0), 5.0), "mean of group T_2020_0"),
+        (lambda group, path: group["split"].__setitem__(slice(None), 0), "split train: 5 groups"),
+        (lambda group, path: group["source_index"].__setitem__(0, 99), "source_index: values from"),
+        (lambda group, path: (path / "image/c/0/0/0/0").unlink(), "image/c/0/0/0/0"),
+        (lambda group, path: (path / "fraction/c/0/0/0/0").write_bytes(b"x" * 99), "its checksum is not"),
+        (lambda group, path: (path / "mean/c/0/0").write_bytes(b"x" * 9), "`mean` cannot be read"),
+        (lambda group, path: (path / "zarr.json").unlink(), "no Zarr group there"),
+    ],
+)
 def test_what_was_spoilt_is_found(built, spoil, says):
     spoil(zarr.open_group(str(built), mode="r+"), built)
     problems = verify(str(built), deep=True)

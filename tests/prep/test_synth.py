@@ -19,7 +19,7 @@ def test_fractions_sum_to_one_and_every_class_occurs() -> None:
     np.testing.assert_allclose(fractions.sum(axis=1), 1, atol=1e-6)
     shares = fractions.mean(axis=(0, 2, 3))
     assert len(shares) == len(CLASSES) and shares.min() > 0.002
-    mixed = ((fractions.max(axis=1) < 0.99).mean())
+    mixed = (fractions.max(axis=1) < 0.99).mean()
     assert 0.15 < mixed < 0.8
 
 

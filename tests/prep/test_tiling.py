@@ -18,7 +18,7 @@ def test_padded_tiles_cover_every_pixel_when_the_stride_is_no_longer_than_the_ti
     stride = min(stride, size)
     seen = np.zeros(length, bool)
     for start in starts(length, size, stride, Edge.PAD):
-        seen[start:start + size] = True
+        seen[start : start + size] = True
     assert seen.all()
 
 
@@ -29,7 +29,7 @@ def test_shifted_tiles_lie_inside_and_cover_every_pixel(length, size, stride):
     seen = np.zeros(length, bool)
     for start in offsets:
         assert start + size <= max(length, size)
-        seen[start:start + size] = True
+        seen[start : start + size] = True
     assert seen.all()
     assert len(set(offsets.tolist())) == len(offsets)
 
@@ -61,8 +61,10 @@ def test_strips_share_the_tiles_out(height, width, size, edge, step):
     assert np.array_equal(np.concatenate(parts), tiles)
 
 
-@pytest.mark.parametrize(("side", "cover", "tiles"), [(133, 0.25, 1), (133, 0.0, 4), (128, 0.25, 1), (160, 0.25, 3),
-                                                      (160, 0.0625, 4), (20, 0.25, 0)])
+@pytest.mark.parametrize(
+    ("side", "cover", "tiles"),
+    [(133, 0.25, 1), (133, 0.0, 4), (128, 0.25, 1), (160, 0.25, 3), (160, 0.0625, 4), (20, 0.25, 0)],
+)
 def test_tiles_of_the_sizes_in_the_field(side, cover, tiles):
     assert len(tiles_of(side, side, TileRules(size=128, min_cover=cover))) == tiles
 

@@ -30,9 +30,15 @@ def test_a_contract_survives_json():
     assert again == contract and again.identity() == contract.identity()
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"tile_sizes": 3}, "Did you mean `tile_size`"), ({"version": 2}, "`version` is 2"),
-    ({"recipe_hash": "0"}, "recipe_hash is the digest"), ({"tile_size": 0}, "`tile_size` is 0")])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tile_sizes": 3}, "Did you mean `tile_size`"),
+        ({"version": 2}, "`version` is 2"),
+        ({"recipe_hash": "0"}, "recipe_hash is the digest"),
+        ({"tile_size": 0}, "`tile_size` is 0"),
+    ],
+)
 def test_a_contract_that_cannot_be_is_refused(fields, message):
     with pytest.raises(StoreError, match=message):
         Contract.parse("x", changed(**fields), StoreError)
@@ -98,11 +104,15 @@ def test_an_error_of_the_file_system_is_one_message(tmp_path, capsys):
     assert end.value.code == 2 and "none/file: No such file or directory. Make room" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "make", "message"), [
-    ("row", None, "no array `row`"),
-    ("row", np.zeros(3, np.int64), "8 along `tile` in the contract, 3 in `row`"),
-    ("mean", np.zeros(4), "`mean` has 1 axes, the contract 2"),
-    ("split", np.zeros(4, np.int64), "`split` is int64, the contract says uint8")])
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("row", None, "no array `row`"),
+        ("row", np.zeros(3, np.int64), "8 along `tile` in the contract, 3 in `row`"),
+        ("mean", np.zeros(4), "`mean` has 1 axes, the contract 2"),
+        ("split", np.zeros(4, np.int64), "`split` is int64, the contract says uint8"),
+    ],
+)
 def test_an_array_that_does_not_fit_is_named(store, name, make, message):
     group = zarr.open_group(str(store), mode="r+", use_consolidated=False)
     del group[name]
@@ -138,13 +148,24 @@ def test_an_error_survives_pickling_and_reads_as_one_message():
     assert nearest("zzz", ["tile", "split"]) == "known: split, tile"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("til: {}", "Did you mean `tile`"), ("tile: {sizes: 3}", "Did you mean `size`"), ("- 1", "holds a list"),
-    ("a: [", "not YAML"), ("split: {val: 0.6, test: 0.5}", "val \\+ test"), ("tile: {size: 0}", "`tile.size` is 0"),
-    ("mask: {classes: [a, a]}", "class names differ"), ("bands: [{name: a}, {name: a}]", "band names differ"),
-    ("pairing: {images: /data/*.tif}", "below the raw folder"), ("pairing: {masks: ''}", "below the raw folder"),
-    ("pairing: {images: ../*.tif}", "below the raw folder"),
-    ("pairing: {image_name: '('}", "a regular expression"), ("pairing: {group: '{town}'}", "is made of")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("til: {}", "Did you mean `tile`"),
+        ("tile: {sizes: 3}", "Did you mean `size`"),
+        ("- 1", "holds a list"),
+        ("a: [", "not YAML"),
+        ("split: {val: 0.6, test: 0.5}", "val \\+ test"),
+        ("tile: {size: 0}", "`tile.size` is 0"),
+        ("mask: {classes: [a, a]}", "class names differ"),
+        ("bands: [{name: a}, {name: a}]", "band names differ"),
+        ("pairing: {images: /data/*.tif}", "below the raw folder"),
+        ("pairing: {masks: ''}", "below the raw folder"),
+        ("pairing: {images: ../*.tif}", "below the raw folder"),
+        ("pairing: {image_name: '('}", "a regular expression"),
+        ("pairing: {group: '{town}'}", "is made of"),
+    ],
+)
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, text, message):
     path = tmp_path / "r.yaml"
     path.write_text(text)

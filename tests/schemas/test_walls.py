@@ -19,18 +19,32 @@ for package in {packages!r}:
 print("imported")
 """
 # Triton is installed on machines with a GPU alone; the others draw maps, and `maps` reads rasters.
-NEED_MORE = ["greentrain.nets.scan.triton_scan", "greentrain.maps.raster", "greentrain.maps.predict",
-             "greentrain.maps.area", "greentrain.maps.picture", "greentrain.maps.scores"]
+NEED_MORE = [
+    "greentrain.nets.scan.triton_scan",
+    "greentrain.maps.raster",
+    "greentrain.maps.predict",
+    "greentrain.maps.area",
+    "greentrain.maps.picture",
+    "greentrain.maps.scores",
+]
 
 
-@pytest.mark.parametrize(("packages", "blocked", "allowed"), [
-    (["greenschemas"], ["torch", "rasterio", "dask", "xarray", "tensorstore", "greenprep", "greentrain"],
-     ["greenschemas.testing"]),
-    (["greenprep"], ["torch", "lightning_fabric", "tensorstore", "tensorboard", "sklearn", "greentrain"], []),
-    (["greentrain"], ["rasterio", "dask", "distributed", "xarray", "greenprep"], NEED_MORE),
-], ids=["greenschemas", "greenprep", "greentrain"])
+@pytest.mark.parametrize(
+    ("packages", "blocked", "allowed"),
+    [
+        (
+            ["greenschemas"],
+            ["torch", "rasterio", "dask", "xarray", "tensorstore", "greenprep", "greentrain"],
+            ["greenschemas.testing"],
+        ),
+        (["greenprep"], ["torch", "lightning_fabric", "tensorstore", "tensorboard", "sklearn", "greentrain"], []),
+        (["greentrain"], ["rasterio", "dask", "distributed", "xarray", "greenprep"], NEED_MORE),
+    ],
+    ids=["greenschemas", "greenprep", "greentrain"],
+)
 def test_each_side_imports_without_the_libraries_of_the_other(
-        packages: list[str], blocked: list[str], allowed: list[str]) -> None:
+    packages: list[str], blocked: list[str], allowed: list[str]
+) -> None:
     code = BLOCK.format(packages=packages, blocked=blocked, allowed=allowed)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "imported", done.stderr

@@ -18,7 +18,7 @@ TAGS = {"GREENSPACE_CLASSES": "trees,water"}
 def class_map(path: Path, grid: Grid = UTM) -> Path:
     """Trees in the upper half, water below, the first column without data."""
     label = np.zeros((1, grid.height, grid.width), np.uint8)
-    label[:, grid.height // 2:] = 1
+    label[:, grid.height // 2 :] = 1
     label[:, :, 0] = 255
     write_map(path, grid, Layer(("class",), "uint8", 255, ((0, 0, 0), (1, 1, 1))), [(0, 0, label)], TAGS)
     return path

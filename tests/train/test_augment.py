@@ -34,9 +34,7 @@ def twins(seed: int) -> Batch:
 
 def same(a: Batch, b: Batch) -> bool:
     return all(
-        x.dtype == y.dtype
-        and torch.equal(x.isnan(), y.isnan())
-        and torch.equal(x.nan_to_num(), y.nan_to_num())
+        x.dtype == y.dtype and torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(), y.nan_to_num())
         for x, y in zip(a, b, strict=True)
     )
 
@@ -115,9 +113,7 @@ def test_a_rotation_by_90_degrees_is_a_turn(blend_labels: bool) -> None:
 def test_scaling_a_ramp_gives_the_ramp_of_that_slope() -> None:
     ramp = ((torch.arange(16) - 7.5) / 8).expand(1, 1, 16, 16).contiguous()
     batch = Batch(ramp, torch.ones(1, 1, 16, 16), torch.ones(1, 16, 16))
-    torch.testing.assert_close(
-        resample(batch, affine(zoom=2.0), "reflect", blend_labels=True).image, ramp / 2
-    )
+    torch.testing.assert_close(resample(batch, affine(zoom=2.0), "reflect", blend_labels=True).image, ramp / 2)
 
 
 @settings(deadline=None)
@@ -165,9 +161,7 @@ def test_the_same_four_numbers_give_the_same_batch_and_others_another() -> None:
 
     first = after(1, 2, 3, 4)
     assert same(first, after(1, 2, 3, 4))
-    assert not any(
-        same(first, after(*other)) for other in [(2, 2, 3, 4), (1, 1, 3, 4), (1, 2, 4, 3), (1, 2, 3, 0)]
-    )
+    assert not any(same(first, after(*other)) for other in [(2, 2, 3, 4), (1, 1, 3, 4), (1, 2, 4, 3), (1, 2, 3, 0)])
     assert [part.shape for part in first] == [part.shape for part in batch]
     assert [part.dtype for part in first] == [part.dtype for part in batch]
 
@@ -181,9 +175,7 @@ def test_the_batch_given_is_left_alone() -> None:
 
 def test_band_jitter_is_a_line_for_each_band_and_leaves_labels_alone() -> None:
     batch = random_batch(6)
-    after = augment(
-        batch, Augment(flip=0, shift=0, band_jitter=0.2), generator_for(0, 0, 0), blend_labels=True
-    )
+    after = augment(batch, Augment(flip=0, shift=0, band_jitter=0.2), generator_for(0, 0, 0), blend_labels=True)
     x, y = batch.image[1, 2].flatten(), after.image[1, 2].flatten()
     correlation = torch.corrcoef(torch.stack([x, y]))[0, 1]
     assert correlation == pytest.approx(1.0, abs=1e-5)
@@ -193,9 +185,7 @@ def test_band_jitter_is_a_line_for_each_band_and_leaves_labels_alone() -> None:
 
 def test_haze_draws_every_pixel_towards_the_veil_and_never_beyond() -> None:
     batch = random_batch(7)
-    after = augment(
-        batch, Augment(flip=0, shift=0, haze=0.7), generator_for(0, 0, 0), blend_labels=True
-    ).image
+    after = augment(batch, Augment(flip=0, shift=0, haze=0.7), generator_for(0, 0, 0), blend_labels=True).image
     share = (after - batch.image) / (2.0 - batch.image)
     assert share.min() >= -1e-4
     assert share.max() <= 0.7 + 1e-4
@@ -218,9 +208,7 @@ def test_times_are_blended_within_one_ground_and_where_both_are_valid() -> None:
     valid[1, 0] = False
     batch = Batch(image, torch.ones(3, 1, 4, 4), valid)
     mixing = Augment(flip=0, shift=0, mix_times=1.0)
-    after = augment(
-        batch, mixing, generator_for(0, 0, 0), blend_labels=True, ground=torch.tensor([7, 7, 8])
-    ).image
+    after = augment(batch, mixing, generator_for(0, 0, 0), blend_labels=True, ground=torch.tensor([7, 7, 8])).image
     assert (after[0, :, 0] == 0).all()
     assert 0 < after[0, 0, 1, 0] <= 0.5 <= after[1, 0, 1, 0] < 1
     assert (after[2] == 10).all()
@@ -256,14 +244,21 @@ def test_mixed_tiles_are_lines_between_two_and_count_where_both_do(seed: int) ->
         span = batch.image[j] - batch.image[i]
         share = ((after.image[i] - batch.image[i]) / span)[span.abs() > 0.1].median()
         assert 0 <= share <= 0.5
-        torch.testing.assert_close(after.image[i], torch.lerp(batch.image[i], batch.image[j], share), atol=1e-4,
-                                   rtol=1e-3)
-        torch.testing.assert_close(after.fraction[i], torch.lerp(batch.fraction[i], batch.fraction[j], share),
-                                   atol=1e-4, rtol=1e-3, equal_nan=True)
+        torch.testing.assert_close(
+            after.image[i], torch.lerp(batch.image[i], batch.image[j], share), atol=1e-4, rtol=1e-3
+        )
+        torch.testing.assert_close(
+            after.fraction[i],
+            torch.lerp(batch.fraction[i], batch.fraction[j], share),
+            atol=1e-4,
+            rtol=1e-3,
+            equal_nan=True,
+        )
         assert torch.equal(after.valid[i].bool(), batch.valid[0] & batch.valid[1])
     alone = Batch(*(part[:1] for part in batch))
-    assert same(alone, augment(alone, Augment(flip=0, shift=0, mix_tiles=1.0), generator_for(seed, 0, 0),
-                               blend_labels=True))
+    assert same(
+        alone, augment(alone, Augment(flip=0, shift=0, mix_tiles=1.0), generator_for(seed, 0, 0), blend_labels=True)
+    )
 
 
 def test_what_cannot_be_is_refused() -> None:

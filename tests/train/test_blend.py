@@ -14,10 +14,16 @@ sizes = st.integers(1, 40)
 def predicted(scene: np.ndarray, block: Block, rows: Axis, cols: Axis) -> np.ndarray:
     """What an identity net gives for the windows of a block, blended."""
     padded = np.pad(scene, ((0, 0), (0, max(rows.size - rows.length, 0)), (0, max(cols.size - cols.length, 0))))
-    return blend(block, rows, cols, (
-        (i, j, padded[:, rows.starts[i]:rows.starts[i] + rows.size, cols.starts[j]:cols.starts[j] + cols.size])
-        for i in rows.touching(block.row, block.row + block.height)
-        for j in cols.touching(block.col, block.col + block.width)))
+    return blend(
+        block,
+        rows,
+        cols,
+        (
+            (i, j, padded[:, rows.starts[i] : rows.starts[i] + rows.size, cols.starts[j] : cols.starts[j] + cols.size])
+            for i in rows.touching(block.row, block.row + block.height)
+            for j in cols.touching(block.col, block.col + block.width)
+        ),
+    )
 
 
 @given(sizes, sizes, st.integers(1, 20), st.data())
@@ -27,7 +33,7 @@ def test_an_identity_net_gives_the_scene_back(height: int, width: int, size: int
     rows, cols = cut(height, size, step), cut(width, size, step)
     out = np.full_like(scene, np.nan)
     for b in blocks(height, width, side):
-        out[:, b.row:b.row + b.height, b.col:b.col + b.width] = predicted(scene, b, rows, cols)
+        out[:, b.row : b.row + b.height, b.col : b.col + b.width] = predicted(scene, b, rows, cols)
     np.testing.assert_allclose(out, scene, rtol=1e-5)
 
 
@@ -37,7 +43,7 @@ def test_weights_sum_to_one_at_every_pixel(length: int, size: int, data: st.Data
     total = np.zeros(max(length, size))
     for start, weight in zip(axis.starts, axis.weights, strict=True):
         assert start >= 0 and start + size <= max(length, size)
-        total[start:start + size] += weight
+        total[start : start + size] += weight
     np.testing.assert_allclose(total, 1, atol=1e-12)
 
 

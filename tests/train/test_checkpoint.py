@@ -62,7 +62,10 @@ def test_pruning_leaves_the_newest_and_nothing_half_written(tmp_path: Path) -> N
     (tmp_path / "checkpoints" / ".step-00000009.pt.1.tmp").write_bytes(b"half")
     prune(tmp_path, 2)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
-        "last.pt", "step-00000003.pt", "step-00000004.pt"]
+        "last.pt",
+        "step-00000003.pt",
+        "step-00000004.pt",
+    ]
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -82,8 +85,10 @@ def test_a_loaded_net_gives_what_the_saved_one_gave(tmp_path: Path) -> None:
     contract, config = tiny_contract(channels=3), load_config(None, ["model.preset=tiny", "target=class1"])
     net = build_net(config.model, 2, 2).eval()
     normaliser = build_normaliser(contract, clip=4)
-    write_checkpoint(tmp_path / "checkpoints" / "best.pt", {
-        **describe_net(normaliser, contract, config), "weights": net.state_dict(), "position": {"epoch": 3}})
+    write_checkpoint(
+        tmp_path / "checkpoints" / "best.pt",
+        {**describe_net(normaliser, contract, config), "weights": net.state_dict(), "position": {"epoch": 3}},
+    )
     trained = load_trained(tmp_path)
     raw, valid = torch.randint(500, 1500, (2, 2, 32, 32)).float(), torch.ones(2, 32, 32, dtype=torch.bool)
     with torch.no_grad():

@@ -45,8 +45,18 @@ def say(*words: object) -> str:
 
 
 def test_predict_writes_map_picture_and_scores(folder: Path, tmp_path: Path) -> None:
-    printed = say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif", "--png", tmp_path / "m.png",
-                  "--labels", folder / "mask.tif", "--fractions", "--tta")
+    printed = say(
+        "predict",
+        folder / "run",
+        folder / "a.tif",
+        tmp_path / "m.tif",
+        "--png",
+        tmp_path / "m.png",
+        "--labels",
+        folder / "mask.tif",
+        "--fractions",
+        "--tta",
+    )
     assert str(tmp_path / "m_fractions.tif") in printed and "always class0" in printed
     assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
     with rasterio.open(tmp_path / "m.tif") as file:
@@ -57,8 +67,11 @@ def test_predict_takes_many_scenes_into_a_folder(folder: Path, tmp_path: Path) -
     (tmp_path / "in").mkdir()
     for name in ("x.tif", "y.tif"):
         (tmp_path / "in" / name).write_bytes((folder / "a.tif").read_bytes())
-    found = json.loads(say("predict", folder / "run", tmp_path / "in", "--out", tmp_path / "maps", "--png",
-                           tmp_path / "maps", "--json"))
+    found = json.loads(
+        say(
+            "predict", folder / "run", tmp_path / "in", "--out", tmp_path / "maps", "--png", tmp_path / "maps", "--json"
+        )
+    )
     assert [Path(one["maps"][-1]).name for one in found] == ["x_map.tif", "y_map.tif"]
     assert (tmp_path / "maps" / "x_map.png").exists()
 
@@ -78,22 +91,30 @@ def test_errors_writes_the_page_beside_the_run(folder: Path) -> None:
 def test_what_cannot_be_paired_is_refused(tmp_path: Path) -> None:
     scene = tmp_path / "s.tif"
     cases: list[tuple[list[Path], Path | None, str]] = [
-        ([scene], None, "1 files"), ([scene, scene], None, "would replace the scene"),
+        ([scene], None, "1 files"),
+        ([scene, scene], None, "would replace the scene"),
         ([tmp_path], tmp_path, "no .tif"),
-        ([scene, tmp_path / "x" / "s.tif"], tmp_path, "two scenes of one name")]
+        ([scene, tmp_path / "x" / "s.tif"], tmp_path, "two scenes of one name"),
+    ]
     for files, out, message in cases:
         with pytest.raises(ConfigError, match=message):
             pair_up(files, out)
     assert pair_up([scene], tmp_path / "o") == [(scene, tmp_path / "o" / "s_map.tif")]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--device", "cuda:99"], "--device"), (["--checkpoint", "newest"], "no checkpoint `newest`")])
-def test_a_device_or_checkpoint_that_is_not_there_is_refused(folder: Path, tmp_path: Path, words: list[str],
-                                                             message: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--device", "cuda:99"], "--device"), (["--checkpoint", "newest"], "no checkpoint `newest`")],
+)
+def test_a_device_or_checkpoint_that_is_not_there_is_refused(
+    folder: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        runner.invoke(app, ["predict", str(folder / "run"), str(folder / "a.tif"), str(tmp_path / "m.tif"), *words],
-                      catch_exceptions=False)
+        runner.invoke(
+            app,
+            ["predict", str(folder / "run"), str(folder / "a.tif"), str(tmp_path / "m.tif"), *words],
+            catch_exceptions=False,
+        )
 
 
 @pytest.mark.parametrize("command", ["predict", "area", "compare", "errors"])

@@ -20,9 +20,19 @@ from greentrain.training.trackers import read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-QUICK = [part for change in ("model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]",
-                             "model.depths_decoder=[1,1]", "batch_size=2", "accelerator=cpu", "seed=1")
-         for part in ("--set", change)]
+QUICK = [
+    part
+    for change in (
+        "model.preset=tiny",
+        "model.dims=[8,16]",
+        "model.depths=[1,1]",
+        "model.depths_decoder=[1,1]",
+        "batch_size=2",
+        "accelerator=cpu",
+        "seed=1",
+    )
+    for part in ("--set", change)
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +43,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_store(folder / "same.zarr", channels=3, classes=3, sources=2, tiles_each=1, size=24, seed=1)
     write_tiny_store(folder / "bands.zarr", channels=1, classes=3, sources=2, tiles_each=1, size=16)
     write_tiny_store(folder / "classes.zarr", channels=3, classes=4, sources=2, tiles_each=1, size=16)
-    done = CliRunner().invoke(app, ["fit", str(folder / "s.zarr"), "--out", str(folder / "run"), "--epochs", "2",
-                                    *QUICK])
+    done = CliRunner().invoke(
+        app, ["fit", str(folder / "s.zarr"), "--out", str(folder / "run"), "--epochs", "2", *QUICK]
+    )
     assert done.exit_code == 0, done.output
     assert "mean of constant" in done.output
     return folder
@@ -62,8 +73,10 @@ def test_evaluate_gives_the_promised_json(place: Path) -> None:
     assert found["confusion"] == max(val, key=lambda row: row["mean"]["iou"])["confusion"]
 
 
-@pytest.mark.parametrize(("store", "message"), [
-    ("bands.zarr", "bands B2 of the net are not in it"), ("classes.zarr", "classes class0, class1, class2, class3")])
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [("bands.zarr", "bands B2 of the net are not in it"), ("classes.zarr", "classes class0, class1, class2, class3")],
+)
 def test_evaluate_refuses_a_store_of_other_bands_or_classes(place: Path, store: str, message: str) -> None:
     done = CliRunner().invoke(app, ["evaluate", str(place / "run"), "--store", str(place / store)])
     assert isinstance(done.exception, ConfigError)
@@ -105,15 +118,20 @@ def test_report_is_written_again(place: Path) -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    code = ("import sys; from greentrain.cli import app; from typer.testing import CliRunner;"
-            "r = CliRunner().invoke(app, ['fit', '--help']); assert r.exit_code == 0 and 'Example' in r.output;"
-            "assert not {'torch', 'matplotlib', 'tensorstore', 'rasterio'} & set(sys.modules)")
+    code = (
+        "import sys; from greentrain.cli import app; from typer.testing import CliRunner;"
+        "r = CliRunner().invoke(app, ['fit', '--help']); assert r.exit_code == 0 and 'Example' in r.output;"
+        "assert not {'torch', 'matplotlib', 'tensorstore', 'rasterio'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_errors_end_with_2_and_one_message(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "greentrain", "fit", str(tmp_path), "--out", str(tmp_path / "r"),
-                           "--set", "epocs=3"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "greentrain", "fit", str(tmp_path), "--out", str(tmp_path / "r"), "--set", "epocs=3"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1

@@ -76,16 +76,20 @@ def test_mean_iou_by_hand() -> None:
     assert mean_iou(np.array([[3, 1], [0, 4]])) == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 
-@pytest.mark.parametrize(("names", "found"), [(["vmunett"], "Did you mean `vmunet`"), (["unet", "unet"], "each once"),
-                                              ([], "each once")])
+@pytest.mark.parametrize(
+    ("names", "found"), [(["vmunett"], "Did you mean `vmunet`"), (["unet", "unet"], "each once"), ([], "each once")]
+)
 def test_models_that_are_not_there_are_refused(names: list[str], found: str) -> None:
     with pytest.raises(ConfigError, match=found):
         check_names(names)
 
 
 def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    for plan in (Plan(tmp_path, ("constant",), 0, 1.0, tmp_path), Plan(tmp_path, ("constant",), 1, 0.0, tmp_path),
-                 Plan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",))):
+    for plan in (
+        Plan(tmp_path, ("constant",), 0, 1.0, tmp_path),
+        Plan(tmp_path, ("constant",), 1, 0.0, tmp_path),
+        Plan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",)),
+    ):
         with pytest.raises(ConfigError):
             compare(plan)
 

@@ -24,10 +24,20 @@ def test_printed_settings_read_back_as_they_were(tmp_path: Path) -> None:
 
 def test_every_setting_is_explained_unless_its_name_says_it_all() -> None:
     lines = commented_yaml(Config()).splitlines()
-    bare = {line.split(":")[0].strip() for above, line in zip(["", *lines], lines, strict=False)
-            if not line.strip().startswith("#") and not above.strip().startswith("#")}
-    assert bare <= {"model", "augment", "activation", "label_smoothing", "precision", "plateau_divisor",
-                    "stop_on_collapse"}
+    bare = {
+        line.split(":")[0].strip()
+        for above, line in zip(["", *lines], lines, strict=False)
+        if not line.strip().startswith("#") and not above.strip().startswith("#")
+    }
+    assert bare <= {
+        "model",
+        "augment",
+        "activation",
+        "label_smoothing",
+        "precision",
+        "plateau_divisor",
+        "stop_on_collapse",
+    }
 
 
 def test_changes_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -39,25 +49,30 @@ def test_changes_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path
     assert config.model.overrides() == {"d_state": 4}
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ("modle.preset=tiny", "unknown key `modle`. Did you mean `model`"),
-    ("model.presett=tiny", "unknown key `model.presett`. Did you mean `preset`"),
-    ("augment.flop=1", "Did you mean `flip`"),
-    ("epochs=many", "`epochs` is 'many'"),
-    ("epochs", "write it as key=value"),
-    ("seed.x=1", "`seed.x`|`seed` is"),
-    ("devices=0", "`devices` is 0. .* 1 or more"),
-    ("cache=-1", "`cache` is -1. .* a number of GB"),
-    ("cache=much", "`cache` is 'much'. .* a number of GB"),
-    ("augment={mix_tiles: 0.5}", "needs target=fractions"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("modle.preset=tiny", "unknown key `modle`. Did you mean `model`"),
+        ("model.presett=tiny", "unknown key `model.presett`. Did you mean `preset`"),
+        ("augment.flop=1", "Did you mean `flip`"),
+        ("epochs=many", "`epochs` is 'many'"),
+        ("epochs", "write it as key=value"),
+        ("seed.x=1", "`seed.x`|`seed` is"),
+        ("devices=0", "`devices` is 0. .* 1 or more"),
+        ("cache=-1", "`cache` is -1. .* a number of GB"),
+        ("cache=much", "`cache` is 'much'. .* a number of GB"),
+        ("augment={mix_tiles: 0.5}", "needs target=fractions"),
+    ],
+)
 def test_wrong_changes_are_refused_with_the_nearest_key(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"(?i){message}"):
         load_config(None, ["target=hard", change])
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("[1, 2]", "holds a list"), ("a: [", "not YAML"), ("seed: 2026-02-30", "not YAML"), ("1: 2", "unknown key `1`")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "holds a list"), ("a: [", "not YAML"), ("seed: 2026-02-30", "not YAML"), ("1: 2", "unknown key `1`")],
+)
 def test_wrong_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")
@@ -77,7 +92,10 @@ def test_where_a_run_is_done_does_not_change_what_it_is() -> None:
 def test_differences_name_nested_keys() -> None:
     a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4", "learning_rate=0.002"])
     assert differences(a.model_dump(mode="json"), b.model_dump(mode="json")) == [
-        "class_weights: none -> sqrt", "model.preset: detail -> tiny", "seed: 0 -> 4"]
+        "class_weights: none -> sqrt",
+        "model.preset: detail -> tiny",
+        "seed: 0 -> 4",
+    ]
 
 
 @given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 1), st.sampled_from(["cosine", "constant", "plateau"]))
@@ -108,9 +126,15 @@ def test_the_best_validation_is_the_first_of_equals() -> None:
     assert best_since([0.1, 0.2, 0.2]) == 1
 
 
-@pytest.mark.parametrize(("changes", "rate"), [
-    ([], 2e-3), (["model.preset=base"], 1e-3), (["model.preset=base", "pretrained=w.pth"], 1e-4),
-    (["model.preset=base", "learning_rate=0.5"], 0.5)])
+@pytest.mark.parametrize(
+    ("changes", "rate"),
+    [
+        ([], 2e-3),
+        (["model.preset=base"], 1e-3),
+        (["model.preset=base", "pretrained=w.pth"], 1e-4),
+        (["model.preset=base", "learning_rate=0.5"], 0.5),
+    ],
+)
 def test_a_rate_that_is_not_given_suits_the_net(changes: list[str], rate: float) -> None:
     assert load_config(None, changes).learning_rate == rate
 

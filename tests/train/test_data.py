@@ -110,8 +110,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_threads_and_forks_may_read_from_memory_at_once(store: Path, layer: str) -> None:
-    done = subprocess.run([sys.executable, "-c", SEVERAL_READERS, str(store)], capture_output=True, text=True,
-                          check=False, env={**os.environ, "NUMBA_THREADING_LAYER": layer})
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL_READERS, str(store)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NUMBA_THREADING_LAYER": layer},
+    )
     if "No threading layer could be loaded" in done.stderr:
         pytest.skip(f"numba has no threads by {layer} here")
     assert (done.returncode, done.stderr) == (0, "")
@@ -194,10 +199,14 @@ def test_a_split_that_does_not_fit_the_budget_is_streamed(store: Path) -> None:
     assert available_memory() > 1e7
 
 
-@pytest.mark.parametrize(("kwargs", "message"), [
-    ({"bands": ["B9"]}, "B9 not in"), ({"batch_size": 0}, "batch_size: 0"),
-    ({"bands": ["B9"], "normalise": False}, "It has B1, B2, B3, B4"),
-])
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"bands": ["B9"]}, "B9 not in"),
+        ({"batch_size": 0}, "batch_size: 0"),
+        ({"bands": ["B9"], "normalise": False}, "It has B1, B2, B3, B4"),
+    ],
+)
 def test_impossible_loaders_say_why(store: Path, kwargs: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_loader(store, "train", **{"batch_size": 2, **kwargs})  # type: ignore[arg-type]

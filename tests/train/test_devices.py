@@ -16,8 +16,10 @@ def gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
 
 
-@pytest.mark.parametrize(("number", "name", "found"), [
-    (0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cpu", "cpu"), (2, "cuda", "cuda"), (2, "cuda:1", "cuda:1")])
+@pytest.mark.parametrize(
+    ("number", "name", "found"),
+    [(0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cpu", "cpu"), (2, "cuda", "cuda"), (2, "cuda:1", "cuda:1")],
+)
 def test_a_device_that_is_here_is_taken(monkeypatch: pytest.MonkeyPatch, number: int, name: str, found: str) -> None:
     gpus(monkeypatch, number)
     assert find_device(name, "--device") == torch.device(found)

@@ -16,8 +16,14 @@ from greentrain.config import load_config
 from greentrain.training import doctor
 from greentrain.training.doctor import Level, examine, glance, stop_if_failed
 
-QUICK = ("model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]", "model.depths_decoder=[1,1]", "batch_size=4",
-         "accelerator=cpu")
+QUICK = (
+    "model.preset=tiny",
+    "model.dims=[8,16]",
+    "model.depths=[1,1]",
+    "model.depths_decoder=[1,1]",
+    "batch_size=4",
+    "accelerator=cpu",
+)
 
 
 @pytest.fixture
@@ -32,8 +38,18 @@ def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Check]:
 
 def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
     checks = list(examine(open_store(store), load_config(None, QUICK)))
-    assert [c.name for c in checks] == ["store", "bands", "values", "classes", "steps", "a batch", "scan",
-                                        "memory", "speed", "overfit"]
+    assert [c.name for c in checks] == [
+        "store",
+        "bands",
+        "values",
+        "classes",
+        "steps",
+        "a batch",
+        "scan",
+        "memory",
+        "speed",
+        "overfit",
+    ]
     assert all(c.level is Level.OK for c in checks if c.name != "speed"), checks
     assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
 
@@ -54,16 +70,20 @@ def test_each_thing_that_is_wrong_is_named(store: Path) -> None:
     assert "holds no class2" in found["classes"].found
 
 
-@pytest.mark.parametrize(("flat", "level", "says"), [
-    ((), Level.OK, "2 channels; not used: B3"),
-    ((1,), Level.WARN, "B2 constant in the train split, seen as 0"),
-    ((0, 1), Level.FAIL, "none ever changes"),
-])
+@pytest.mark.parametrize(
+    ("flat", "level", "says"),
+    [
+        ((), Level.OK, "2 channels; not used: B3"),
+        ((1,), Level.WARN, "B2 constant in the train split, seen as 0"),
+        ((0, 1), Level.FAIL, "none ever changes"),
+    ],
+)
 def test_bands_that_never_change_are_named(store: Path, flat: tuple[int, ...], level: Level, says: str) -> None:
     contract = open_store(store).contract
     assert contract.statistics is not None
-    bands = tuple(band.model_copy(update={"std": 0.0}) if i in flat else band
-                  for i, band in enumerate(contract.statistics.bands))
+    bands = tuple(
+        band.model_copy(update={"std": 0.0}) if i in flat else band for i, band in enumerate(contract.statistics.bands)
+    )
     statistics = contract.statistics.model_copy(update={"bands": bands})
     write_contract(zarr.open_group(str(store), mode="r+"), contract.model_copy(update={"statistics": statistics}))
     found = look(store)["bands"]
@@ -89,10 +109,10 @@ def test_batches_larger_than_the_split_are_noticed(store: Path) -> None:
         assert "of the train split" in found.found
 
 
-@pytest.mark.parametrize(("array", "value", "level", "says"), [
-    ("fraction", 255, Level.FAIL, "nothing to learn from"),
-    ("image", 9000, Level.WARN, "far from the statistics"),
-])
+@pytest.mark.parametrize(
+    ("array", "value", "level", "says"),
+    [("fraction", 255, Level.FAIL, "nothing to learn from"), ("image", 9000, Level.WARN, "far from the statistics")],
+)
 def test_a_batch_that_cannot_teach_is_noticed(store: Path, array: str, value: int, level: Level, says: str) -> None:
     group = zarr.open_group(str(store), mode="r+")
     group[array][:] = np.full(group[array].shape, value, group[array].dtype)  # type: ignore[index, union-attr]

@@ -39,16 +39,18 @@ def scene_values(rng: np.random.Generator, pixels: int = 20_000) -> np.ndarray:
 
 def with_statistics(contract: Contract, stats: list[BandStats]) -> Contract:
     assert contract.statistics is not None
-    return contract.model_copy(update={
-        "statistics": contract.statistics.model_copy(update={"bands": tuple(stats)})})
+    return contract.model_copy(update={"statistics": contract.statistics.model_copy(update={"bands": tuple(stats)})})
 
 
 # wrong normalisation -------------------------------------------------------------------------------------------------
 
+
 def test_a_dead_band_gives_zero_and_never_nan() -> None:
-    contract = with_statistics(tiny_contract(), [BandStats(mean=1000, std=200, minimum=0, maximum=3000),
-                                                 BandStats(mean=7, std=0, minimum=7, maximum=7)] * 1
-                               + [BandStats(mean=0, std=0, minimum=0, maximum=0)])
+    contract = with_statistics(
+        tiny_contract(),
+        [BandStats(mean=1000, std=200, minimum=0, maximum=3000), BandStats(mean=7, std=0, minimum=7, maximum=7)] * 1
+        + [BandStats(mean=0, std=0, minimum=0, maximum=0)],
+    )
     found = build_normaliser(contract)(np.full((1, 2, 4, 4), 7, np.uint16), np.ones((1, 4, 4), bool))
     assert np.isfinite(found).all() and (found[:, 1] == 0).all()
 
@@ -62,8 +64,11 @@ def test_a_bright_tile_stays_brighter_than_a_dark_one(tmp_path: Path) -> None:
     assert (bright[:, 1:] - dark[:, 1:]).min() > 1
 
 
-@pytest.mark.parametrize("spoil", [lambda v: v / 255, lambda v: v / 10000, lambda v: v / 10000 * 255,
-                                   lambda v: v * 100], ids=["by 255", "0 to 1", "8 bits", "percent of percent"])
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda v: v / 255, lambda v: v / 10000, lambda v: v / 10000 * 255, lambda v: v * 100],
+    ids=["by 255", "0 to 1", "8 bits", "percent of percent"],
+)
 def test_a_scene_in_other_units_is_refused(spoil: Callable[[np.ndarray], np.ndarray]) -> None:
     values = scene_values(np.random.default_rng(0))
     check_units(Path("s.tif"), values, LEARNT)
@@ -79,6 +84,7 @@ def test_another_season_or_cloud_is_not_refused() -> None:
 
 # swapped masks -------------------------------------------------------------------------------------------------------
 
+
 def test_masks_of_other_images_come_out_first_among_the_errors(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=6)
     array = zarr.open_group(str(tmp_path / "s.zarr"))["fraction"]
@@ -90,13 +96,18 @@ def test_masks_of_other_images_come_out_first_among_the_errors(tmp_path: Path) -
         nearest = ((raw[:, :1].float() - 1000) / 150 + 1).round().clamp(0, 2)
         return torch.where(nearest == torch.arange(3).view(1, 3, 1, 1), 0.98, 0.01)
 
-    run = SimpleNamespace(contract=store.contract, rule=target_rule("fractions", store.contract.classes),
-                          normaliser=SimpleNamespace(bands=store.contract.features), probabilities=probabilities)
+    run = SimpleNamespace(
+        contract=store.contract,
+        rule=target_rule("fractions", store.contract.classes),
+        normaliser=SimpleNamespace(bands=store.contract.features),
+        probabilities=probabilities,
+    )
     tiles = find_mistakes(run, store)  # type: ignore[arg-type]
     assert {tile.tile for tile in tiles[:2]} == {2, 7} and min(tile.suspect for tile in tiles[:2]) > 0.3
 
 
 # constant prediction -------------------------------------------------------------------------------------------------
+
 
 def constant_scores() -> dict[str, object]:
     """Trees everywhere, over ground that is three quarters trees: "mIoU 0.76, F1 0.87" of the owner's notes."""
@@ -120,8 +131,9 @@ def test_a_net_that_says_one_class_is_called_a_collapse_with_its_causes() -> Non
     assert "`trees`" in str(finding) and "1. labels: do masks belong to their images" in str(finding)
 
 
-def test_training_without_anything_to_learn_ends_with_the_warning(tmp_path: Path,
-                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_without_anything_to_learn_ends_with_the_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=4)
     group = zarr.open_group(str(tmp_path / "s.zarr"))
     group["image"][:] = np.random.default_rng(0).integers(0, 3000, group["image"].shape).astype(np.uint16)
@@ -129,13 +141,26 @@ def test_training_without_anything_to_learn_ends_with_the_warning(tmp_path: Path
     lawn[lawn != UNLABELLED] = 0
     lawn[:, 1, 2:-1] = lawn[:, 0, :2] = FRACTION_SCALE
     group["fraction"][:] = lawn
-    config = load_config(None, ["model.preset=tiny", "model.dims=[8]", "model.depths=[1]", "model.depths_decoder=[1]",
-                                "epochs=3", "batch_size=4", "collapse_checks=3", "class_weights=none", "loss=ce"])
+    config = load_config(
+        None,
+        [
+            "model.preset=tiny",
+            "model.dims=[8]",
+            "model.depths=[1]",
+            "model.depths_decoder=[1]",
+            "epochs=3",
+            "batch_size=4",
+            "collapse_checks=3",
+            "class_weights=none",
+            "loss=ce",
+        ],
+    )
     fit(open_store(tmp_path / "s.zarr"), tmp_path / "run", config)
     assert "collapse" in capsys.readouterr().err
 
 
 # tie labels ----------------------------------------------------------------------------------------------------------
+
 
 def test_a_tie_has_one_label_and_not_five() -> None:
     fraction = torch.full((1, 5, 2, 2), 0.2)
@@ -144,6 +169,7 @@ def test_a_tie_has_one_label_and_not_five() -> None:
 
 
 # scrambled scores, Dice on raw logits --------------------------------------------------------------------------------
+
 
 def test_a_perfect_net_scores_one_and_random_logits_do_not() -> None:
     """Reshaped to (-1, 5), a perfect net had a mean IoU of 0.09 and random logits a specificity of 0.80."""
@@ -165,6 +191,7 @@ def test_dice_of_any_logits_lies_between_zero_and_one() -> None:
 
 
 # wrapped data --------------------------------------------------------------------------------------------------------
+
 
 def wrapped_stats() -> list[BandStats]:
     """What the owner's later statistics were: mean about 125, deviation about 75, zeros in the last band."""
@@ -199,8 +226,17 @@ def test_a_wrapped_scene_is_refused_and_the_whole_one_is_not() -> None:
 
 def test_predict_refuses_before_it_draws(tmp_path: Path) -> None:
     values = scene_values(np.random.default_rng(0), 1600).reshape(5, 40, 40)
-    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=5, height=40, width=40, dtype="float32",
-                       crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
+    with rasterio.open(
+        tmp_path / "s.tif",
+        "w",
+        driver="GTiff",
+        count=5,
+        height=40,
+        width=40,
+        dtype="float32",
+        crs="EPSG:32618",
+        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
+    ) as file:
         file.write((values / 10000).astype(np.float32))
     names = tuple("ABCDE")
     net = Classifier("net", ("a", "b"), names, names, 16, lambda image, valid: image[:, :2], tuple(LEARNT))

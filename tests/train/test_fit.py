@@ -36,9 +36,20 @@ from greentrain.training.trackers import Trackers, read_rows
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-QUICK = ("model.preset=tiny", "model.d_state=1", "model.dims=[8,16]", "model.depths=[1,1]",
-         "model.depths_decoder=[1,1]", "model.drop_path=0.2", "batch_size=2", "epochs=2", "accelerator=cpu",
-         "warmup=0.1", "ema=0", "learning_rate=1e-3")
+QUICK = (
+    "model.preset=tiny",
+    "model.d_state=1",
+    "model.dims=[8,16]",
+    "model.depths=[1,1]",
+    "model.depths_decoder=[1,1]",
+    "model.drop_path=0.2",
+    "batch_size=2",
+    "epochs=2",
+    "accelerator=cpu",
+    "warmup=0.1",
+    "ema=0",
+    "learning_rate=1e-3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +120,7 @@ def test_a_run_broken_off_at_any_step_goes_on_to_the_bit(
     every = ("checkpoint_steps=2", *extra)
     wrote = Trackers.write
     for victim in (1, 3, 4):
+
         def fragile(self: Trackers, row: dict[str, Any], victim: int = victim) -> None:
             wrote(self, row)
             if row["step"] == victim:
@@ -183,8 +195,9 @@ def test_killed_with_kill_9_and_resumed_it_is_the_undisturbed_run(store: Path, t
 
 
 def test_told_to_stop_it_writes_a_checkpoint_and_ends_without_a_traceback(store: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen([*command(store, tmp_path / "run", "epochs=400"), "--allow-leak"],
-                               stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command(store, tmp_path / "run", "epochs=400"), "--allow-leak"], stderr=subprocess.PIPE
+    )
     wait_for_step(process, tmp_path / "run", 2)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
@@ -241,8 +254,9 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, launcher: str) -> 
             assert one["mean"]["iou"] == pytest.approx(two["mean"]["iou"], abs=1e-3)
 
 
-@pytest.mark.parametrize(("preset", "channels", "classes", "size"), [
-    ("tiny", 1, 2, 20), ("detail", 4, 3, 24), ("unet", 7, 6, 40)])
+@pytest.mark.parametrize(
+    ("preset", "channels", "classes", "size"), [("tiny", 1, 2, 20), ("detail", 4, 3, 24), ("unet", 7, 6, 40)]
+)
 def test_any_store_is_trained_on(tmp_path: Path, preset: str, channels: int, classes: int, size: int) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=2, tiles_each=2, channels=channels, classes=classes, size=size)
     config = load_config(None, [f"model.preset={preset}", "epochs=1", "batch_size=2", "accelerator=cpu"])
@@ -252,9 +266,19 @@ def test_any_store_is_trained_on(tmp_path: Path, preset: str, channels: int, cla
 
 
 def test_settings_reach_what_they_name(store: Path, tmp_path: Path) -> None:
-    outcome = train(store, tmp_path / "run", "bands=B2", "target=class1", "loss=0.5*focal(gamma=1)+lovasz",
-                    "class_weights=inverse", "normalise=global", "precision=bf16-mixed", "epochs=1",
-                    "augment.mix_times=0.5", "order=blocks")
+    outcome = train(
+        store,
+        tmp_path / "run",
+        "bands=B2",
+        "target=class1",
+        "loss=0.5*focal(gamma=1)+lovasz",
+        "class_weights=inverse",
+        "normalise=global",
+        "precision=bf16-mixed",
+        "epochs=1",
+        "augment.mix_times=0.5",
+        "order=blocks",
+    )
     trained = load_trained(tmp_path / "run")
     assert trained.normaliser.bands == ("B2",)
     assert set(outcome.best["classes"]) == {"other", "class1"}

@@ -60,8 +60,7 @@ def test_the_constant_says_the_mean_fractions() -> None:
     assert list(constant["fractions"].values()) == pytest.approx(mean, rel=1e-6)
     for k, name in enumerate(NAMES):
         assert constant["classes"][name] == pytest.approx(
-            {"mae": np.abs(truth[:, k] - mean[k]).mean(), "rmse": truth[:, k].std(), "bias": 0.0, "r2": 0.0},
-            rel=1e-6,
+            {"mae": np.abs(truth[:, k] - mean[k]).mean(), "rmse": truth[:, k].std(), "bias": 0.0, "r2": 0.0}, rel=1e-6
         )
 
 
@@ -74,9 +73,7 @@ def test_perfect_fractions_have_no_error() -> None:
 def test_an_absent_class_and_a_constant_one() -> None:
     fraction = torch.zeros(1, 3, 2, 2)
     fraction[:, 0] = 1.0
-    found = fraction_scores(
-        fraction_sums(torch.full((1, 3, 2, 2), 0.25), fraction, torch.ones(1, 2, 2)), NAMES
-    )
+    found = fraction_scores(fraction_sums(torch.full((1, 3, 2, 2), 0.25), fraction, torch.ones(1, 2, 2)), NAMES)
     assert found["classes"]["b"] == dict.fromkeys(("mae", "rmse", "bias", "r2"))
     assert found["classes"]["a"] == {"mae": 0.75, "rmse": 0.75, "bias": -0.75, "r2": None}
     assert found["mean"] == found["classes"]["a"]

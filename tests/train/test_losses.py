@@ -17,9 +17,7 @@ ALL = [cross_entropy, dice, focal, tversky, lovasz]
 NAMES = ["ce", "dice", "focal", "tversky", "lovasz"]
 
 
-def random_batch(
-    seed: int, shape: tuple[int, int, int, int] = (2, 4, 5, 3)
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_batch(seed: int, shape: tuple[int, int, int, int] = (2, 4, 5, 3)) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Float64 logits and fractions, a weight with zeros, labels (B, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -45,9 +43,7 @@ def shares(*fractions: tuple[float, ...]) -> Tensor:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.1, 2.0, 1.0, 0.5], dtype=torch.float64)])
-def test_cross_entropy_on_hard_labels_is_what_torch_computes(
-    weights: Tensor | None, smoothing: float
-) -> None:
+def test_cross_entropy_on_hard_labels_is_what_torch_computes(weights: Tensor | None, smoothing: float) -> None:
     logits, _, weight, labels = random_batch(0)
     ours = cross_entropy(logits, hard(labels, 4), weight, weights, smoothing)
     ignored = labels.masked_fill(weight == 0, -100)
@@ -56,9 +52,7 @@ def test_cross_entropy_on_hard_labels_is_what_torch_computes(
 
 
 def test_cross_entropy_of_a_mixed_pixel_by_hand() -> None:
-    loss = cross_entropy(
-        pixels((0.8, 0.2)), shares((0.25, 0.75)), torch.ones(1, 1, 1), torch.tensor([2.0, 1.0])
-    )
+    loss = cross_entropy(pixels((0.8, 0.2)), shares((0.25, 0.75)), torch.ones(1, 1, 1), torch.tensor([2.0, 1.0]))
     by_hand = -(2 * 0.25 * math.log(0.8) + 0.75 * math.log(0.2)) / (2 * 0.25 + 0.75)
     assert loss.item() == pytest.approx(by_hand, rel=1e-12)
 
@@ -84,9 +78,7 @@ def test_focal_by_hand_and_cross_entropy_at_gamma_zero() -> None:
     by_hand = -((0.5**2) * math.log(0.5) + (0.1**2) * math.log(0.9)) / 2
     value = focal(pixels((0.5, 0.5), (0.1, 0.9)), shares((1.0, 0.0), (0.0, 1.0)), torch.ones(1, 1, 2))
     assert value.item() == pytest.approx(by_hand, rel=1e-12)
-    torch.testing.assert_close(
-        focal(logits, target, weight, gamma=0.0), cross_entropy(logits, target, weight)
-    )
+    torch.testing.assert_close(focal(logits, target, weight, gamma=0.0), cross_entropy(logits, target, weight))
 
 
 def test_dice_by_hand_over_the_classes_that_are_present() -> None:
@@ -196,11 +188,7 @@ def test_a_batch_without_labels_gives_zero_and_zero_gradients(loss) -> None:  # 
 @pytest.mark.parametrize("loss", ALL)
 def test_huge_logits_stay_finite(loss) -> None:  # type: ignore[no-untyped-def]
     logits = (1e4 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])).T[None, :, None, :].requires_grad_()
-    for target in (
-        shares((1.0, 0.0), (0.0, 1.0)),
-        shares((0.0, 1.0), (1.0, 0.0)),
-        shares((0.5, 0.5), (0.5, 0.5)),
-    ):
+    for target in (shares((1.0, 0.0), (0.0, 1.0)), shares((0.0, 1.0), (1.0, 0.0)), shares((0.5, 0.5), (0.5, 0.5))):
         value = loss(logits, target.float(), torch.ones(1, 1, 2))
         (gradient,) = torch.autograd.grad(value, logits)
         assert value.isfinite()
@@ -234,9 +222,7 @@ def test_weights_of_the_call_take_the_place_of_the_built_ones() -> None:
     logits, target, weight, _ = random_batch(11)
     weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     built = build_loss("ce", weights)
-    torch.testing.assert_close(
-        build_loss("ce")(logits, target, weight, weights), built(logits, target, weight)
-    )
+    torch.testing.assert_close(build_loss("ce")(logits, target, weight, weights), built(logits, target, weight))
     assert not built.state_dict()
 
 

@@ -18,12 +18,27 @@ UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.
 LAYOUT = ("B1", "B2", "QA")
 
 
-def write_scene(path: Path, values: np.ndarray, *, names: tuple[str, ...] = (), nodata: float | None = None,
-                crs: str | None = "EPSG:32618") -> Path:
+def write_scene(
+    path: Path,
+    values: np.ndarray,
+    *,
+    names: tuple[str, ...] = (),
+    nodata: float | None = None,
+    crs: str | None = "EPSG:32618",
+) -> Path:
     """A GeoTIFF of (C, H, W) as anybody writes one."""
     where = {"transform": rasterio.Affine(*UTM.transform), "crs": crs} if crs else {}
-    with rasterio.open(path, "w", driver="GTiff", count=len(values), height=values.shape[1], width=values.shape[2],
-                       dtype=values.dtype, nodata=nodata, **where) as file:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(values),
+        height=values.shape[1],
+        width=values.shape[2],
+        dtype=values.dtype,
+        nodata=nodata,
+        **where,
+    ) as file:
         file.write(values)
         for index, name in enumerate(names, 1):
             file.set_band_description(index, name)
@@ -33,8 +48,13 @@ def write_scene(path: Path, values: np.ndarray, *, names: tuple[str, ...] = (), 
 def test_a_class_map_is_cloud_optimised_coloured_and_on_the_grid(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 3, (1, 700, 600)).astype(np.uint8)
     values[0, :9] = 255
-    write_map(tmp_path / "m.tif", UTM, Layer(("class",), "uint8", 255, class_colours(["trees", "water", "roof"])),
-              [(0, 0, values[:, :512]), (512, 0, values[:, 512:])], {"GREENSPACE_RUN": "abc"})
+    write_map(
+        tmp_path / "m.tif",
+        UTM,
+        Layer(("class",), "uint8", 255, class_colours(["trees", "water", "roof"])),
+        [(0, 0, values[:, :512]), (512, 0, values[:, 512:])],
+        {"GREENSPACE_RUN": "abc"},
+    )
     assert cog_validate(tmp_path / "m.tif", strict=True) == (True, [], [])
     with rasterio.open(tmp_path / "m.tif") as file:
         np.testing.assert_array_equal(file.read(), values)
@@ -57,8 +77,13 @@ def test_fractions_keep_their_names_and_their_values(tmp_path: Path) -> None:
 
 def test_a_map_without_georeference_is_written_without_one(tmp_path: Path) -> None:
     grid = Grid(20, 30, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
-    write_map(tmp_path / "m.tif", grid, Layer(("class",), "uint8", 255, class_colours(["a", "b"])),
-              [(0, 0, np.zeros((1, 20, 30), np.uint8))], {})
+    write_map(
+        tmp_path / "m.tif",
+        grid,
+        Layer(("class",), "uint8", 255, class_colours(["a", "b"])),
+        [(0, 0, np.zeros((1, 20, 30), np.uint8))],
+        {},
+    )
     with open_raster(tmp_path / "m.tif") as file:
         assert file.grid == grid and file.crs_kind == "none"
 
@@ -99,12 +124,15 @@ def test_bands_go_by_order_only_when_no_band_has_a_name() -> None:
     assert match_bands(where, ("B2", None, "B1", "more"), ("B1", "B2"), LAYOUT) == (2, 0)
 
 
-@pytest.mark.parametrize(("names", "found"), [
-    ((None, None), "2 bands without names, the run knows 3 by name and order"),
-    (("B1", "B3", "QA"), "no band B2; it has B1, B3, QA"),
-    (("B1", "B1", "B2"), "more than one band called B1"),
-    (("B1", None, None), "no band B2; it has B1, (no name), (no name)"),
-])
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ((None, None), "2 bands without names, the run knows 3 by name and order"),
+        (("B1", "B3", "QA"), "no band B2; it has B1, B3, QA"),
+        (("B1", "B1", "B2"), "more than one band called B1"),
+        (("B1", None, None), "no band B2; it has B1, (no name), (no name)"),
+    ],
+)
 def test_bands_that_do_not_fit_are_refused_by_name(names: tuple[str | None, ...], found: str) -> None:
     with pytest.raises(SourceError) as error:
         match_bands(Path("s.tif"), names, ("B1", "B2"), LAYOUT)
@@ -146,9 +174,13 @@ def zone_file(path: Path, *, crs: str | None = "EPSG:32618") -> Path:
     """A square of 100 x 50 pixels, 20 pixels from the map's corner."""
     west, north = 400200.0, 4079800.0
     ring = [[west, north], [west + 1000, north], [west + 1000, north - 500], [west, north - 500], [west, north]]
-    data: dict[str, object] = {"type": "FeatureCollection", "features": [
-        {"type": "Feature", "properties": {"Name": "park"}, "geometry": {"type": "Polygon", "coordinates": [ring]}},
-        {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}}]}
+    data: dict[str, object] = {
+        "type": "FeatureCollection",
+        "features": [
+            {"type": "Feature", "properties": {"Name": "park"}, "geometry": {"type": "Polygon", "coordinates": [ring]}},
+            {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}},
+        ],
+    }
     if crs:
         data["crs"] = {"type": "name", "properties": {"name": crs}}
     path.write_text(json.dumps(data))

@@ -16,14 +16,7 @@ from sklearn import metrics as oracle
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from greentrain.scores.metrics import (
-    METRICS,
-    bootstrap,
-    confusion,
-    confusion_by_group,
-    scores,
-    sum_over_ranks,
-)
+from greentrain.scores.metrics import METRICS, bootstrap, confusion, confusion_by_group, scores, sum_over_ranks
 
 NAMES = ("impervious", "low", "trees", "water", "clutter")
 
@@ -47,9 +40,7 @@ def labels_of(logits: Tensor, fraction: Tensor, counted: Tensor) -> tuple[np.nda
 def test_the_confusion_matrix_is_that_of_scikit_learn() -> None:
     batch = random_batch(0)
     truth, predicted = labels_of(*batch)
-    np.testing.assert_array_equal(
-        confusion(*batch), oracle.confusion_matrix(truth, predicted, labels=range(5))
-    )
+    np.testing.assert_array_equal(confusion(*batch), oracle.confusion_matrix(truth, predicted, labels=range(5)))
 
 
 def test_scores_of_each_class_are_those_of_scikit_learn() -> None:
@@ -81,9 +72,7 @@ def test_mean_and_micro_scores_are_those_of_scikit_learn() -> None:
     assert found["micro"]["iou"] == pytest.approx(oracle.jaccard_score(truth, predicted, average="micro"))
     assert found["micro"]["f1"] == pytest.approx(oracle.f1_score(truth, predicted, average="micro"))
     assert found["micro"]["accuracy"] == pytest.approx(oracle.accuracy_score(truth, predicted))
-    assert found["micro"]["balanced_accuracy"] == pytest.approx(
-        oracle.balanced_accuracy_score(truth, predicted)
-    )
+    assert found["micro"]["balanced_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(truth, predicted))
     assert found["micro"]["kappa"] == pytest.approx(oracle.cohen_kappa_score(truth, predicted))
     binary = oracle.multilabel_confusion_matrix(truth, predicted).sum(0)
     assert found["micro"]["specificity"] == pytest.approx(binary[0, 0] / binary[0].sum())
@@ -173,9 +162,7 @@ def test_ties_go_to_the_first_class() -> None:
 @given(seed=st.integers(0, 2**20), cut=st.integers(0, 4))
 def test_merging_any_cut_gives_the_matrix_of_the_whole(seed: int, cut: int) -> None:
     logits, fraction, counted = random_batch(seed, batch=4)
-    parts = [
-        confusion(logits[part], fraction[part], counted[part]) for part in (slice(cut), slice(cut, None))
-    ]
+    parts = [confusion(logits[part], fraction[part], counted[part]) for part in (slice(cut), slice(cut, None))]
     assert torch.equal(parts[0] + parts[1], confusion(logits, fraction, counted))
 
 
@@ -255,8 +242,7 @@ def test_two_processes_each_get_the_matrix_of_both(tmp_path: Path) -> None:
     torch.save(counts, tmp_path / "counts")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ranks = [
-        subprocess.Popen([sys.executable, "-c", ONE_RANK, str(rank), str(tmp_path)], env=environment)
-        for rank in (0, 1)
+        subprocess.Popen([sys.executable, "-c", ONE_RANK, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)
     ]
     assert [process.wait(timeout=120) for process in ranks] == [0, 0]
     for rank in (0, 1):

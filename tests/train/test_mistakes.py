@@ -42,13 +42,18 @@ def test_a_tile_without_a_label_has_no_loss() -> None:
 
 def perfect(store: Store) -> Any:
     """A run whose net reads the class off the first band, as the tiny store makes it."""
+
     def probabilities(raw: Tensor, valid: Tensor) -> Tensor:
         nearest = ((raw[:, :1].float() - 1000) / 150 + 1).round().clamp(0, 2)
         return torch.where(nearest == torch.arange(3).view(1, 3, 1, 1), 0.98, 0.01)
 
     contract = store.contract
-    return SimpleNamespace(contract=contract, rule=target_rule("fractions", contract.classes),
-                           normaliser=SimpleNamespace(bands=contract.features), probabilities=probabilities)
+    return SimpleNamespace(
+        contract=contract,
+        rule=target_rule("fractions", contract.classes),
+        normaliser=SimpleNamespace(bands=contract.features),
+        probabilities=probabilities,
+    )
 
 
 def swap_labels(path: Path, tile: int) -> None:
@@ -78,7 +83,7 @@ def test_swapped_labels_come_first_and_go_to_the_table_that_split_takes(tmp_path
     groups = read_table(tmp_path / "out" / "groups.csv")
     assert groups[0]["group"] == "T_2020_2" and len(groups) == 6
     page = (tmp_path / "out" / "errors.html").read_text()
-    assert page.count("data:image/png") % 3 == 0 and "T_2020_2" in page and "src=\"http" not in page
+    assert page.count("data:image/png") % 3 == 0 and "T_2020_2" in page and 'src="http' not in page
 
 
 def test_file_names_are_escaped_on_the_page(tmp_path: Path) -> None:

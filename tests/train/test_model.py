@@ -52,13 +52,7 @@ def small(**changes: Any) -> VMUNet:
 
 
 def tiny(bands: int = 3, classes: int = 2, **changes: Any) -> VMUNet:
-    plan: dict[str, Any] = {
-        "dims": (8, 16),
-        "depths": (1, 1),
-        "depths_decoder": (1, 1),
-        "d_state": 4,
-        "drop_path": 0.0,
-    }
+    plan: dict[str, Any] = {"dims": (8, 16), "depths": (1, 1), "depths_decoder": (1, 1), "d_state": 4, "drop_path": 0.0}
     return VMUNet(bands, classes, **(plan | changes)).eval()
 
 
@@ -102,8 +96,7 @@ def test_ss2d_gives_the_published_output_and_gradients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bands", "classes", "count"),
-    [(3, 1, 27_427_561), (3, 9, 27_427_761), (12, 5, 27_441_485), (19, 5, 27_452_237)],
+    ("bands", "classes", "count"), [(3, 1, 27_427_561), (3, 9, 27_427_761), (12, 5, 27_441_485), (19, 5, 27_452_237)]
 )
 def test_parameters_are_as_many_as_published(bands: int, classes: int, count: int) -> None:
     with torch.device("meta"):
@@ -173,13 +166,7 @@ def test_norms_biases_and_decays_are_kept_from_weight_decay() -> None:
     assert (decays["weight_decay"], kept["weight_decay"]) == (0.05, 0.0)
     names = {id(p): name for name, p in model.named_parameters()}
     kept_names = {names[id(p)] for p in kept["params"]}  # type: ignore[attr-defined]
-    assert {name.rsplit(".", 1)[-1] for name in kept_names} == {
-        "bias",
-        "weight",
-        "A_logs",
-        "Ds",
-        "dt_projs_bias",
-    }
+    assert {name.rsplit(".", 1)[-1] for name in kept_names} == {"bias", "weight", "A_logs", "Ds", "dt_projs_bias"}
     assert all("norm" in name or "ln_1" in name for name in kept_names if name.endswith("weight"))
     assert len(kept_names) + len(decays["params"]) == len(names)  # type: ignore[arg-type]
 
@@ -206,9 +193,7 @@ def test_a_net_that_cannot_be_is_refused(changes: dict[str, Any], message: str) 
         tiny(**changes)
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"), [((1, 4, 8, 8), "the net has 3 bands"), ((1, 3, 0, 8), "one row")]
-)
+@pytest.mark.parametrize(("shape", "message"), [((1, 4, 8, 8), "the net has 3 bands"), ((1, 3, 0, 8), "one row")])
 def test_an_input_that_cannot_be_is_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         tiny()(torch.zeros(shape))

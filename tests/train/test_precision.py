@@ -34,9 +34,7 @@ def two_steps(precision: str) -> tuple[list[float], VMUNet]:
     return losses, model
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", "float64", "bfloat16", "float16", "pure bfloat16", "channels-last"]
-)
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16", "float16", "pure bfloat16", "channels-last"])
 def test_two_steps_lower_the_loss(precision: str) -> None:
     losses, _ = two_steps(precision)
     exact, _ = two_steps("float32")

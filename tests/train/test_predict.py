@@ -25,15 +25,31 @@ def first_band_decides(image: Tensor, valid: Tensor) -> Tensor:
 
 
 def classifier(**changed: object) -> Classifier:
-    known: dict[str, object] = {"identity": "net", "classes": ("a", "b", "c"), "layout": NAMES, "bands": ("B1", "B2"),
-                                "size": 16, "probabilities": first_band_decides}
+    known: dict[str, object] = {
+        "identity": "net",
+        "classes": ("a", "b", "c"),
+        "layout": NAMES,
+        "bands": ("B1", "B2"),
+        "size": 16,
+        "probabilities": first_band_decides,
+    }
     return Classifier(**(known | changed))  # type: ignore[arg-type]
 
 
 def scene(path: Path, height: int, width: int, *, names: tuple[str, ...] = NAMES) -> np.ndarray:
     values = np.random.default_rng(height).integers(500, 1500, (3, height, width)).astype(np.uint16)
-    with rasterio.open(path, "w", driver="GTiff", count=3, height=height, width=width, dtype="uint16", nodata=0,
-                       crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=3,
+        height=height,
+        width=width,
+        dtype="uint16",
+        nodata=0,
+        crs="EPSG:32618",
+        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
+    ) as file:
         file.write(values)
         for index, name in enumerate(names, 1):
             file.set_band_description(index, name)
@@ -46,10 +62,16 @@ def read(path: Path) -> np.ndarray:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([0.0, 0.25, 0.5, 0.9]), st.booleans(),
-       st.sampled_from([7, 16, 1024]))
-def test_a_pixelwise_net_gives_its_answer_at_every_pixel(tmp_path_factory: pytest.TempPathFactory, height: int,
-                                                         width: int, overlap: float, flips: bool, block: int) -> None:
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+    st.booleans(),
+    st.sampled_from([7, 16, 1024]),
+)
+def test_a_pixelwise_net_gives_its_answer_at_every_pixel(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, overlap: float, flips: bool, block: int
+) -> None:
     folder = tmp_path_factory.mktemp("p")
     values = scene(folder / "s.tif", height, width)
     predict_scene(classifier(), folder / "s.tif", folder / "m.tif", Options(overlap=overlap, flips=flips, block=block))
@@ -72,8 +94,9 @@ def test_fractions_sum_to_one_and_agree_with_the_class_map(tmp_path: Path) -> No
     def soft(image: Tensor, valid: Tensor) -> Tensor:
         return torch.softmax(torch.stack([image[:, 0] / 100, image[:, 1] / 100, image[:, 0] * 0 + 10], 1), 1)
 
-    written = predict_scene(classifier(probabilities=soft), tmp_path / "s.tif", tmp_path / "m.tif",
-                            Options(fractions=True, confidence=True))
+    written = predict_scene(
+        classifier(probabilities=soft), tmp_path / "s.tif", tmp_path / "m.tif", Options(fractions=True, confidence=True)
+    )
     assert [path.name for path in written] == ["m_fractions.tif", "m_confidence.tif", "m.tif"]
     share, (confidence, entropy), (label,) = (read(path) for path in written)
     np.testing.assert_allclose(share.sum(0), 1, atol=1e-5)
@@ -92,8 +115,9 @@ def test_pixels_without_data_have_no_class_and_do_not_reach_the_net(tmp_path: Pa
         assert (image[:, 0][~valid] == 0).all() and (image[:, 0][valid] > 0).all() and valid.any()
         return first_band_decides(image, valid)
 
-    predict_scene(classifier(probabilities=strict), tmp_path / "s.tif", tmp_path / "m.tif",
-                  Options(fractions=True, block=16))
+    predict_scene(
+        classifier(probabilities=strict), tmp_path / "s.tif", tmp_path / "m.tif", Options(fractions=True, block=16)
+    )
     (label,), share = read(tmp_path / "m.tif"), read(tmp_path / "m_fractions.tif")
     assert (label == 255).sum() == 801 and (np.isnan(share).all(0) == (label == 255)).all()
 
@@ -148,8 +172,10 @@ def test_a_scene_without_a_band_of_the_run_is_refused(tmp_path: Path) -> None:
         predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif")
 
 
-@pytest.mark.parametrize(("options", "where"), [
-    (Options(window=0), "--window"), (Options(overlap=1), "--overlap"), (Options(batch_size=0), "--batch-size")])
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [(Options(window=0), "--window"), (Options(overlap=1), "--overlap"), (Options(batch_size=0), "--batch-size")],
+)
 def test_options_that_cannot_be_are_refused(tmp_path: Path, options: Options, where: str) -> None:
     with pytest.raises(ConfigError, match=where):
         predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif", options)
@@ -165,8 +191,17 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
     share[0, -1] = np.nan
     label[-1] = 255
     mask = label[None] if kind == "index" else share
-    with rasterio.open(tmp_path / "l.tif", "w", driver="GTiff", count=len(mask), height=30, width=40, dtype=mask.dtype,
-                       crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
+    with rasterio.open(
+        tmp_path / "l.tif",
+        "w",
+        driver="GTiff",
+        count=len(mask),
+        height=30,
+        width=40,
+        dtype=mask.dtype,
+        crs="EPSG:32618",
+        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
+    ) as file:
         file.write(mask)
     found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes)
     confusion = np.array(found["confusion"])
@@ -184,8 +219,17 @@ def test_one_class_against_all_is_scored_as_two(tmp_path: Path, kind: str) -> No
     predict_scene(classifier(classes=rule.classes, probabilities=b_or_not), tmp_path / "s.tif", tmp_path / "m.tif")
     label = np.where(values[0] > 1000, 1, 2).astype(np.uint8)
     mask = label[None] if kind == "index" else (np.arange(3)[:, None, None] == label).astype(np.float32)
-    with rasterio.open(tmp_path / "l.tif", "w", driver="GTiff", count=len(mask), height=30, width=40, dtype=mask.dtype,
-                       crs="EPSG:32618", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)) as file:
+    with rasterio.open(
+        tmp_path / "l.tif",
+        "w",
+        driver="GTiff",
+        count=len(mask),
+        height=30,
+        width=40,
+        dtype=mask.dtype,
+        crs="EPSG:32618",
+        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
+    ) as file:
         file.write(mask)
     found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, ("a", "b", "c"))
     assert found["mean"]["iou"] == 1 and list(found["classes"]) == ["other", "b"]

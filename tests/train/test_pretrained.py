@@ -54,10 +54,7 @@ def test_a_vmamba_fills_the_encoder_and_the_mirrored_decoder(tmp_path: Path) -> 
         own["layers_up.1.blocks.0.self_attention.A_logs"], weights["layers.0.blocks.0.self_attention.A_logs"]
     )
     assert report.unused == ("classifier.head.weight", "classifier.norm.weight")
-    assert {key.split(".")[0] + key.split(".")[-2] for key in report.fresh} >= {
-        "final_upexpand",
-        "layers_upexpand",
-    }
+    assert {key.split(".")[0] + key.split(".")[-2] for key in report.fresh} >= {"final_upexpand", "layers_upexpand"}
     assert all("upsample" in key or key.startswith("final") for key in report.fresh)
 
 
@@ -137,9 +134,7 @@ def test_another_network_is_recognised_and_named(tmp_path: Path, keys: list[str]
     ("changes", "message"),
     [({"d_state": 8}, "Set model.d_state"), ({"dims": (12, 16)}, r"\(8, 3.*\(12, 3.*Set model.dims")],
 )
-def test_another_shape_names_key_shapes_and_remedy(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_another_shape_names_key_shapes_and_remedy(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = saved(tmp_path / "a.pth", vmamba())
     with pytest.raises(PretrainedError, match=message):
         load_pretrained(net(**changes), path, bands=("red", "green", "blue"))

@@ -19,8 +19,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "<s>.zarr", channels=3, classes=3, sources=4, tiles_each=2, size=16)
     store = open_store(tmp_path / "<s>.zarr")
-    config = load_config(None, ["model.preset=tiny", "model.dims=[8,16]", "model.depths=[1,1]",
-                                "model.depths_decoder=[1,1]", "epochs=2", "accelerator=cpu"])
+    config = load_config(
+        None,
+        [
+            "model.preset=tiny",
+            "model.dims=[8,16]",
+            "model.depths=[1,1]",
+            "model.depths_decoder=[1,1]",
+            "epochs=2",
+            "accelerator=cpu",
+        ],
+    )
     fit(store, tmp_path / "run", config, command=("greentrain", "fit", "<b>"))
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "<b>" not in page.split("<h2>What ran</h2>")[1]
@@ -28,8 +37,17 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("<svg") == 3
     assert page.count('alt="error"') == 8
-    for text in ("Mean IoU", "class2", "Confusion", "Worst tiles", "Best tiles", "torch", "model:",
-                 store.contract.identity(), "epochs: 2"):
+    for text in (
+        "Mean IoU",
+        "class2",
+        "Confusion",
+        "Worst tiles",
+        "Best tiles",
+        "torch",
+        "model:",
+        store.contract.identity(),
+        "epochs: 2",
+    ):
         assert text in page
     (tmp_path / "<s>.zarr").rename(tmp_path / "away.zarr")
     assert "Worst tiles" not in write_report(tmp_path / "run").read_text(encoding="utf-8")

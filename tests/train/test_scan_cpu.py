@@ -64,10 +64,7 @@ def case(
 
 def scan(inputs: Case, backend: str, dtype: torch.dtype, softplus: bool) -> dict[str, Tensor]:
     """The output and every gradient."""
-    leaves = {
-        name: None if t is None else t.detach().clone().to(dtype).requires_grad_()
-        for name, t in inputs.items()
-    }
+    leaves = {name: None if t is None else t.detach().clone().to(dtype).requires_grad_() for name, t in inputs.items()}
     y = selective_scan(**leaves, delta_softplus=softplus, backend=backend)  # type: ignore[arg-type]
     weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).cos().to(dtype)
     y.backward(weights)  # type: ignore[no-untyped-call]
@@ -105,17 +102,13 @@ def test_cpu_gives_what_the_reference_gives_in_double(
 @pytest.mark.parametrize("softplus", [True, False])
 def test_vectors_may_be_missing(kernel: ModuleType, softplus: bool) -> None:
     inputs = case(2, 2, 9, 4, 37, softplus=softplus, vectors=False)
-    assert_close(
-        scan(inputs, "cpu", torch.float32, softplus), scan(inputs, "reference", torch.float64, softplus), 5e-6
-    )
+    assert_close(scan(inputs, "cpu", torch.float32, softplus), scan(inputs, "reference", torch.float64, softplus), 5e-6)
 
 
 @pytest.mark.parametrize("decay", [0.0, 100.0, 1e6])
 def test_no_decay_and_strong_decay(kernel: ModuleType, decay: float) -> None:
     inputs = case(1, 2, 9, 16, 100, softplus=True, decay=decay)
-    assert_close(
-        scan(inputs, "cpu", torch.float32, True), scan(inputs, "reference", torch.float64, True), 2e-5
-    )
+    assert_close(scan(inputs, "cpu", torch.float32, True), scan(inputs, "reference", torch.float64, True), 2e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -126,14 +119,10 @@ def test_no_decay_and_strong_decay(kernel: ModuleType, decay: float) -> None:
     length=st.integers(1, 140),
     softplus=st.booleans(),
 )
-def test_any_shape_agrees_with_the_reference(
-    groups: int, width: int, states: int, length: int, softplus: bool
-) -> None:
+def test_any_shape_agrees_with_the_reference(groups: int, width: int, states: int, length: int, softplus: bool) -> None:
     inputs = case(1, groups, width, states, length, softplus=softplus)
     assert_close(
-        scan(inputs, "cpu", torch.float64, softplus),
-        scan(inputs, "reference", torch.float64, softplus),
-        1e-10,
+        scan(inputs, "cpu", torch.float64, softplus), scan(inputs, "reference", torch.float64, softplus), 1e-10
     )
 
 
@@ -153,12 +142,8 @@ def test_the_result_does_not_depend_on_the_number_of_threads(kernel: ModuleType)
 
 def test_strided_inputs_and_gradients_are_taken(kernel: ModuleType) -> None:
     inputs = case(2, 2, 9, 4, 37, softplus=True)
-    strided = {
-        k: v if v is None else v.transpose(0, -1).contiguous().transpose(0, -1) for k, v in inputs.items()
-    }
-    assert_close(
-        scan(strided, "cpu", torch.float64, True), scan(inputs, "reference", torch.float64, True), 1e-10
-    )
+    strided = {k: v if v is None else v.transpose(0, -1).contiguous().transpose(0, -1) for k, v in inputs.items()}
+    assert_close(scan(strided, "cpu", torch.float64, True), scan(inputs, "reference", torch.float64, True), 1e-10)
 
 
 def test_a_nan_is_not_lost(kernel: ModuleType) -> None:
@@ -191,10 +176,7 @@ def test_the_operators_are_sound_for_the_compiler() -> None:
 def test_processes_that_build_at_once_all_get_a_library(tmp_path: Path) -> None:
     flags = "native.FLAGS = ('-std=c++17', '-O0', '-fPIC', '-shared')"
     code = f"from greentrain.nets.scan import native; {flags}; native.library()"
-    environment = os.environ | {
-        "GREENTRAIN_CACHE": str(tmp_path / "cache"),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
+    environment = os.environ | {"GREENTRAIN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -229,9 +211,7 @@ def test_without_a_compiler_numba_runs_and_says_so_once(
     ]
 
 
-def test_a_compiler_that_fails_is_named(
-    fresh: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_fails_is_named(fresh: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\necho 'no such standard' >&2\nexit 1\n")
     broken.chmod(0o755)

@@ -49,7 +49,5 @@ for b, G, width, N, L, softplus, vectors, decay in [
 
 def test_triton_gives_what_the_reference_gives_in_double() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", COMPARE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

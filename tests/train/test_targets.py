@@ -39,12 +39,8 @@ def test_ties_go_to_the_first_class_and_to_it_alone() -> None:
 
 
 @settings(deadline=None)
-@given(
-    seed=st.integers(0, 2**20), text=st.sampled_from(["fractions", "hard", *CLASSES]), purity=st.floats(0, 1)
-)
-def test_targets_sum_to_one_where_they_count_and_are_zero_elsewhere(
-    seed: int, text: str, purity: float
-) -> None:
+@given(seed=st.integers(0, 2**20), text=st.sampled_from(["fractions", "hard", *CLASSES]), purity=st.floats(0, 1))
+def test_targets_sum_to_one_where_they_count_and_are_zero_elsewhere(seed: int, text: str, purity: float) -> None:
     fraction, valid = random_fractions(seed)
     rule = target_rule(text, CLASSES, purity)
     target, counted = rule(fraction, valid)

@@ -20,8 +20,16 @@ from greentrain.training.trackers import Trackers, read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
 
-QUICK = ("model.preset=tiny", "model.d_state=1", "model.dims=[8,16]", "model.depths=[1,1]",
-         "model.depths_decoder=[1,1]", "batch_size=2", "accelerator=cpu", "ema=0")
+QUICK = (
+    "model.preset=tiny",
+    "model.d_state=1",
+    "model.dims=[8,16]",
+    "model.depths=[1,1]",
+    "model.depths_decoder=[1,1]",
+    "batch_size=2",
+    "accelerator=cpu",
+    "ema=0",
+)
 ROW = {"epoch": 1, "step": 1, "train_loss": 0.5, "classes": {"Bäume & Büsche": {"iou": 0.25}}, "nothing": None}
 
 
@@ -68,8 +76,11 @@ class Wandb(ModuleType):
     def init(self, *, name: str, dir: str, config: dict[str, Any], id: str | None, resume: str | None) -> Any:
         assert Path(dir).is_dir()
         self.began.append((id, resume))
-        return SimpleNamespace(id=id or "w1", log=lambda row, step: self.rows.append((step, row)),
-                               finish=lambda exit_code: self.ends.append(exit_code))
+        return SimpleNamespace(
+            id=id or "w1",
+            log=lambda row, step: self.rows.append((step, row)),
+            finish=lambda exit_code: self.ends.append(exit_code),
+        )
 
 
 @pytest.fixture
@@ -108,12 +119,14 @@ def test_after_resume_they_go_on_in_the_same_run(tmp_path: Path, mlflow: Mlflow,
     assert mlflow.began == [None, "r1", "r1"]  # one session without does not forget it
 
 
-def test_one_that_fails_is_named_once_and_the_run_goes_on(tmp_path: Path, mlflow: Mlflow,
-                                                          capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_fails_is_named_once_and_the_run_goes_on(
+    tmp_path: Path, mlflow: Mlflow, capsys: pytest.CaptureFixture[str]
+) -> None:
     mlflow.breaks_at = 2
     write_tiny_store(tmp_path / "s.zarr", channels=3, classes=3, sources=4, tiles_each=3, size=16)
-    outcome = fit(open_store(tmp_path / "s.zarr"), tmp_path / "run", load_config(None, [*QUICK, "epochs=2"]),
-                  mlflow=True)
+    outcome = fit(
+        open_store(tmp_path / "s.zarr"), tmp_path / "run", load_config(None, [*QUICK, "epochs=2"]), mlflow=True
+    )
     said = " ".join(capsys.readouterr().err.split())
     assert outcome.status == "finished"
     assert said.count("mlflow failed (ConnectionError: no route) and is left out") == 1
@@ -122,8 +135,9 @@ def test_one_that_fails_is_named_once_and_the_run_goes_on(tmp_path: Path, mlflow
     assert len(read_rows(tmp_path / "run")) > 4
 
 
-def test_tensorboard_is_not_needed_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                          capsys: pytest.CaptureFixture[str]) -> None:
+def test_tensorboard_is_not_needed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     trackers = Trackers(tmp_path / "run", {})
 
     def full(*_: Any) -> None:
@@ -146,7 +160,7 @@ def test_a_run_killed_while_it_starts_again_keeps_its_rows(tmp_path: Path, monke
 
     def killed(self: Path, text: str, **_: Any) -> int:
         with self.open("w", encoding="utf-8") as file:
-            file.write(text[:len(text) // 2])
+            file.write(text[: len(text) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -166,8 +180,9 @@ def test_a_line_that_is_no_json_is_named_and_one_cut_short_is_left_out(tmp_path:
         read_rows(tmp_path)
 
 
-def test_one_that_does_not_start_says_so_before_training(tmp_path: Path, mlflow: Mlflow,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_start_says_so_before_training(
+    tmp_path: Path, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuses(**_: Any) -> None:
         raise ConnectionError("no server")
 
@@ -176,12 +191,16 @@ def test_one_that_does_not_start_says_so_before_training(tmp_path: Path, mlflow:
         Trackers(tmp_path / "run", {}, mlflow=True)
 
 
-@pytest.mark.parametrize(("line", "says"), [
-    ("raise ImportError('wants another protobuf')", "does not import: ImportError: wants another protobuf"),
-    ("import a_package_that_is_missing", "does not import: ModuleNotFoundError: .*a_package_that_is_missing"),
-])
-def test_one_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str,
-                                                  says: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("raise ImportError('wants another protobuf')", "does not import: ImportError: wants another protobuf"),
+        ("import a_package_that_is_missing", "does not import: ModuleNotFoundError: .*a_package_that_is_missing"),
+    ],
+)
+def test_one_that_is_broken_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
+) -> None:
     (tmp_path / "wandb.py").write_text(line)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)

@@ -28,12 +28,7 @@ def test_one_class_nearly_everywhere_is_a_collapse() -> None:
     assert finding is not None
     assert finding.kind is Kind.COLLAPSE
     assert "`trees` is predicted on 99.6% of the pixels, the truth has it on 40.0%" in str(finding)
-    assert [cause.split(":")[0] for cause in finding.causes] == [
-        "labels",
-        "statistics",
-        "class weights",
-        "rate",
-    ]
+    assert [cause.split(":")[0] for cause in finding.causes] == ["labels", "statistics", "class weights", "rate"]
 
 
 def test_the_scores_of_a_constant_are_a_collapse() -> None:
@@ -45,8 +40,7 @@ def test_the_scores_of_a_constant_are_a_collapse() -> None:
 
 
 @pytest.mark.parametrize(
-    "history",
-    [[], [ONE_CLASS] * 2, [ONE_CLASS, ONE_CLASS, LEARNT], [ONE_CLASS, LEARNT, ONE_CLASS], [NO_BETTER] * 3],
+    "history", [[], [ONE_CLASS] * 2, [ONE_CLASS, ONE_CLASS, LEARNT], [ONE_CLASS, LEARNT, ONE_CLASS], [NO_BETTER] * 3]
 )
 def test_a_run_that_learns_or_is_young_is_left_alone(history: list[dict[str, object]]) -> None:
     assert find_collapse(history) is None

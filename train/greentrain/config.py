@@ -175,8 +175,17 @@ class Config(Frozen):
         return self.model_dump(mode="json", exclude=set(_FREE))
 
 
-_FREE = ("cache", "ahead", "checkpoint_steps", "checkpoint_keep", "stop_on_collapse", "collapse_checks", "accelerator",
-         "devices", "compile")
+_FREE = (
+    "cache",
+    "ahead",
+    "checkpoint_steps",
+    "checkpoint_keep",
+    "stop_on_collapse",
+    "collapse_checks",
+    "accelerator",
+    "devices",
+    "compile",
+)
 
 
 def load_config(path: Path | None, changes: Iterable[str] = (), base: Config | None = None) -> Config:
@@ -258,7 +267,11 @@ def _comments(cls: type[BaseModel]) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr) \
-                and isinstance(text.value, ast.Constant):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
             found[field.target.id] = " ".join(str(text.value.value).split())
     return found

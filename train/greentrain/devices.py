@@ -19,6 +19,7 @@ def find_device(name: str, setting: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if gpus else "cpu")
     if name not in here:
-        raise ConfigError(setting, f"`{name}`, and torch {torch.__version__} sees {', '.join(here)}",
-                          "choose one of these, or auto")
+        raise ConfigError(
+            setting, f"`{name}`, and torch {torch.__version__} sees {', '.join(here)}", "choose one of these, or auto"
+        )
     return torch.device(name)

@@ -38,14 +38,20 @@ def open_base(location: Place, recipe: Recipe) -> Base:
     Raises StoreError where it is not a local one, was made by an older layout, or of another recipe.
     """
     if not location.local:
-        raise StoreError(location.url, "a store that is no local folder cannot grow in one step",
-                         "build it anew, or append to a local copy")
+        raise StoreError(
+            location.url,
+            "a store that is no local folder cannot grow in one step",
+            "build it anew, or append to a local copy",
+        )
     store = open_store(location.url)
     theirs, ours = store.contract.recipe, recipe.about_data()
     for part in _ALIKE:
         if theirs.get(part) != ours[part]:
-            raise StoreError(location.url, f"`{part}` of its recipe is not that of what is to be added",
-                             "append with the recipe that made it, or build another store")
+            raise StoreError(
+                location.url,
+                f"`{part}` of its recipe is not that of what is to be added",
+                "append with the recipe that made it, or build another store",
+            )
     for name in ("histogram", "bin_code", "class_count", "fingerprint", "extent", "shard_digest"):
         if name not in store.group:
             raise StoreError(location.url, f"it has no array `{name}`", "build it anew")
@@ -105,16 +111,23 @@ class Base:
     def with_sources(self, more: SourceTable) -> SourceTable:
         """Its sources, then `more`."""
         names = self.store.read("group_name")[self.store.read("group_index")]
-        return SourceTable(**{
-            field.name: np.concatenate([names if field.name == "group" else self.store.read(field.name),
-                                        getattr(more, field.name)]) for field in fields(SourceTable)})
+        return SourceTable(
+            **{
+                field.name: np.concatenate(
+                    [names if field.name == "group" else self.store.read(field.name), getattr(more, field.name)]
+                )
+                for field in fields(SourceTable)
+            }
+        )
 
     def with_tiles(self, more: TileTable) -> TileTable:
         """Its tiles, then `more`."""
-        moved = TileTable(more.source_index + self.contract.sources, more.row, more.col, more.valid_share,
-                          more.fingerprint)
-        return TileTable(*(np.concatenate([self.store.read(field.name), getattr(moved, field.name)])
-                           for field in fields(TileTable)))
+        moved = TileTable(
+            more.source_index + self.contract.sources, more.row, more.col, more.valid_share, more.fingerprint
+        )
+        return TileTable(
+            *(np.concatenate([self.store.read(field.name), getattr(moved, field.name)]) for field in fields(TileTable))
+        )
 
     def full_digests(self, contract: Contract) -> Iterator[tuple[int, tuple[str, ...]]]:
         """(shard, digests) of the shards that stay."""

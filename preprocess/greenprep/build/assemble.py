@@ -72,8 +72,9 @@ def target_of(store: Place) -> Place:
     return build_place(store) / "store" if store.local else store
 
 
-def assemble(engine: Engine, reading: Reading, store: Place, accepted: Sequence[Accepted],
-             base: Base | None = None) -> Contract:
+def assemble(
+    engine: Engine, reading: Reading, store: Place, accepted: Sequence[Accepted], base: Base | None = None
+) -> Contract:
     """Write the whole store, contract included, into `target_of(store)`.
 
     accepted: sorted by path. base: the store that these are added to. Raises StoreError where no tile is left.
@@ -111,23 +112,42 @@ def finish(store: Place) -> None:
 
 def _contract(reading: Reading, accepted: Sequence[Accepted], base: Base | None) -> Contract:
     recipe = reading.recipe
-    found = [(part.facts.dtype, part.low, part.high) for one in accepted for part in one.source.parts
-             if part.facts.dtype and part.tiles is not None and len(part.tiles)]
+    found = [
+        (part.facts.dtype, part.low, part.high)
+        for one in accepted
+        for part in one.source.parts
+        if part.facts.dtype and part.tiles is not None and len(part.tiles)
+    ]
     tiles = sum(one.tiles for one in accepted) + (base.contract.tiles if base else 0)
     if not tiles:
-        raise StoreError("tile", f"no tile in {len(accepted)} accepted pairs",
-                         "see the reasons in the clean folder's manifest, or lower --size or --min-cover")
+        raise StoreError(
+            "tile",
+            f"no tile in {len(accepted)} accepted pairs",
+            "see the reasons in the clean folder's manifest, or lower --size or --min-cover",
+        )
     dtype = common_type([*found, *(base.types() if base else ())])
     if base is not None and dtype != np.dtype(base.contract.dtype):
-        raise StoreError(base.store.location, f"it holds {base.contract.dtype}, the new sources need {dtype}",
-                         "build the store anew from all sources")
+        raise StoreError(
+            base.store.location,
+            f"it holds {base.contract.dtype}, the new sources need {dtype}",
+            "build the store anew from all sources",
+        )
     groups = {one.group for one in accepted} | (base.groups if base else set())
     bands: tuple[Band, ...] = recipe.bands
     return Contract(
-        bands=bands, classes=recipe.mask.classes, tile_size=recipe.tile.size, stride=stride_of(recipe.tile),
-        dtype=dtype.name, tiles=tiles, sources=len(accepted) + (base.contract.sources if base else 0),
-        groups=len(groups), shard_tiles=shard_tiles(len(bands), recipe.tile.size, dtype),
-        recipe=recipe.about_data(), recipe_hash=recipe.hash(), versions={"greenspace": _version()})
+        bands=bands,
+        classes=recipe.mask.classes,
+        tile_size=recipe.tile.size,
+        stride=stride_of(recipe.tile),
+        dtype=dtype.name,
+        tiles=tiles,
+        sources=len(accepted) + (base.contract.sources if base else 0),
+        groups=len(groups),
+        shard_tiles=shard_tiles(len(bands), recipe.tile.size, dtype),
+        recipe=recipe.about_data(),
+        recipe_hash=recipe.hash(),
+        versions={"greenspace": _version()},
+    )
 
 
 def _version() -> str:
@@ -145,8 +165,9 @@ def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, Part]]:
                 yield index, part
 
 
-def _jobs(reading: Reading, target: Place, accepted: Sequence[Accepted], contract: Contract,
-          base: Base | None) -> Iterator[ShardJob]:
+def _jobs(
+    reading: Reading, target: Place, accepted: Sequence[Accepted], contract: Contract, base: Base | None
+) -> Iterator[ShardJob]:
     places, size = contract.shard_tiles, contract.tile_size
     at = base.contract.tiles if base else 0
     kept = at % places
@@ -155,17 +176,29 @@ def _jobs(reading: Reading, target: Place, accepted: Sequence[Accepted], contrac
 
     def job(shard: int) -> ShardJob:
         before = kept if base is not None and shard == at // places else 0
-        what = [(slot.spill.url.rsplit("/", 1)[-1], hashlib.sha256(slot.spans.tobytes()).hexdigest(), slot.dtype)
-                for slot in slots]
+        what = [
+            (slot.spill.url.rsplit("/", 1)[-1], hashlib.sha256(slot.spans.tobytes()).hexdigest(), slot.dtype)
+            for slot in slots
+        ]
         key = digest(["shard", 1, shard, before, places, contract.dtype, size, what, base.identity if base else None])
-        return ShardJob(key, shard, places, before, Place(base.store.location) if base and before else None,
-                        tuple(slots), contract.dtype, (len(contract.bands), size, size), target, reading.build)
+        return ShardJob(
+            key,
+            shard,
+            places,
+            before,
+            Place(base.store.location) if base and before else None,
+            tuple(slots),
+            contract.dtype,
+            (len(contract.bands), size, size),
+            target,
+            reading.build,
+        )
 
     shard = at // places
     for _, part in _parts(accepted):
         spans = part.spans if part.spans is not None else np.zeros((0, len(TILED), 2), np.int64)
         while len(spans):
-            taken, spans = spans[:places - filled], spans[places - filled:]
+            taken, spans = spans[: places - filled], spans[places - filled :]
             slots.append(Slot(spill_of(reading.build, part.key), taken, str(part.facts.dtype)))
             filled += len(taken)
             if filled == places:
@@ -175,8 +208,9 @@ def _jobs(reading: Reading, target: Place, accepted: Sequence[Accepted], contrac
         yield job(shard)
 
 
-def _shards(engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: Base | None,
-            contract: Contract) -> list[Digests]:
+def _shards(
+    engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: Base | None, contract: Contract
+) -> list[Digests]:
     done = ledger.keys()
     found: dict[int, Digests] = dict(base.full_digests(contract)) if base else {}
     found.update(recalled(ledger, job) for job in jobs if job.key in done)
@@ -184,8 +218,11 @@ def _shards(engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: Base
     with progress("writing shards", len(left)) as ticker:
         for job, result in engine.run(write_shard, left):
             if isinstance(result, Lost):
-                raise StoreError(job.target.url, f"the workers that wrote shard {job.shard} died",
-                                 "see whether the machine has memory and disk left; the same command goes on from here")
+                raise StoreError(
+                    job.target.url,
+                    f"the workers that wrote shard {job.shard} died",
+                    "see whether the machine has memory and disk left; the same command goes on from here",
+                )
             found[result[0]] = result[1]
             ticker.advance()
     return [found[shard] for shard in range(shard_count(contract))]
@@ -197,11 +234,14 @@ def _source_table(accepted: Sequence[Accepted]) -> SourceTable:
 
     entries = [one.entry for one in accepted]
     return SourceTable(
-        path=text(entry.image or "" for entry in entries), checksum=text(entry.checksum or "" for entry in entries),
+        path=text(entry.image or "" for entry in entries),
+        checksum=text(entry.checksum or "" for entry in entries),
         crs=text(entry.crs or "" for entry in entries),
         transform=np.array([entry.transform or IDENTITY for entry in entries], np.float64).reshape(-1, 6),
-        group=text(one.group for one in accepted), time=text(entry.time or "" for entry in entries),
-        extent=np.array([entry.shape[1:] if entry.shape else (0, 0) for entry in entries], np.int64).reshape(-1, 2))
+        group=text(one.group for one in accepted),
+        time=text(entry.time or "" for entry in entries),
+        extent=np.array([entry.shape[1:] if entry.shape else (0, 0) for entry in entries], np.int64).reshape(-1, 2),
+    )
 
 
 def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
@@ -211,9 +251,13 @@ def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
     share = [part.share for _, part in rows if part.share is not None]
     prints = [part.prints for _, part in rows if part.prints is not None]
     where = np.concatenate(tiles) if tiles else np.zeros((0, 2), np.int64)
-    return TileTable(np.concatenate([np.zeros(0, np.int64), *source]).astype(np.int64), where[:, 0], where[:, 1],
-                     np.concatenate([np.zeros(0, np.float32), *share]),
-                     np.concatenate([np.zeros(0, np.uint64), *prints]))
+    return TileTable(
+        np.concatenate([np.zeros(0, np.int64), *source]).astype(np.int64),
+        where[:, 0],
+        where[:, 1],
+        np.concatenate([np.zeros(0, np.float32), *share]),
+        np.concatenate([np.zeros(0, np.uint64), *prints]),
+    )
 
 
 def _codes(accepted: Sequence[Accepted], base: Base | None) -> NDArray[np.int64]:
@@ -224,9 +268,11 @@ def _codes(accepted: Sequence[Accepted], base: Base | None) -> NDArray[np.int64]
     return np.array(sorted(seen), np.int64)
 
 
-def _group_moments(ledger: Ledger, accepted: Sequence[Accepted], contract: Contract,
-                   base: Base | None) -> Iterator[Moments]:
+def _group_moments(
+    ledger: Ledger, accepted: Sequence[Accepted], contract: Contract, base: Base | None
+) -> Iterator[Moments]:
     """Of each group in the order of the sorted names; its sources are merged in the order of their paths."""
+
     @lru_cache(maxsize=64)
     def parts_of(key: str) -> dict[tuple[str, int], Part]:
         return {(part.source, part.row): part for part in load_parts(ledger, key)}
@@ -237,8 +283,9 @@ def _group_moments(ledger: Ledger, accepted: Sequence[Accepted], contract: Contr
     for group in sorted(members):
         pieces: list[Moments] = [base.moments_of(group)] if base and group in base.groups else []
         for one in members[group]:
-            of_source = (moments for part in one.source.parts
-                         for moments in parts_of(part.key)[part.source, part.row].moments)
+            of_source = (
+                moments for part in one.source.parts for moments in parts_of(part.key)[part.source, part.row].moments
+            )
             pieces.append(merge_all(of_source, len(contract.bands), len(contract.classes)))
         yield merge_all(pieces, len(contract.bands), len(contract.classes))
 

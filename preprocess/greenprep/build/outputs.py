@@ -24,11 +24,15 @@ def check_store_place(store: Place, read: Path, *, overwrite: bool) -> None:
             raise StoreError(store.url, f"it is, or holds, the folder {read} that is read", "choose another name")
     if (store / "zarr.json").exists():
         if not overwrite:
-            raise StoreError(store.url, "there is a store already",
-                             "give another name, --overwrite to replace it, or --append to add to it")
+            raise StoreError(
+                store.url,
+                "there is a store already",
+                "give another name, --overwrite to replace it, or --append to add to it",
+            )
     elif (store.local and store.path.is_file()) or set(store.names()) - set(ARRAYS):
-        raise StoreError(store.url, "something that is no store has this name",
-                         "choose another name: it is not touched")
+        raise StoreError(
+            store.url, "something that is no store has this name", "choose another name: it is not touched"
+        )
 
 
 def check_manifest_folder(clean: Path, raw: Path, store: Place, recipe: Path) -> None:
@@ -39,5 +43,8 @@ def check_manifest_folder(clean: Path, raw: Path, store: Place, recipe: Path) ->
     if store.local and store.path.resolve() in (here, *here.parents):
         raise ConfigError(clean, "`clean` lies in the store", "choose a folder beside it")
     if (here / RECIPE_NAME) == recipe.resolve():
-        raise ConfigError(clean, f"`clean` holds {recipe.name} itself, which would be written over",
-                          "choose another folder, or name the recipe otherwise")
+        raise ConfigError(
+            clean,
+            f"`clean` holds {recipe.name} itself, which would be written over",
+            "choose another folder, or name the recipe otherwise",
+        )

@@ -30,7 +30,7 @@ def unpack(data: bytes, types: tuple[type, ...]) -> Any:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 + size:
         raise ValueError("cut short")
-    return _up(json.loads(data[8:8 + size]), memoryview(data)[8 + size:], {kind.__name__: kind for kind in types})
+    return _up(json.loads(data[8 : 8 + size]), memoryview(data)[8 + size :], {kind.__name__: kind for kind in types})
 
 
 def _down(value: Any, blobs: list[bytes]) -> Any:
@@ -65,7 +65,7 @@ def _up(tree: Any, rest: memoryview, types: dict[str, Any]) -> Any:
     def take(size: int) -> memoryview:
         nonlocal at
         at += size
-        return rest[at - size:at]
+        return rest[at - size : at]
 
     def array(dtype: str, shape: list[int], size: int) -> Any:
         return np.frombuffer(take(size), dtype).reshape(shape)
@@ -75,7 +75,7 @@ def _up(tree: Any, rest: memoryview, types: dict[str, Any]) -> Any:
             return [up(item) for item in node]
         if not isinstance(node, dict):
             return node
-        (kind, inside), = node.items()
+        ((kind, inside),) = node.items()
         return makers[kind](inside)
 
     makers: dict[str, Callable[[Any], Any]] = {

@@ -99,8 +99,21 @@ class Part:
     """One for each row of tiles, so that sums do not depend on where strips begin."""
 
 
-_KINDS = (Part, Facts, Candidate, Entry, Evidence, RowPiece, Texture, Fit, Reason, Moments, Histogram, LabelCounts,
-          Code)
+_KINDS = (
+    Part,
+    Facts,
+    Candidate,
+    Entry,
+    Evidence,
+    RowPiece,
+    Texture,
+    Fit,
+    Reason,
+    Moments,
+    Histogram,
+    LabelCounts,
+    Code,
+)
 
 
 def spill_of(build: Place, key: str) -> Place:
@@ -140,8 +153,9 @@ def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part
 
 
 def _changed(candidate: Candidate, found: str) -> SourceError:
-    return SourceError(candidate.name, f"it was accepted, but now: {found}",
-                       "run `greenprep clean` again: the file was changed")
+    return SourceError(
+        candidate.name, f"it was accepted, but now: {found}", "run `greenprep clean` again: the file was changed"
+    )
 
 
 def _spoilt(piece: Piece, pair: OpenPair, problem: BadFile) -> Entry:
@@ -195,8 +209,9 @@ def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> 
     return replace(part, evidence=None if piece.strip is None else evidence, **cut.columns())
 
 
-def _windows(pair: OpenPair, tiles: NDArray[np.int64], row: int, rows: int,
-             size: int) -> list[tuple[int, int, NDArray[np.int64]]]:
+def _windows(
+    pair: OpenPair, tiles: NDArray[np.int64], row: int, rows: int, size: int
+) -> list[tuple[int, int, NDArray[np.int64]]]:
     """[(first row, rows, the tiles that begin in them)]: a whole pair at once, a strip some rows of tiles at a time.
 
     The files keep the strip decoded meanwhile, so that no block is decoded twice, and what is made of the pixels takes
@@ -217,8 +232,10 @@ def _windows(pair: OpenPair, tiles: NDArray[np.int64], row: int, rows: int,
     for at in begins[1:]:
         if at - cuts[-1] >= most:
             cuts.append(at)
-    return [(at, until - at, tiles_starting_in(tiles, at, until - at))
-            for at, until in zip(cuts, [*cuts[1:], row + rows], strict=True)]
+    return [
+        (at, until - at, tiles_starting_in(tiles, at, until - at))
+        for at, until in zip(cuts, [*cuts[1:], row + rows], strict=True)
+    ]
 
 
 class _Cut:
@@ -241,15 +258,17 @@ class _Cut:
 
     def _tile(self, row: int, col: int, pixels: Pixels) -> Moments:
         at, left = row - pixels.row, col - pixels.col
-        inside = np.s_[..., at:at + self.size, left:left + self.size]
+        inside = np.s_[..., at : at + self.size, left : left + self.size]
         image, fraction, valid = pixels.image[inside], pixels.fraction[inside], pixels.valid[inside]
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             # NaN times a weight of 0 is still NaN: what may not be used must at least be a number.
             valid = valid & np.isfinite(image).all(axis=0)
             image = np.where(np.isfinite(image), image, 0)
-        values = {"image": _filled(image, self.size, FILLS["image"]),
-                  "fraction": _filled(fraction, self.size, UNLABELLED),
-                  "valid": _filled(valid.astype(np.uint8), self.size, FILLS["valid"])}
+        values = {
+            "image": _filled(image, self.size, FILLS["image"]),
+            "fraction": _filled(fraction, self.size, UNLABELLED),
+            "valid": _filled(valid.astype(np.uint8), self.size, FILLS["valid"]),
+        }
         self.tiles.append((row, col))
         self.spans.append([self._spill(encode_chunk(values[name], FILLS[name])) for name in TILED])
         self.share.append(float(np.count_nonzero(valid)) / self.size**2)
@@ -266,10 +285,16 @@ class _Cut:
         """Fields of the part."""
         n = len(self.tiles)
         codes = [moments.histogram.code for moments in self.moments]
-        return {"tiles": np.array(self.tiles, np.int64).reshape(n, 2), "moments": tuple(self.moments),
-                "spans": np.array(self.spans, np.int64).reshape(n, len(TILED), 2), "low": self.low, "high": self.high,
-                "share": np.array(self.share, np.float32), "prints": np.array(self.prints, np.uint64),
-                "codes": np.unique(np.concatenate(codes)) if codes else np.zeros(0, np.int64)}
+        return {
+            "tiles": np.array(self.tiles, np.int64).reshape(n, 2),
+            "moments": tuple(self.moments),
+            "spans": np.array(self.spans, np.int64).reshape(n, len(TILED), 2),
+            "low": self.low,
+            "high": self.high,
+            "share": np.array(self.share, np.float32),
+            "prints": np.array(self.prints, np.uint64),
+            "codes": np.unique(np.concatenate(codes)) if codes else np.zeros(0, np.int64),
+        }
 
 
 def _filled(values: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
@@ -277,5 +302,5 @@ def _filled(values: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
     if values.shape[-2:] == (size, size):
         return values
     whole = np.full((*values.shape[:-2], size, size), fill, values.dtype)
-    whole[..., :values.shape[-2], :values.shape[-1]] = values
+    whole[..., : values.shape[-2], : values.shape[-1]] = values
     return whole

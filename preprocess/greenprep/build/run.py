@@ -36,6 +36,7 @@ from greenschemas.recipe import Recipe, TileRules, load_recipe
 
 __all__ = ["Cluster", "Outcome", "run_recipe", "tile_clean"]
 
+
 @dataclass(frozen=True)
 class Cluster:
     """Who does the work."""
@@ -60,8 +61,15 @@ class Outcome:
     audit: Audit | None = None
 
 
-def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cluster, *, append: bool = False,
-               overwrite: bool = False) -> Outcome:
+def tile_clean(
+    clean: Path,
+    location: str,
+    rules: Mapping[str, Any],
+    cluster: Cluster,
+    *,
+    append: bool = False,
+    overwrite: bool = False,
+) -> Outcome:
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
     rules: fields of `TileRules` instead of those of the folder's recipe. Raises SourceError, StoreError or RecipeError.
@@ -81,8 +89,11 @@ def tile_clean(clean: Path, location: str, rules: Mapping[str, Any], cluster: Cl
         sources = read_sources(run, reading, candidates)
         for source in sources:
             if source.crashed:
-                raise SourceError(clean / source.candidate.name, "the decoder dies of it, though it was accepted",
-                                  "run `greenprep clean` again: the file was changed")
+                raise SourceError(
+                    clean / source.candidate.name,
+                    "the decoder dies of it, though it was accepted",
+                    "run `greenprep clean` again: the file was changed",
+                )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
         contract = assemble(run, reading, store, accepted, base)
     finish(store)
@@ -114,8 +125,11 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
         entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
         summary = write_manifest(clean, recipe, entries)
         by_name = {source.candidate.name: source for source in sources}
-        accepted = [Accepted(by_name[_name(entry)], entry) for entry in entries
-                    if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))]
+        accepted = [
+            Accepted(by_name[_name(entry)], entry)
+            for entry in entries
+            if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
+        ]
         contract = assemble(run, reading, store, accepted, base)
     contract, audit = split_store(target_of(store).url, Plan(recipe.split))
     finish(store)
@@ -153,8 +167,11 @@ def _is_new(entry: Entry, base: Base) -> bool:
     """Whether an entry's source is not in the store yet; raises SourceError where it is, with other pixels."""
     known = base.paths.get(_name(entry))
     if known is not None and known != entry.checksum:
-        raise SourceError(_name(entry), "it is in the store already, with other pixels",
-                          "build the store anew: --append only adds sources")
+        raise SourceError(
+            _name(entry),
+            "it is in the store already, with other pixels",
+            "build the store anew: --append only adds sources",
+        )
     return known is None
 
 
@@ -163,11 +180,23 @@ def _verdict(source: Source, reading: Reading) -> Entry:
     candidate, recipe = source.candidate, reading.recipe
     stamp = stamp_of(reading.root, candidate.image, candidate.mask)
     if source.crashed:
-        reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives",
-                         limits=recipe.limits)
-        return Entry(image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
-                     parts=dict(candidate.parts), verdict=verdict_of([reason]), reasons=(reason,),
-                     stamp=stamp)
+        reason = finding(
+            Code.DECODER_CRASH,
+            "pair",
+            "the process that read it died",
+            limit="a process that lives",
+            limits=recipe.limits,
+        )
+        return Entry(
+            image=candidate.image,
+            mask=candidate.mask,
+            group=candidate.group,
+            time=candidate.time,
+            parts=dict(candidate.parts),
+            verdict=verdict_of([reason]),
+            reasons=(reason,),
+            stamp=stamp,
+        )
     whole = [part.entry for part in source.parts if part.entry is not None]
     if whole:
         return whole[0]

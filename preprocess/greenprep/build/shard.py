@@ -95,7 +95,7 @@ def _old_chunks(file: Place, job: ShardJob) -> list[bytes]:
         shard = file.read()
     except FileNotFoundError:
         shard = b""
-    return shard_chunks(shard, job.places)[:job.before]
+    return shard_chunks(shard, job.places)[: job.before]
 
 
 def _spilled(slot: Slot, job: ShardJob) -> list[list[bytes]]:
@@ -105,8 +105,9 @@ def _spilled(slot: Slot, job: ShardJob) -> list[list[bytes]]:
     start = int(stored[:, 0].min(initial=np.iinfo(np.int64).max)) if len(stored) else 0
     end = int(stored.sum(axis=1).max(initial=0))
     data = slot.spill.read(start, end) if end > start else b""
-    chunks = [[data[at - start:at - start + n] if n else b"" for at, n in spans[:, i].tolist()]
-              for i in range(len(TILED))]
+    chunks = [
+        [data[at - start : at - start + n] if n else b"" for at, n in spans[:, i].tolist()] for i in range(len(TILED))
+    ]
     if slot.dtype != job.dtype:
         chunks[0] = [_as(chunk, slot.dtype, job) for chunk in chunks[0]]
     return chunks

@@ -79,12 +79,19 @@ def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidat
                         by_name.setdefault(part.source, []).append(part)
                 ticker.advance(sum(1 for part in parts if not part.strips and part.row == 0))
             jobs = more
-    return [Source(candidate, tuple(sorted(by_name.get(candidate.name, ()), key=lambda part: part.row)),
-                   candidate.name in crashed) for candidate in candidates]
+    return [
+        Source(
+            candidate,
+            tuple(sorted(by_name.get(candidate.name, ()), key=lambda part: part.row)),
+            candidate.name in crashed,
+        )
+        for candidate in candidates
+    ]
 
 
-def _results(engine: Engine, reading: Reading,
-             jobs: Sequence[Piece]) -> Iterator[tuple[Piece, list[Part] | Lost[Piece]]]:
+def _results(
+    engine: Engine, reading: Reading, jobs: Sequence[Piece]
+) -> Iterator[tuple[Piece, list[Part] | Lost[Piece]]]:
     ledger = Ledger(reading.build / "ledger")
     done = ledger.keys()
     for piece in jobs:
@@ -121,8 +128,9 @@ def _stamp(reading: Reading, candidate: Candidate) -> tuple[list[str], int]:
             status = os.stat(reading.root / name) if name else None
         except OSError as problem:
             if not reading.judge:
-                raise SourceError(reading.root / str(name), f"it cannot be read ({problem.strerror})",
-                                  "see whether it is still there") from None
+                raise SourceError(
+                    reading.root / str(name), f"it cannot be read ({problem.strerror})", "see whether it is still there"
+                ) from None
             stamps.append(f"{name}:{problem.strerror}")
             continue
         if status is not None:
@@ -131,11 +139,19 @@ def _stamp(reading: Reading, candidate: Candidate) -> tuple[list[str], int]:
     return stamps, total
 
 
-def _piece(reading: Reading, batch: Sequence[tuple[Candidate, list[str]]],
-           strip: tuple[int, int] | None = None) -> Piece:
+def _piece(
+    reading: Reading, batch: Sequence[tuple[Candidate, list[str]]], strip: tuple[int, int] | None = None
+) -> Piece:
     key = digest(["piece", 1, reading.recipe.about_data(), reading.judge, [stamps for _, stamps in batch], strip])
-    return Piece(key, str(reading.root), tuple(candidate for candidate, _ in batch), reading.recipe, reading.build,
-                 reading.judge, strip)
+    return Piece(
+        key,
+        str(reading.root),
+        tuple(candidate for candidate, _ in batch),
+        reading.recipe,
+        reading.build,
+        reading.judge,
+        strip,
+    )
 
 
 def _strips(reading: Reading, piece: Piece, part: Part) -> Iterator[Piece]:
@@ -152,4 +168,3 @@ def _alone(reading: Reading, piece: Piece, crashed: set[str]) -> Iterator[Piece]
         return
     for candidate in piece.candidates:
         yield _piece(reading, [(candidate, _stamp(reading, candidate)[0])])
-

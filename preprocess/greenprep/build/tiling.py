@@ -39,7 +39,7 @@ def tiles_of(height: int, width: int, rules: TileRules) -> NDArray[np.int64]:
     stride = stride_of(rules)
     rows = starts(height, rules.size, stride, rules.edge)
     cols = starts(width, rules.size, stride, rules.edge)
-    inside = (np.minimum(height - rows, rules.size)[:, None] * np.minimum(width - cols, rules.size)[None, :])
+    inside = np.minimum(height - rows, rules.size)[:, None] * np.minimum(width - cols, rules.size)[None, :]
     chosen = np.argwhere(inside >= rules.min_cover * rules.size**2)
     return np.stack([rows[chosen[:, 0]], cols[chosen[:, 1]]], axis=1)
 

@@ -33,17 +33,32 @@ def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, .
     alive = [i for i, entry in enumerate(base) if entry.verdict is not Verdict.REJECTED]
     for i, first in _repeats(base, alive, lambda entry: entry.image_checksum):
         masks = "the same labels" if base[i].checksum == base[first].checksum else "other labels"
-        found[i].append(finding(Code.DUPLICATE, "image", f"the pixels of {base[first].image}, with {masks}",
-                                limit="one of a kind", limits=recipe.limits))
+        found[i].append(
+            finding(
+                Code.DUPLICATE,
+                "image",
+                f"the pixels of {base[first].image}, with {masks}",
+                limit="one of a kind",
+                limits=recipe.limits,
+            )
+        )
     alive = [i for i in alive if not _rejects(found[i])]
     for i, first in _repeats(base, alive, lambda entry: (entry.group, entry.time) if entry.group else None):
-        found[i].append(finding(Code.SAME_GROUP_TIME, "pair", f"{base[i].group} at time {base[i].time}, as "
-                                f"{base[first].image}", limit="one pair", limits=recipe.limits))
+        found[i].append(
+            finding(
+                Code.SAME_GROUP_TIME,
+                "pair",
+                f"{base[i].group} at time {base[i].time}, as {base[first].image}",
+                limit="one pair",
+                limits=recipe.limits,
+            )
+        )
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, recipe)
     _outliers(base, alive, found, recipe)
-    return tuple(with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry
-                 for i, entry in enumerate(base))
+    return tuple(
+        with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry for i, entry in enumerate(base)
+    )
 
 
 def _without(entry: Entry) -> Entry:
@@ -55,16 +70,17 @@ def _rejects(reasons: Iterable[Reason]) -> bool:
     return any(reason.level is Level.REJECT for reason in reasons)
 
 
-def _repeats(entries: Sequence[Entry], alive: Iterable[int],
-             key: Callable[[Entry], Hashable]) -> list[tuple[int, int]]:
+def _repeats(entries: Sequence[Entry], alive: Iterable[int], key: Callable[[Entry], Hashable]) -> list[tuple[int, int]]:
     """[(index, index of the first with the same key)]; a key of None is like no other."""
     first: dict[Hashable, int] = {}
-    return [(i, before) for i in alive
-            if (of := key(entries[i])) is not None and (before := first.setdefault(of, i)) != i]
+    return [
+        (i, before) for i in alive if (of := key(entries[i])) is not None and (before := first.setdefault(of, i)) != i
+    ]
 
 
-def _unlike_group(entries: Sequence[Entry], alive: Iterable[int], found: dict[int, list[Reason]],
-                  recipe: Recipe) -> None:
+def _unlike_group(
+    entries: Sequence[Entry], alive: Iterable[int], found: dict[int, list[Reason]], recipe: Recipe
+) -> None:
     groups: dict[str, list[int]] = defaultdict(list)
     for i in alive:
         if entries[i].group and entries[i].crs:
@@ -74,15 +90,21 @@ def _unlike_group(entries: Sequence[Entry], alive: Iterable[int], found: dict[in
         usual = max(grids, key=grids.count)
         for i, grid in zip(members, grids, strict=True):
             if grid != usual and grids.count(usual) > grids.count(grid):
-                found[i].append(finding(Code.GRID_UNLIKE_GROUP, "image", _words(grid), limit=_words(usual),
-                                        limits=recipe.limits))
+                found[i].append(
+                    finding(Code.GRID_UNLIKE_GROUP, "image", _words(grid), limit=_words(usual), limits=recipe.limits)
+                )
 
 
 def _grid(entry: Entry) -> tuple[str, float, float, float, float]:
     """(CRS, pixel width and height, place of the first corner in hundredths of a pixel)."""
     a, b, c, d, e, f = entry.transform or (1, 0, 0, 0, 1, 0)
-    return (entry.crs or "", round(a, 9), round(e, 9), round(c / (abs(a) or abs(b) or 1), 2),
-            round(f / (abs(e) or abs(d) or 1), 2))
+    return (
+        entry.crs or "",
+        round(a, 9),
+        round(e, 9),
+        round(c / (abs(a) or abs(b) or 1), 2),
+        round(f / (abs(e) or abs(d) or 1), 2),
+    )
 
 
 def _words(grid: tuple[str, float, float, float, float]) -> str:
@@ -90,14 +112,17 @@ def _words(grid: tuple[str, float, float, float, float]) -> str:
     return f"{crs[:40]}, pixels of {wide:g} x {abs(tall):g}, corner at pixel ({left:.10g}, {top:.10g})"
 
 
-def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, list[Reason]],
-              recipe: Recipe) -> None:
+def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, list[Reason]], recipe: Recipe) -> None:
     """Robust z-scores of means and deviations by band, by median and MAD, over all files that are not rejected."""
     if len(alive) < ENOUGH:
         return
     names = [band.name for band in recipe.bands if band.role is Role.REFLECTANCE]
-    keys = [key for kind in ("mean", "std") for name in names
-            if any((key := f"{kind}.{name}") in entries[i].measures for i in alive)]
+    keys = [
+        key
+        for kind in ("mean", "std")
+        for name in names
+        if any((key := f"{kind}.{name}") in entries[i].measures for i in alive)
+    ]
     table = np.array([[entries[i].measures.get(key, np.nan) for key in keys] for i in alive])
     middle = np.nanmedian(table, axis=0)
     mad = 1.4826 * np.nanmedian(np.abs(table - middle), axis=0)
@@ -107,7 +132,13 @@ def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, l
         odd = [j for j in range(len(keys)) if row[j] > recipe.limits.outlier_z]
         if odd:
             worst = max(odd, key=lambda j: row[j])
-            found[i].append(finding(
-                Code.OUTLIER, "image", f"{keys[worst]} = {values[worst]:.4g}, {row[worst]:.1f} robust deviations from "
-                f"{middle[worst]:.4g}; {len(odd)} values so", limit=f"{recipe.limits.outlier_z:g}",
-                limits=recipe.limits))
+            found[i].append(
+                finding(
+                    Code.OUTLIER,
+                    "image",
+                    f"{keys[worst]} = {values[worst]:.4g}, {row[worst]:.1f} robust deviations from "
+                    f"{middle[worst]:.4g}; {len(odd)} values so",
+                    limit=f"{recipe.limits.outlier_z:g}",
+                    limits=recipe.limits,
+                )
+            )

@@ -92,14 +92,20 @@ class Evidence:
     rows: tuple[RowPiece, ...]
 
     def __add__(self, other: Evidence) -> Evidence:
-        joined: dict[str, Any] = {field.name: getattr(self, field.name) + getattr(other, field.name)
-                                  for field in fields(self) if field.name not in _OTHERWISE}
+        joined: dict[str, Any] = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in _OTHERWISE
+        }
         return Evidence(
-            **joined, has_flags=self.has_flags or other.has_flags,
-            single=self.single and other.single and
-            int(np.argmax(self.class_sum)) == int(np.argmax(other.class_sum)),
-            low=np.minimum(self.low, other.low), high=np.maximum(self.high, other.high),
-            twins=self.twins & other.twins, rows=tuple(sorted(self.rows + other.rows, key=lambda piece: piece.row)))
+            **joined,
+            has_flags=self.has_flags or other.has_flags,
+            single=self.single and other.single and int(np.argmax(self.class_sum)) == int(np.argmax(other.class_sum)),
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            twins=self.twins & other.twins,
+            rows=tuple(sorted(self.rows + other.rows, key=lambda piece: piece.row)),
+        )
 
 
 _OTHERWISE = frozenset({"has_flags", "single", "low", "high", "twins", "rows"})
@@ -128,14 +134,30 @@ def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
     without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
     coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without
     return Evidence(
-        pixels=present.size, valid=_count(pixels.valid), present=_count(present),
-        content=_count(lit.any(axis=0) & present), nonfinite=pixels.nonfinite,
-        empty=_count(pixels.empty), flagged=_count(pixels.cloud), has_flags=pixels.cloud is not None,
+        pixels=present.size,
+        valid=_count(pixels.valid),
+        present=_count(present),
+        content=_count(lit.any(axis=0) & present),
+        nonfinite=pixels.nonfinite,
+        empty=_count(pixels.empty),
+        flagged=_count(pixels.cloud),
+        has_flags=pixels.cloud is not None,
         bright=present.size * (-1.0 if bright is None else bright),
-        filler=_fillers(image[reflectance], pixels.empty, low[reflectance]), labels=pixels.labels,
-        class_sum=coded / FRACTION_SCALE, single=int(np.count_nonzero(coded)) == 1, low=low, high=high, total=sums,
-        square=_squares(values), top=_top(values, high), twins=_twins(image, sums, reflectance), texture=texture,
-        columns=seen.sum(axis=1, dtype=np.float64), fit=fit, rows=(_rows(pixels, reflectance, seen),))
+        filler=_fillers(image[reflectance], pixels.empty, low[reflectance]),
+        labels=pixels.labels,
+        class_sum=coded / FRACTION_SCALE,
+        single=int(np.count_nonzero(coded)) == 1,
+        low=low,
+        high=high,
+        total=sums,
+        square=_squares(values),
+        top=_top(values, high),
+        twins=_twins(image, sums, reflectance),
+        texture=texture,
+        columns=seen.sum(axis=1, dtype=np.float64),
+        fit=fit,
+        rows=(_rows(pixels, reflectance, seen),),
+    )
 
 
 def _count(where: NDArray[np.bool_] | None) -> int:
@@ -180,8 +202,13 @@ def _twins(image: Array, sums: Array, reflectance: slice | list[int]) -> frozens
     by_sum: dict[float, list[int]] = {}
     for band in np.arange(len(image))[reflectance].tolist():
         by_sum.setdefault(float(sums[band]), []).append(band)
-    return frozenset((one, other) for group in by_sum.values() for i, one in enumerate(group)
-                     for other in group[i + 1:] if np.array_equal(image[one], image[other]))
+    return frozenset(
+        (one, other)
+        for group in by_sum.values()
+        for i, one in enumerate(group)
+        for other in group[i + 1 :]
+        if np.array_equal(image[one], image[other])
+    )
 
 
 def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowPiece:

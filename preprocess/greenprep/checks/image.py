@@ -27,22 +27,39 @@ def image_findings(evidence: Evidence, facts: Facts, recipe: Recipe) -> list[Rea
     """All findings about the image, in the order of the catalogue."""
     if evidence.present == 0:
         return [*_nonfinite(evidence, recipe), _all_invalid(evidence, recipe)]
-    return [*_nonfinite(evidence, recipe), *_content(evidence, recipe), *_bands(evidence, recipe),
-            *_scale(evidence, facts, recipe), *_shares(evidence, recipe), *_texture(evidence, recipe),
-            *_lines(evidence, recipe)]
+    return [
+        *_nonfinite(evidence, recipe),
+        *_content(evidence, recipe),
+        *_bands(evidence, recipe),
+        *_scale(evidence, facts, recipe),
+        *_shares(evidence, recipe),
+        *_texture(evidence, recipe),
+        *_lines(evidence, recipe),
+    ]
 
 
 def _all_invalid(evidence: Evidence, recipe: Recipe) -> Reason:
-    return finding(Code.ALL_NODATA, "image", f"none of {evidence.pixels} pixels holds anything", limit="at least one",
-                   limits=recipe.limits)
+    return finding(
+        Code.ALL_NODATA,
+        "image",
+        f"none of {evidence.pixels} pixels holds anything",
+        limit="at least one",
+        limits=recipe.limits,
+    )
 
 
 def _nonfinite(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     if evidence.nonfinite:
         limits = recipe.limits
         level = Level.REJECT if limits.nan is NanPolicy.REJECT else Level.WARN
-        yield finding(Code.NAN, "image", f"{_share(evidence.nonfinite, evidence)} of the pixels",
-                      limit=f"none (nan: {limits.nan.value})", limits=limits, level=level)
+        yield finding(
+            Code.NAN,
+            "image",
+            f"{_share(evidence.nonfinite, evidence)} of the pixels",
+            limit=f"none (nan: {limits.nan.value})",
+            limits=limits,
+            level=level,
+        )
 
 
 def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
@@ -53,11 +70,21 @@ def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     # Negative reflectances are real; an image is blank where values of either sign are next to nothing.
     size = float(np.sqrt(evidence.square[reflectance].mean() / evidence.present)) if len(reflectance) else 0.0
     if mean < limits.mean_min and size < max(limits.mean_min, 1e-12) * 10:
-        yield finding(Code.BLANK, "image", f"mean of the reflectance bands {mean:.4g}", limit=f"{limits.mean_min:g}",
-                      limits=limits)
+        yield finding(
+            Code.BLANK,
+            "image",
+            f"mean of the reflectance bands {mean:.4g}",
+            limit=f"{limits.mean_min:g}",
+            limits=limits,
+        )
     if content < limits.content_min:
-        yield finding(Code.LOW_CONTENT, "image", f"{content:.2%} of the pixels usable and not zero",
-                      limit=f"{limits.content_min:.2%}", limits=limits)
+        yield finding(
+            Code.LOW_CONTENT,
+            "image",
+            f"{content:.2%} of the pixels usable and not zero",
+            limit=f"{limits.content_min:.2%}",
+            limits=limits,
+        )
 
 
 def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
@@ -65,27 +92,49 @@ def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     reflectance = _reflectance(recipe) if evidence.present > 1 else []
     constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]]
     if constant and len(constant) == len(reflectance):
-        yield finding(Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture",
-                      limits=limits)
+        yield finding(
+            Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture", limits=limits
+        )
     else:
         for i in constant:
             cirrus = bands[i].common == "cirrus"
-            yield finding(Code.CONSTANT_BAND, "image", f"{bands[i].name} is {evidence.low[i]:g} everywhere",
-                          limit="more than one value", limits=limits, level=Level.WARN if cirrus else None)
+            yield finding(
+                Code.CONSTANT_BAND,
+                "image",
+                f"{bands[i].name} is {evidence.low[i]:g} everywhere",
+                limit="more than one value",
+                limits=limits,
+                level=Level.WARN if cirrus else None,
+            )
     mean = evidence.total / evidence.present
     std = np.sqrt(np.maximum(evidence.square / evidence.present - mean * mean, 0))
     for i in set(reflectance) - set(constant):
         if std[i] < limits.constant_std * abs(mean[i]):
-            yield finding(Code.NEAR_CONSTANT_BAND, "image", f"{bands[i].name}: deviation {std[i]:.3g}, "
-                          f"mean {mean[i]:.4g}", limit=f"{limits.constant_std:g} of the mean", limits=limits)
+            yield finding(
+                Code.NEAR_CONSTANT_BAND,
+                "image",
+                f"{bands[i].name}: deviation {std[i]:.3g}, mean {mean[i]:.4g}",
+                limit=f"{limits.constant_std:g} of the mean",
+                limits=limits,
+            )
     for one, other in sorted(evidence.twins):
         if one not in constant:
-            yield finding(Code.IDENTICAL_BANDS, "image", f"{bands[one].name} equals {bands[other].name}",
-                          limit="bands that differ", limits=limits)
+            yield finding(
+                Code.IDENTICAL_BANDS,
+                "image",
+                f"{bands[one].name} equals {bands[other].name}",
+                limit="bands that differ",
+                limits=limits,
+            )
     worst = max(reflectance, key=lambda i: evidence.top[i], default=None)
     if worst is not None and evidence.top[worst] > limits.saturated_max * evidence.present:
-        yield finding(Code.SATURATED, "image", f"{bands[worst].name}: {evidence.top[worst] / evidence.present:.1%} at "
-                      f"{evidence.high[worst]:g}", limit=f"{limits.saturated_max:.0%}", limits=limits)
+        yield finding(
+            Code.SATURATED,
+            "image",
+            f"{bands[worst].name}: {evidence.top[worst] / evidence.present:.1%} at {evidence.high[worst]:g}",
+            limit=f"{limits.saturated_max:.0%}",
+            limits=limits,
+        )
 
 
 def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]:
@@ -95,9 +144,13 @@ def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]
         share = texture.greys / np.maximum(texture.greys.sum(axis=1, keepdims=True), 1)
         even = float(1 - np.abs(share - 1 / share.shape[1]).sum(axis=1).min() / 2)
         if (jumps > JUMP_SHARE and even > limits.uniform_min * 0.5) or (even > limits.uniform_min and jumps > 0.01):
-            yield finding(Code.WRAPPED, "image", f"values fill 0..255 to {even:.0%}, and {jumps:.0%} of neighbours are "
-                          "more than half the range apart", limit=f"{limits.uniform_min:.0%} and {JUMP_SHARE:.0%}",
-                          limits=limits)
+            yield finding(
+                Code.WRAPPED,
+                "image",
+                f"values fill 0..255 to {even:.0%}, and {jumps:.0%} of neighbours are more than half the range apart",
+                limit=f"{limits.uniform_min:.0%} and {JUMP_SHARE:.0%}",
+                limits=limits,
+            )
             return
     scale = limits.reflectance_scale
     bands = [i for i in _reflectance(recipe) if recipe.bands[i].common != "cirrus"]
@@ -108,28 +161,53 @@ def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]
     kind = str(facts.dtype)
     if scale >= 1000 and (highest <= 255 or kind == "uint8"):
         found = "0..1" if highest <= 2 and kind.startswith("float") else "0..255"
-        yield finding(Code.SCALE, "image", f"values up to {highest:g}, as on a scale of {found}", limit=f"0..{scale:g}",
-                      limits=limits)
+        yield finding(
+            Code.SCALE,
+            "image",
+            f"values up to {highest:g}, as on a scale of {found}",
+            limit=f"0..{scale:g}",
+            limits=limits,
+        )
     elif brightest > 2.5 * scale:
-        yield finding(Code.SCALE, "image", f"a mean of {brightest:.4g}, reflectance {brightest / scale:.3g}",
-                      limit=f"0..{scale:g}", limits=limits)
+        yield finding(
+            Code.SCALE,
+            "image",
+            f"a mean of {brightest:.4g}, reflectance {brightest / scale:.3g}",
+            limit=f"0..{scale:g}",
+            limits=limits,
+        )
 
 
 def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     limits = recipe.limits
     bare = evidence.pixels - evidence.content
     if bare > limits.nodata_max * evidence.pixels:
-        yield finding(Code.NODATA, "image", f"{_share(bare, evidence)} of the pixels are zero or without data",
-                      limit=f"{limits.nodata_max:.0%}", limits=limits)
+        yield finding(
+            Code.NODATA,
+            "image",
+            f"{_share(bare, evidence)} of the pixels are zero or without data",
+            limit=f"{limits.nodata_max:.0%}",
+            limits=limits,
+        )
     for value, count in zip(FILLERS, evidence.filler.tolist(), strict=True):
         if count > limits.undeclared_max * evidence.pixels:
-            yield finding(Code.UNDECLARED_NODATA, "image", f"{value:g} in {_share(count, evidence)} of the pixels",
-                          limit=f"{limits.undeclared_max:.2%}", limits=limits)
+            yield finding(
+                Code.UNDECLARED_NODATA,
+                "image",
+                f"{value:g} in {_share(count, evidence)} of the pixels",
+                limit=f"{limits.undeclared_max:.2%}",
+                limits=limits,
+            )
     cloud = evidence.flagged if evidence.has_flags else evidence.bright
     if cloud > limits.cloud_max * evidence.pixels:
         how = "the quality bands" if evidence.has_flags else "brightness, greyness and cirrus"
-        yield finding(Code.CLOUD, "image", f"{cloud / evidence.pixels:.0%} of the pixels by {how}",
-                      limit=f"{limits.cloud_max:.0%}", limits=limits)
+        yield finding(
+            Code.CLOUD,
+            "image",
+            f"{cloud / evidence.pixels:.0%} of the pixels by {how}",
+            limit=f"{limits.cloud_max:.0%}",
+            limits=limits,
+        )
 
 
 def _texture(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
@@ -144,13 +222,23 @@ def _texture(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     # Still water shows nothing but the sensor's own noise, which is faint; that is no reason to throw it away.
     if noise > limits.noise_share and float(texture.noise.min()) > NOISE_FLOOR * scale:
         level = None if correlation < limits.noise_correlation else Level.WARN
-        yield finding(Code.NOISE, "image", f"noise is {noise:.0%} of the deviation at best, and neighbours correlate "
-                      f"by {correlation:.2f}", limits=limits, level=level,
-                      limit=f"{limits.noise_share:.0%} at most, rejected below {limits.noise_correlation:g}")
+        yield finding(
+            Code.NOISE,
+            "image",
+            f"noise is {noise:.0%} of the deviation at best, and neighbours correlate by {correlation:.2f}",
+            limits=limits,
+            level=level,
+            limit=f"{limits.noise_share:.0%} at most, rejected below {limits.noise_correlation:g}",
+        )
     impulses = texture.impulses / texture.pixels
     if impulses.max() > limits.impulse_max:
-        yield finding(Code.SALT_PEPPER, "image", f"{impulses.max():.1%} of the pixels stand out from all neighbours",
-                      limit=f"{limits.impulse_max:.1%}", limits=limits)
+        yield finding(
+            Code.SALT_PEPPER,
+            "image",
+            f"{impulses.max():.1%} of the pixels stand out from all neighbours",
+            limit=f"{limits.impulse_max:.1%}",
+            limits=limits,
+        )
 
 
 NOISE_FLOOR = 0.01
@@ -162,22 +250,33 @@ def _lines(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     suspect = np.concatenate([piece.suspect for piece in evidence.rows])
     inner = np.flatnonzero(~suspect)
     if evidence.empty == 0 and len(inner):
-        dropped = int(np.count_nonzero(suspect[inner[0]:inner[-1] + 1]))
+        dropped = int(np.count_nonzero(suspect[inner[0] : inner[-1] + 1]))
         if dropped > limits.dropped_lines_max * len(suspect):
-            yield finding(Code.DROPPED_LINES, "image", f"{dropped} of {len(suspect)} lines", limits=limits,
-                          limit=f"{limits.dropped_lines_max:.1%}")
+            yield finding(
+                Code.DROPPED_LINES,
+                "image",
+                f"{dropped} of {len(suspect)} lines",
+                limits=limits,
+                limit=f"{limits.dropped_lines_max:.1%}",
+            )
     if texture.pixels < TEXTURE_MIN or evidence.present < evidence.pixels:
         return
     rows = np.concatenate([piece.means for piece in evidence.rows], axis=1)
-    for name, means, squared, count in (("rows", rows, texture.down, texture.pairs[1]),
-                                        ("columns", evidence.columns / max(len(suspect), 1), texture.across,
-                                         texture.pairs[0])):
+    for name, means, squared, count in (
+        ("rows", rows, texture.down, texture.pairs[1]),
+        ("columns", evidence.columns / max(len(suspect), 1), texture.across, texture.pairs[0]),
+    ):
         jump = _jump(means)
         expected = np.sqrt(squared / max(count, 1))
         ratio = float(np.max(jump / np.where(expected > 0, expected, np.inf)))
         if ratio > limits.stripe_max:
-            yield finding(Code.STRIPES, "image", f"{name}: their means jump by {ratio:.2f} of what pixels do",
-                          limit=f"{limits.stripe_max:g}", limits=limits)
+            yield finding(
+                Code.STRIPES,
+                "image",
+                f"{name}: their means jump by {ratio:.2f} of what pixels do",
+                limit=f"{limits.stripe_max:g}",
+                limits=limits,
+            )
 
 
 def _jump(means: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -25,8 +25,9 @@ PLACES = 6
 """Significant digits of measures in the manifest: sums made in another order agree in these."""
 
 
-def judge(facts: Facts, evidence: Evidence | None, recipe: Recipe, *, more: Sequence[Reason] = (),
-          stamp: str | None = None) -> Entry:
+def judge(
+    facts: Facts, evidence: Evidence | None, recipe: Recipe, *, more: Sequence[Reason] = (), stamp: str | None = None
+) -> Entry:
     """The manifest line of one pair; `evidence` is None where its image could not be read, `more` says why."""
     reasons = [*facts.findings, *more]
     measures: dict[str, float] = {}
@@ -36,25 +37,41 @@ def judge(facts: Facts, evidence: Evidence | None, recipe: Recipe, *, more: Sequ
         measures = _measures(evidence, recipe)
     candidate, dtype = facts.candidate, facts.dtype
     return Entry(
-        image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
-        parts=dict(candidate.parts), verdict=verdict_of(reasons), reasons=in_order(reasons), shape=facts.shape,
-        dtype=dtype, crs=facts.crs or None, transform=facts.transform if facts.shape else None,
+        image=candidate.image,
+        mask=candidate.mask,
+        group=candidate.group,
+        time=candidate.time,
+        parts=dict(candidate.parts),
+        verdict=verdict_of(reasons),
+        reasons=in_order(reasons),
+        shape=facts.shape,
+        dtype=dtype,
+        crs=facts.crs or None,
+        transform=facts.transform if facts.shape else None,
         checksum=checksum(evidence, dtype) if evidence and dtype else None,
-        image_checksum=image_digest(evidence, dtype) if evidence and dtype else None, stamp=stamp, measures=measures)
+        image_checksum=image_digest(evidence, dtype) if evidence and dtype else None,
+        stamp=stamp,
+        measures=measures,
+    )
 
 
 def bad_file(problem: BadFile, about: About, recipe: Recipe) -> Reason:
     """The finding for a file that could not be read to its end."""
-    return finding(problem.code, about, problem.found, limit="a readable TIFF", limits=recipe.limits,
-                   remedy=problem.remedy)
+    return finding(
+        problem.code, about, problem.found, limit="a readable TIFF", limits=recipe.limits, remedy=problem.remedy
+    )
 
 
 def _measures(evidence: Evidence, recipe: Recipe) -> dict[str, float]:
     """Shares, and mean and deviation by band, for the report and the checks over the collection."""
     pixels, present = max(evidence.pixels, 1), max(evidence.present, 1)
-    out = {"valid": evidence.valid / pixels, "content": evidence.content / pixels,
-           "labelled": evidence.labels.labelled / pixels,
-           "noise_correlation": float(evidence.texture.correlation.max()), "label_fit": evidence.fit.here}
+    out = {
+        "valid": evidence.valid / pixels,
+        "content": evidence.content / pixels,
+        "labelled": evidence.labels.labelled / pixels,
+        "noise_correlation": float(evidence.texture.correlation.max()),
+        "label_fit": evidence.fit.here,
+    }
     if evidence.has_flags:
         out["cloud"] = evidence.flagged / pixels
     elif evidence.bright >= 0:

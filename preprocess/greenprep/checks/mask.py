@@ -23,12 +23,14 @@ def mask_findings(evidence: Evidence, recipe: Recipe) -> list[Reason]:
         return []
     found = [*_broken(evidence, recipe)]
     if evidence.labels.labelled == 0:
-        found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one",
-                             limits=recipe.limits))
+        found.append(
+            finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=recipe.limits)
+        )
     elif evidence.single:
         name = recipe.mask.classes[int(evidence.class_sum.argmax())]
-        found.append(finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes",
-                             limits=recipe.limits))
+        found.append(
+            finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes", limits=recipe.limits)
+        )
     return [*found, *_fit(evidence, recipe)]
 
 
@@ -36,22 +38,46 @@ def _broken(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     labels, limits = evidence.labels, recipe.limits
     allowed = limits.bad_labels_max * labels.pixels
     if labels.out_of_range > allowed:
-        yield finding(Code.MASK_RANGE, "mask", f"{labels.out_of_range / labels.pixels:.2%} of the pixels",
-                      limit=f"{limits.bad_labels_max:.2%} of the pixels outside 0..1", limits=limits)
+        yield finding(
+            Code.MASK_RANGE,
+            "mask",
+            f"{labels.out_of_range / labels.pixels:.2%} of the pixels",
+            limit=f"{limits.bad_labels_max:.2%} of the pixels outside 0..1",
+            limits=limits,
+        )
     if labels.bad_sum > allowed:
-        yield finding(Code.MASK_SUM, "mask", f"fractions of {labels.bad_sum / labels.pixels:.2%} of the pixels sum to "
-                      f"other than 1, up to {labels.worst_sum:.4g}", limit=f"1 within {limits.sum_tolerance:g}",
-                      limits=limits)
+        yield finding(
+            Code.MASK_SUM,
+            "mask",
+            f"fractions of {labels.bad_sum / labels.pixels:.2%} of the pixels sum to "
+            f"other than 1, up to {labels.worst_sum:.4g}",
+            limit=f"1 within {limits.sum_tolerance:g}",
+            limits=limits,
+        )
     if labels.unknown:
-        yield finding(Code.UNKNOWN_INDEX, "mask", f"{labels.unknown_value:g} and the like in "
-                      f"{labels.unknown / labels.pixels:.2%} of the pixels", limits=limits,
-                      limit=f"0 to {len(recipe.mask.classes) - 1}")
+        yield finding(
+            Code.UNKNOWN_INDEX,
+            "mask",
+            f"{labels.unknown_value:g} and the like in {labels.unknown / labels.pixels:.2%} of the pixels",
+            limits=limits,
+            limit=f"0 to {len(recipe.mask.classes) - 1}",
+        )
     if labels.nan:
-        yield finding(Code.MASK_NAN, "mask", f"{labels.nan / labels.pixels:.2%} of the pixels", limits=limits,
-                      limit="a declared value for no label")
+        yield finding(
+            Code.MASK_NAN,
+            "mask",
+            f"{labels.nan / labels.pixels:.2%} of the pixels",
+            limits=limits,
+            limit="a declared value for no label",
+        )
     if labels.zero:
-        yield finding(Code.MASK_ZERO, "mask", f"{labels.zero / labels.pixels:.2%} of the pixels", limits=limits,
-                      limit="fractions that sum to 1")
+        yield finding(
+            Code.MASK_ZERO,
+            "mask",
+            f"{labels.zero / labels.pixels:.2%} of the pixels",
+            limits=limits,
+            limit="fractions that sum to 1",
+        )
 
 
 def _fit(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
@@ -62,6 +88,11 @@ def _fit(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     best, (rows, cols) = evidence.fit.best
     limit = recipe.limits.edge_correlation
     if here < limit or ((rows, cols) != (0, 0) and best > here + GAIN):
-        yield finding(Code.MISALIGNED, "pair", f"edges of labels and image correlate by {here:.2f} in place, by "
-                      f"{best:.2f} moved by {rows} rows and {cols} columns", limits=recipe.limits,
-                      limit=f"{limit:g} in place, and best there")
+        yield finding(
+            Code.MISALIGNED,
+            "pair",
+            f"edges of labels and image correlate by {here:.2f} in place, by "
+            f"{best:.2f} moved by {rows} rows and {cols} columns",
+            limits=recipe.limits,
+            limit=f"{limit:g} in place, and best there",
+        )

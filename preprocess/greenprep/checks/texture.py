@@ -24,8 +24,10 @@ LOOKED_AT = ("blue", "red", "nir")
 GREY_VALUES = 256
 JUMP = 128
 """Half of an 8-bit range: neighbours seldom differ by more in a picture, and often do in values modulo 256."""
-SHIFTS = ((0, 0), *((y * step, x * step) for step in (2, 4, 8)
-                    for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)))
+SHIFTS = (
+    (0, 0),
+    *((y * step, x * step) for step in (2, 4, 8) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)),
+)
 """(rows, columns) by which labels are moved against the image; the first is where they are."""
 
 
@@ -103,11 +105,18 @@ def texture_of(image: Array, centre: float, threshold: float) -> Texture:
     second = np.diff(across, axis=2)
     cross = second[:, :-2] - 2 * second[:, 1:-1] + second[:, 2:] if height > 2 else second[:, :0]
     return Texture(
-        pixels=height * width, total=x.sum(axis=(1, 2), dtype=np.float64), square=_dot(x),
-        across=_dot(across), down=_dot(down), pairs=(height * max(width - 1, 0), max(height - 1, 0) * width),
-        immerkaer=np.abs(cross).sum(axis=(1, 2), dtype=np.float64), inner=max(height - 2, 0) * max(width - 2, 0),
-        impulses=_impulses(x, second, threshold), jumps=np.count_nonzero(np.abs(across) > JUMP, axis=(1, 2)),
-        greys=_greys(image))
+        pixels=height * width,
+        total=x.sum(axis=(1, 2), dtype=np.float64),
+        square=_dot(x),
+        across=_dot(across),
+        down=_dot(down),
+        pairs=(height * max(width - 1, 0), max(height - 1, 0) * width),
+        immerkaer=np.abs(cross).sum(axis=(1, 2), dtype=np.float64),
+        inner=max(height - 2, 0) * max(width - 2, 0),
+        impulses=_impulses(x, second, threshold),
+        jumps=np.count_nonzero(np.abs(across) > JUMP, axis=(1, 2)),
+        greys=_greys(image),
+    )
 
 
 def _dot(x: Array) -> Array:
@@ -184,9 +193,16 @@ def fit_of(image: Array, fraction: NDArray[np.uint8], valid: Array | None) -> Fi
     if norm == 0:
         return nothing
     rows, cols = picture.shape
-    products = [float(np.einsum("ij,ij->", inside, picture[half + down // 2:rows - half + down // 2,
-                                                           margin + right:cols - margin + right]))
-                for down, right in SHIFTS]
+    products = [
+        float(
+            np.einsum(
+                "ij,ij->",
+                inside,
+                picture[half + down // 2 : rows - half + down // 2, margin + right : cols - margin + right],
+            )
+        )
+        for down, right in SHIFTS
+    ]
     return Fit(inside.size, np.array(products) / norm * inside.size)
 
 

@@ -12,8 +12,9 @@ __all__ = ["in_order", "verdict_of", "with_reasons"]
 def verdict_of(reasons: Iterable[Reason]) -> Verdict:
     """Rejected if anything rejects, else repaired if anything was mended, else accepted."""
     levels = {reason.level for reason in reasons}
-    return (Verdict.REJECTED if Level.REJECT in levels
-            else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED)
+    return (
+        Verdict.REJECTED if Level.REJECT in levels else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED
+    )
 
 
 def with_reasons(entry: Entry, reasons: Sequence[Reason]) -> Entry:

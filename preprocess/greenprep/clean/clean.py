@@ -35,9 +35,17 @@ BATCH = 8
 """Pairs handed to a worker at a time."""
 
 
-def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = False, dry_run: bool = False,
-          limit: int | None = None,
-          tick: Callable[[int, int], None] | None = None) -> tuple[tuple[Entry, ...], Summary]:
+def clean(
+    raw: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    workers: int,
+    verify: bool = False,
+    dry_run: bool = False,
+    limit: int | None = None,
+    tick: Callable[[int, int], None] | None = None,
+) -> tuple[tuple[Entry, ...], Summary]:
     """Clean a folder; returns what the manifest and the summary now hold.
 
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
@@ -48,11 +56,21 @@ def clean(raw: Path, out: Path, recipe: Recipe, *, workers: int, verify: bool = 
     _check_folders(raw, out, dry_run)
     candidates = find_pairs(raw, recipe.pairing)
     if not candidates:
-        raise ConfigError(raw, f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
-                          "give the folder above `images` and `masks`, or set `pairing` in the recipe")
+        raise ConfigError(
+            raw,
+            f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
+            "give the folder above `images` and `masks`, or set `pairing` in the recipe",
+        )
     old = {} if dry_run else _earlier(out, recipe)
-    kept = {} if verify else {entry_key(entry): entry for candidate in candidates
-                              if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)}
+    kept = (
+        {}
+        if verify
+        else {
+            entry_key(entry): entry
+            for candidate in candidates
+            if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)
+        }
+    )
     todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal:
@@ -90,8 +108,9 @@ def _check_folders(raw: Path, out: Path, dry_run: bool) -> None:
         raise ConfigError(raw, "no such folder", "give the folder that holds the images and masks")
     real_raw, real_out = raw.resolve(), out.resolve()
     if real_out == real_raw or real_raw in real_out.parents or real_out in real_raw.parents:
-        raise ConfigError(out, f"lies in, or around, the raw folder {raw}",
-                          "choose a folder beside it: raw files are never touched")
+        raise ConfigError(
+            out, f"lies in, or around, the raw folder {raw}", "choose a folder beside it: raw files are never touched"
+        )
     if dry_run or not out.exists():
         return
     if not out.is_dir():
@@ -157,32 +176,51 @@ def _append(file: TextIO, entry: Entry) -> None:
     file.flush()
 
 
-def _verdicts(raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate],
-              workers: int) -> Iterator[list[Entry]]:
+def _verdicts(
+    raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate], workers: int
+) -> Iterator[list[Entry]]:
     if not todo:
         return
     batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
-    yield from run_batches(partial(clean_batch, raw, out, recipe), todo, workers=min(workers, len(todo)), batch=batch,
-                           dead=partial(_crashed, raw, recipe), preload=PRELOAD)
+    yield from run_batches(
+        partial(clean_batch, raw, out, recipe),
+        todo,
+        workers=min(workers, len(todo)),
+        batch=batch,
+        dead=partial(_crashed, raw, recipe),
+        preload=PRELOAD,
+    )
 
 
 def _crashed(raw: Path, recipe: Recipe, candidate: Candidate) -> Entry:
-    reason = finding(Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives",
-                     limits=recipe.limits)
-    return Entry(image=candidate.image, mask=candidate.mask, group=candidate.group, time=candidate.time,
-                 parts=dict(candidate.parts), verdict=Verdict.REJECTED, reasons=(reason,),
-                 stamp=stamp_of(raw, candidate.image, candidate.mask))
+    reason = finding(
+        Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives", limits=recipe.limits
+    )
+    return Entry(
+        image=candidate.image,
+        mask=candidate.mask,
+        group=candidate.group,
+        time=candidate.time,
+        parts=dict(candidate.parts),
+        verdict=Verdict.REJECTED,
+        reasons=(reason,),
+        stamp=stamp_of(raw, candidate.image, candidate.mask),
+    )
 
 
-def _settle(raw: Path, out: Path, recipe: Recipe, judged: Sequence[Entry], old: Iterable[Entry],
-            candidates: Sequence[Candidate]) -> None:
+def _settle(
+    raw: Path, out: Path, recipe: Recipe, judged: Sequence[Entry], old: Iterable[Entry], candidates: Sequence[Candidate]
+) -> None:
     """Make what stands below OUT what the verdicts say: the checks over the collection may have changed some."""
     wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in _outputs(out, entry)}
     written = {path for entry in (*judged, *old) for path in _outputs(out, entry)}
     for path in written - wanted:
         path.unlink(missing_ok=True)
-    lacking = {entry_key(entry) for entry in judged if entry.verdict is not Verdict.REJECTED
-               and not all(path.is_file() for path in _outputs(out, entry))}
+    lacking = {
+        entry_key(entry)
+        for entry in judged
+        if entry.verdict is not Verdict.REJECTED and not all(path.is_file() for path in _outputs(out, entry))
+    }
     again = [candidate for candidate in candidates if _key(candidate) in lacking]
     for _ in _verdicts(raw, out, recipe, again, 1):
         pass

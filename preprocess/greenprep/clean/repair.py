@@ -31,8 +31,10 @@ def touches(entry: Entry) -> tuple[bool, bool]:
     """(image, mask): which of a repaired pair's files must be written anew; the others can be linked."""
     repairs = [reason for reason in entry.reasons if reason.level is Level.REPAIR]
     both = any(reason.file == "pair" or reason.code == Code.SHIFTED for reason in repairs)
-    return (both or any(reason.file == "image" for reason in repairs),
-            both or any(reason.file == "mask" for reason in repairs))
+    return (
+        both or any(reason.file == "image" for reason in repairs),
+        both or any(reason.file == "mask" for reason in repairs),
+    )
 
 
 def write_repaired(pair: OpenPair, entry: Entry, recipe: Recipe, out: Path) -> None:
@@ -68,8 +70,12 @@ def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> No
     dtype, nodata = np.dtype(pair.facts.dtype), source.tiff.nodata
     if nodata is not None and np.isnan(nodata) and dtype.kind != "f":
         nodata = None
-    masked = source.tiff.masked or source.tiff.alpha or (nodata is None and source.tiff.nodata is not None) or any(
-        reason.code == Code.NAN for reason in entry.reasons)
+    masked = (
+        source.tiff.masked
+        or source.tiff.alpha
+        or (nodata is None and source.tiff.nodata is not None)
+        or any(reason.code == Code.NAN for reason in entry.reasons)
+    )
     names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in recipe.bands)
     with _create(part, pair, source, dtype, nodata) as sink:
         sink.descriptions = names
@@ -114,6 +120,18 @@ def _create(part: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], noda
     grid = pair.grid_of(source)
     placed = {"transform": Affine(*grid.transform)} if grid.placed else {}
     predictor = 1 if dtype.itemsize > 4 else 3 if dtype.kind == "f" else 2
-    return rasterio.open(part, "w", driver="GTiff", height=grid.height, width=grid.width, count=source.tiff.bands,
-                         dtype=dtype.name, nodata=nodata, crs=CRS.from_string(grid.crs) if grid.crs else None,
-                         compress="deflate", predictor=predictor, BIGTIFF="IF_SAFER", **placed)
+    return rasterio.open(
+        part,
+        "w",
+        driver="GTiff",
+        height=grid.height,
+        width=grid.width,
+        count=source.tiff.bands,
+        dtype=dtype.name,
+        nodata=nodata,
+        crs=CRS.from_string(grid.crs) if grid.crs else None,
+        compress="deflate",
+        predictor=predictor,
+        BIGTIFF="IF_SAFER",
+        **placed,
+    )

@@ -43,17 +43,23 @@ PIXELS_MAX = 4_000_000
 
 def write_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry], summary: Summary) -> Path:
     """Write the page; opens only the pairs that it shows. Raises SourceError where OUT cannot be written."""
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                  lstrip_blocks=True).from_string(
-        files("greenprep.clean").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(files("greenprep.clean").joinpath("report.html.j2").read_text(encoding="utf-8"))
     odd = [entry for entry in entries if entry.verdict is not Verdict.ACCEPTED]
     odd.sort(key=lambda entry: entry.verdict is not Verdict.REJECTED)
     page = template.render(
-        name=raw.resolve().name, summary=summary, reasons=_reasons(summary, entries),
-        shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)], odd=len(odd),
+        name=raw.resolve().name,
+        summary=summary,
+        reasons=_reasons(summary, entries),
+        shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)],
+        odd=len(odd),
         listed=[entry for entry in entries if entry.reasons][:LISTED],
         with_reasons=sum(bool(entry.reasons) for entry in entries),
-        bands=_bands(entries, recipe), shares=_shares(entries, recipe), map=_map(entries))
+        bands=_bands(entries, recipe),
+        shares=_shares(entries, recipe),
+        map=_map(entries),
+    )
     path = out / REPORT_NAME
     try:
         path.write_text(page, encoding="utf-8")
@@ -98,8 +104,10 @@ class _Histogram:
 def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[_Bar]:
     levels = {reason.code: reason.level.value for entry in entries for reason in entry.reasons}
     longest = max(summary.reasons.values(), default=1)
-    return [_Bar(code, count, count / longest, CATALOGUE[Code(code)].what, levels.get(code, ""))
-            for code, count in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))]
+    return [
+        _Bar(code, count, count / longest, CATALOGUE[Code(code)].what, levels.get(code, ""))
+        for code, count in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
@@ -148,8 +156,14 @@ def _bands(entries: Iterable[Entry], recipe: Recipe) -> list[_Histogram]:
         at = np.minimum(((means - low) / ((high - low) or 1) * BINS).astype(int), BINS - 1)
         counts = np.bincount(at, minlength=BINS)
         odd = {int(i) for i, (_, is_odd) in zip(at, values, strict=True) if is_odd}
-        charts.append(_Histogram(band.name, low, high, tuple(
-            (i / BINS, float(count / counts.max()), i in odd) for i, count in enumerate(counts) if count)))
+        charts.append(
+            _Histogram(
+                band.name,
+                low,
+                high,
+                tuple((i / BINS, float(count / counts.max()), i in odd) for i, count in enumerate(counts) if count),
+            )
+        )
     return charts
 
 
@@ -165,8 +179,14 @@ def _shares(entries: Iterable[Entry], recipe: Recipe) -> list[_Bar]:
             for name in totals:
                 totals[name] += area * entry.measures.get(f"share.{name}", 0)
     whole = sum(totals.values()) or 1
-    return [_Bar(name, value / whole, value / whole, "", as_hex(colour)) for (name, value), colour in
-            zip(totals.items(), class_colours(recipe.mask.classes), strict=True)] if sum(totals.values()) else []
+    return (
+        [
+            _Bar(name, value / whole, value / whole, "", as_hex(colour))
+            for (name, value), colour in zip(totals.items(), class_colours(recipe.mask.classes), strict=True)
+        ]
+        if sum(totals.values())
+        else []
+    )
 
 
 def _map(entries: Iterable[Entry]) -> dict[str, object] | None:
@@ -188,8 +208,21 @@ def _map(entries: Iterable[Entry]) -> dict[str, object] | None:
     scale = 1000 / max(wide, tall, 1e-9)
     order = {Verdict.ACCEPTED: 0, Verdict.REPAIRED: 1, Verdict.REJECTED: 2}
     boxes.sort(key=lambda box: order[box[4].verdict])
-    return {"crs": crs if len(crs or "") < 60 else "a coordinate system of its own", "others": len(placed) - len(boxes),
-            "width": max(wide * scale, 1), "height": max(tall * scale, 1), "metres": wide,
-            "boxes": [{"x": (x0 - left) * scale, "y": (y0 - top) * scale, "w": max((x1 - x0) * scale, 3),
-                       "h": max((y1 - y0) * scale, 3), "verdict": entry.verdict.value,
-                       "name": entry.image or entry.mask or ""} for x0, y0, x1, y1, entry in boxes]}
+    return {
+        "crs": crs if len(crs or "") < 60 else "a coordinate system of its own",
+        "others": len(placed) - len(boxes),
+        "width": max(wide * scale, 1),
+        "height": max(tall * scale, 1),
+        "metres": wide,
+        "boxes": [
+            {
+                "x": (x0 - left) * scale,
+                "y": (y0 - top) * scale,
+                "w": max((x1 - x0) * scale, 3),
+                "h": max((y1 - y0) * scale, 3),
+                "verdict": entry.verdict.value,
+                "name": entry.image or entry.mask or "",
+            }
+            for x0, y0, x1, y1, entry in boxes
+        ],
+    }

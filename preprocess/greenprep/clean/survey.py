@@ -18,8 +18,9 @@ from greenschemas.recipe import Recipe
 __all__ = ["survey", "survey_open"]
 
 
-def survey(root: Path, candidate: Candidate, recipe: Recipe, *, align: int = 1,
-           each: Callable[[Pixels], None] | None = None) -> Entry:
+def survey(
+    root: Path, candidate: Candidate, recipe: Recipe, *, align: int = 1, each: Callable[[Pixels], None] | None = None
+) -> Entry:
     """The verdict on one candidate; never raises for what is wrong with its files.
 
     each: called with every strip as it is read, so that others need not read it again; strips start at multiples of
@@ -30,8 +31,14 @@ def survey(root: Path, candidate: Candidate, recipe: Recipe, *, align: int = 1,
         return survey_open(pair, recipe, stamp=stamp, align=align, each=each)
 
 
-def survey_open(pair: OpenPair, recipe: Recipe, *, stamp: str | None = None, align: int = 1,
-                each: Callable[[Pixels], None] | None = None) -> Entry:
+def survey_open(
+    pair: OpenPair,
+    recipe: Recipe,
+    *,
+    stamp: str | None = None,
+    align: int = 1,
+    each: Callable[[Pixels], None] | None = None,
+) -> Entry:
     """As `survey`, for a pair that is already open."""
     evidence: Evidence | None = None
     try:

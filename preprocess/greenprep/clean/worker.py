@@ -64,5 +64,6 @@ def link(source: Path, target: Path) -> None:
         os.replace(part, target)
         part.unlink(missing_ok=True)
     except OSError as problem:
-        raise SourceError(target, f"cannot be written ({problem.strerror})",
-                          "make room, or choose another folder") from None
+        raise SourceError(
+            target, f"cannot be written ({problem.strerror})", "make room, or choose another folder"
+        ) from None

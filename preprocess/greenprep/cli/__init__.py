@@ -10,8 +10,13 @@ from greenschemas.console import run
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(name="greenprep", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.")
+app = typer.Typer(
+    name="greenprep",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.",
+)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
 

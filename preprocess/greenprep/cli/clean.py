@@ -19,17 +19,21 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def clean(
     raw: Annotated[Path, typer.Argument(help="Folder of raw images and masks; never written to.")],
     out: Annotated[Path, typer.Argument(help="Folder for accepted pairs, manifest, summary and report.")],
-    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); without one, 19-band Sentinel-2 and five-class "
-                                                     "fractional masks.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe (YAML); without one, 19-band Sentinel-2 and five-class fractional masks."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Mend what can be mended for certain, or reject "
-                                                                      "it.")] = True,
+    repair: Annotated[
+        bool, typer.Option("--repair/--no-repair", help="Mend what can be mended for certain, or reject it.")
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was rejected.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first so many pairs only.")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read files again that have not changed since the last "
-                                                          "run.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read files again that have not changed since the last run.")
+    ] = False,
 ) -> None:
     """Check every image and mask, and say of each what is wrong, how we know, and what to do.
 
@@ -53,8 +57,16 @@ def clean(
             bar.advance(now - done)
             done = now
 
-        entries, summary = run(raw, out, rules if repair else reject_repairs(rules), workers=workers or cores(),
-                               verify=verify, dry_run=dry_run, limit=limit, tick=tick)
+        entries, summary = run(
+            raw,
+            out,
+            rules if repair else reject_repairs(rules),
+            workers=workers or cores(),
+            verify=verify,
+            dry_run=dry_run,
+            limit=limit,
+            tick=tick,
+        )
     if not dry_run:
         from greenprep.clean.report import write_report
 
@@ -68,8 +80,9 @@ def clean(
 
 
 @app.command()
-def explain(code: Annotated[str | None, typer.Argument(help="A code from the manifest; without one, all are "
-                                                            "listed.")] = None) -> None:
+def explain(
+    code: Annotated[str | None, typer.Argument(help="A code from the manifest; without one, all are listed.")] = None,
+) -> None:
     """Say what a check measures, its limit, and what to do about it.
 
     Example: greenprep explain wrapped-8-bit
@@ -95,8 +108,10 @@ def synth(
     times: Annotated[int, typer.Option(min=1, help="Acquisitions of each place.")] = 3,
     size: Annotated[int, typer.Option(min=32, help="Pixels a side; every other place has one less.")] = 133,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    defects: Annotated[bool, typer.Option("--defects/--no-defects", help="Add one pair for each planted defect and "
-                                                                         "each unusual encoding.")] = True,
+    defects: Annotated[
+        bool,
+        typer.Option("--defects/--no-defects", help="Add one pair for each planted defect and each unusual encoding."),
+    ] = True,
 ) -> None:
     """Write a small synthetic city as raw GeoTIFFs, to try everything without data.
 
@@ -116,12 +131,16 @@ def cores() -> int:
 
 def in_words(summary: dict[str, object], out: Path | None) -> str:
     """The sums as a person reads them."""
-    lines = [f"{summary['found']} found = {summary['accepted']} accepted + {summary['repaired']} repaired + "
-             f"{summary['rejected']} rejected"]
+    lines = [
+        f"{summary['found']} found = {summary['accepted']} accepted + {summary['repaired']} repaired + "
+        f"{summary['rejected']} rejected"
+    ]
     reasons = summary["reasons"]
     if isinstance(reasons, dict):
         lines += [f"  {count:6}  {code}" for code, count in sorted(reasons.items(), key=lambda item: -item[1])]
     if out is not None:
-        lines.append(f"Each file and why: {out / 'report.html'} and {out / 'manifest.jsonl'}; "
-                     "a code in full: greenprep explain CODE")
+        lines.append(
+            f"Each file and why: {out / 'report.html'} and {out / 'manifest.jsonl'}; "
+            "a code in full: greenprep explain CODE"
+        )
     return "\n".join(lines)

@@ -16,23 +16,28 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 StoreArg = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a "
-                                             "processor.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a processor.")
+]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")]
 Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store of the same name.")]
 
 
 @app.command()
-def tile(clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="Folder that `greenprep clean` wrote.")],
-         store: StoreArg,
-         size: Annotated[int | None, typer.Option(min=1, help="Rows and columns of a tile.")] = None,
-         stride: Annotated[int | None, typer.Option(min=1, help="Pixels from tile to tile; default: size.")] = None,
-         edge: Annotated[Edge | None, typer.Option(help="What to do with tiles that the source does not fill.")] = None,
-         min_cover: Annotated[float | None, typer.Option(min=0, max=1, help="Least share of a tile that is real."
-                                                         )] = None,
-         workers: Workers = None, scheduler: Scheduler = None, append: Append = False, overwrite: Overwrite = False,
-         as_json: Json = False) -> None:
+def tile(
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="Folder that `greenprep clean` wrote.")],
+    store: StoreArg,
+    size: Annotated[int | None, typer.Option(min=1, help="Rows and columns of a tile.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Pixels from tile to tile; default: size.")] = None,
+    edge: Annotated[Edge | None, typer.Option(help="What to do with tiles that the source does not fill.")] = None,
+    min_cover: Annotated[float | None, typer.Option(min=0, max=1, help="Least share of a tile that is real.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    append: Append = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
     """Cut the accepted pairs of a clean folder into tiles and write one Zarr store.
 
     What is not given comes from the recipe that `greenprep clean` used (by default 128, the size, pad, 0.25).
@@ -45,15 +50,26 @@ def tile(clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="Folder tha
     from greenprep.build.run import Cluster, tile_clean
 
     said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
-    outcome = tile_clean(clean, store, {key: value for key, value in said.items() if value is not None},
-                         Cluster(workers, scheduler), append=append, overwrite=overwrite)
+    outcome = tile_clean(
+        clean,
+        store,
+        {key: value for key, value in said.items() if value is not None},
+        Cluster(workers, scheduler),
+        append=append,
+        overwrite=overwrite,
+    )
     _report(store, outcome.contract, as_json)
 
 
 @app.command()
-def run(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with `raw` and `store`.")],
-        workers: Workers = None, scheduler: Scheduler = None, append: Append = False, overwrite: Overwrite = False,
-        as_json: Json = False) -> None:
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with `raw` and `store`.")],
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    append: Append = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
     """Clean, tile and split in one reading of the raw files: the same store as by the three commands.
 
     Example: greenprep run pipelines/demo.yaml
@@ -66,27 +82,35 @@ def run(recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with
     outcome = run_recipe(recipe, Cluster(workers, scheduler), append=append, overwrite=overwrite)
     summary = outcome.summary
     if not as_json:
-        say(f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
-            f"{summary.rejected} rejected; reasons in {outcome.clean}")
+        say(
+            f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
+            f"{summary.rejected} rejected; reasons in {outcome.clean}"
+        )
     _report(outcome.store, outcome.contract, as_json, summary=summary.model_dump(mode="json"))
 
 
 @app.command()
-def split(store: StoreArg,
-          val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pixels for validation.")] = None,
-          test: Annotated[float | None, typer.Option(min=0, max=1, help="Share for the test split.")] = None,
-          seed: Annotated[int | None, typer.Option(min=0)] = None,
-          by: Annotated[str | None, typer.Option(help="What stays together: group, a named part of the file name "
-                                                 "(city, year), or a regular expression.")] = None,
-          block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of this many metres together."
-                                                      )] = None,
-          buffer: Annotated[float, typer.Option(min=0, help="Metres between splits; what is nearer is in none.")] = 0,
-          folds: Annotated[int | None, typer.Option(min=2, help="Deal out to so many folds.")] = None,
-          fold: Annotated[int, typer.Option(min=0, help="The fold that is val, the others being train.")] = 0,
-          file: Annotated[Path | None, typer.Option(help="CSV with columns `group` and `split` to go by.")] = None,
-          exclude: Annotated[Path | None, typer.Option(help="CSV with a column `group`, `path` or `tile` to leave out."
-                                                       )] = None,
-          as_json: Json = False) -> None:
+def split(
+    store: StoreArg,
+    val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pixels for validation.")] = None,
+    test: Annotated[float | None, typer.Option(min=0, max=1, help="Share for the test split.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="What stays together: group, a named part of the file name (city, year), or a regular expression."
+        ),
+    ] = None,
+    block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of this many metres together.")] = None,
+    buffer: Annotated[float, typer.Option(min=0, help="Metres between splits; what is nearer is in none.")] = 0,
+    folds: Annotated[int | None, typer.Option(min=2, help="Deal out to so many folds.")] = None,
+    fold: Annotated[int, typer.Option(min=0, help="The fold that is val, the others being train.")] = 0,
+    file: Annotated[Path | None, typer.Option(help="CSV with columns `group` and `split` to go by.")] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="CSV with a column `group`, `path` or `tile` to leave out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Deal groups out to train, val and test, audit the result, and write the statistics of train.
 
     What is not given comes from the store's recipe (by default 0.2, 0, 0, group).
@@ -125,11 +149,14 @@ def audit(store: StoreArg, as_json: Json = False) -> None:
 
 
 @app.command()
-def stats(store: StoreArg,
-          split: Annotated[str | None, typer.Option(help="train, val, test or all; default: train, or all if the store "
-                                                    "has no split.")] = None,
-          by: Annotated[str | None, typer.Option(help="`group`: a line a group, the outliers first.")] = None,
-          as_json: Json = False) -> None:
+def stats(
+    store: StoreArg,
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test or all; default: train, or all if the store has no split.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="`group`: a line a group, the outliers first.")] = None,
+    as_json: Json = False,
+) -> None:
     """Means, deviations, percentiles, class shares and weights, from the groups' records: no pixel is read.
 
     Example: greenprep stats data/city.zarr --split val --json
@@ -168,9 +195,11 @@ def inspect(store: StoreArg, as_json: Json = False) -> None:
 
 
 @app.command()
-def check(store: StoreArg,
-          deep: Annotated[bool, typer.Option("--deep", help="Read every pixel: shards, checksums, moments.")] = False,
-          as_json: Json = False) -> None:
+def check(
+    store: StoreArg,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every pixel: shards, checksums, moments.")] = False,
+    as_json: Json = False,
+) -> None:
     """Verify a store against its contract; exit with 1 if something is wrong.
 
     Example: greenprep check data/city.zarr --deep
@@ -189,8 +218,9 @@ def check(store: StoreArg,
 
 
 @app.command()
-def report(store: StoreArg,
-           out: Annotated[Path | None, typer.Option(help="HTML file; default: beside the store.")] = None) -> None:
+def report(
+    store: StoreArg, out: Annotated[Path | None, typer.Option(help="HTML file; default: beside the store.")] = None
+) -> None:
     """One page: map of the split, histograms of train against val, class shares, sample tiles.
 
     Example: greenprep report data/city.zarr --out city.html
@@ -201,8 +231,11 @@ def report(store: StoreArg,
 
 
 @app.command()
-def show(store: StoreArg, tile: Annotated[int, typer.Argument(min=0, help="Id of the tile.")],
-         png: Annotated[Path, typer.Option(help="Picture to write.")] = Path("tile.png")) -> None:
+def show(
+    store: StoreArg,
+    tile: Annotated[int, typer.Argument(min=0, help="Id of the tile.")],
+    png: Annotated[Path, typer.Option(help="Picture to write.")] = Path("tile.png"),
+) -> None:
     """A picture of one tile: true colour, greatest class, valid pixels.
 
     Example: greenprep show data/city.zarr 17 --png tile17.png
@@ -215,7 +248,15 @@ def show(store: StoreArg, tile: Annotated[int, typer.Argument(min=0, help="Id of
 
 def _report(store: str, contract: Any, as_json: bool, **more: Any) -> None:
     if as_json:
-        print_json({"store": store, "tiles": contract.tiles, "sources": contract.sources, "groups": contract.groups,
-                    **({"split": contract.split.model_dump(mode="json")} if contract.split else {}), **more})
+        print_json(
+            {
+                "store": store,
+                "tiles": contract.tiles,
+                "sources": contract.sources,
+                "groups": contract.groups,
+                **({"split": contract.split.model_dump(mode="json")} if contract.split else {}),
+                **more,
+            }
+        )
         return
     typer.echo(f"{store}: {contract.tiles} tiles of {contract.sources} sources in {contract.groups} groups")

@@ -82,10 +82,14 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
     import dask
     import distributed  # noqa: F401  Its defaults must be there before ours, or they go when ours do.
 
-    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 2, "distributed.worker.daemon": True,
-                                "distributed.comm.timeouts.connect": "20s", "distributed.logging.distributed": "error",
-                                # Looking at every thread a hundred times a second costs a tenth of a small build.
-                                "distributed.worker.profile.enabled": False}
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": 2,
+        "distributed.worker.daemon": True,
+        "distributed.comm.timeouts.connect": "20s",
+        "distributed.logging.distributed": "error",
+        # Looking at every thread a hundred times a second costs a tenth of a small build.
+        "distributed.worker.profile.enabled": False,
+    }
     if scheduler is None and hasattr(os, "fork"):
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
     with dask.config.set(settings), _client(workers, scheduler) as client:
@@ -101,15 +105,27 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         try:
             client = Client(scheduler, timeout="20s")
         except (OSError, ValueError) as problem:
-            raise ConfigError(scheduler, f"no Dask scheduler answers ({problem})",
-                              "start one with `dask scheduler`, or leave --scheduler out") from None
+            raise ConfigError(
+                scheduler,
+                f"no Dask scheduler answers ({problem})",
+                "start one with `dask scheduler`, or leave --scheduler out",
+            ) from None
         with client:
             yield client
         return
     count = workers or worker_count()
-    with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
-                      dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50) as cluster, \
-            Client(cluster) as client:
+    with (
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
         # distributed cannot close a worker that is just being started anew, after a job took it down.
         with suppress(TimeoutError):

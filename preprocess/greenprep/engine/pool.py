@@ -26,15 +26,22 @@ AHEAD = 3
 """Batches handed out for each worker: enough that none waits, few enough that a crash spoils little."""
 
 
-def run_batches(work: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item], *, workers: int, batch: int,
-                dead: Callable[[Item], Answer], preload: str) -> Iterator[list[Answer]]:
+def run_batches(
+    work: Callable[[Sequence[Item]], list[Answer]],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    batch: int,
+    dead: Callable[[Item], Answer],
+    preload: str,
+) -> Iterator[list[Answer]]:
     """Answers in lists, as they come, in no order; every item is answered once.
 
     work: a picklable function of a batch; dead: the answer for an item whose process dies of it; preload: module that
     a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as `check_main`.
     """
     check_main()
-    waiting = [items[at:at + batch] for at in range(0, len(items), batch)][::-1]
+    waiting = [items[at : at + batch] for at in range(0, len(items), batch)][::-1]
     suspects: list[Item] = []
     while waiting:
         pool = _pool(workers, preload)
@@ -67,12 +74,19 @@ def check_main() -> None:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     if getattr(main, "__spec__", None) is None and file is not None and not Path(file).exists():
-        raise ConfigError(file, "worker processes cannot load the script that starts them",
-                          "save it to a file, guard its main part by `if __name__ == \"__main__\"`, and run that")
+        raise ConfigError(
+            file,
+            "worker processes cannot load the script that starts them",
+            'save it to a file, guard its main part by `if __name__ == "__main__"`, and run that',
+        )
 
 
-def _one_by_one(work: Callable[[Sequence[Item]], list[Answer]], suspects: Sequence[Item],
-                dead: Callable[[Item], Answer], preload: str) -> Iterator[list[Answer]]:
+def _one_by_one(
+    work: Callable[[Sequence[Item]], list[Answer]],
+    suspects: Sequence[Item],
+    dead: Callable[[Item], Answer],
+    preload: str,
+) -> Iterator[list[Answer]]:
     pool = _pool(1, preload)
     try:
         for item in suspects:
@@ -92,9 +106,12 @@ def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[
     try:
         pool.submit(work, []).result()
     except BrokenProcessPool:
-        raise SourceError("worker processes", "they die as soon as they start",
-                          "see whether memory is left, and that a script which calls this guards its main part by "
-                          '`if __name__ == "__main__"`') from None
+        raise SourceError(
+            "worker processes",
+            "they die as soon as they start",
+            "see whether memory is left, and that a script which calls this guards its main part by "
+            '`if __name__ == "__main__"`',
+        ) from None
 
 
 def warm_up(preload: str) -> None:

@@ -66,12 +66,24 @@ def write_report(location: str, out: Path | None, clean: Path | None = None) -> 
     path = out or Path(Path(location).name).with_suffix(".html")
     if out is None and "://" not in location:
         path = Path(location).with_suffix(".html")
-    page = jinja2.Environment(autoescape=True).from_string(_PAGE).render(
-        title=Path(location).name, contract=contract_text(store), map=_map(store), classes=_classes(store),
-        bands=_bands(store), audit=_audit(store), samples=list(_samples(store)),
-        key=[(name, as_hex(colour)) for name, colour in
-             zip(store.contract.classes, class_colours(store.contract.classes), strict=True)],
-        dropped=_dropped(clean or Path(location).with_suffix(".clean")))
+    page = (
+        jinja2.Environment(autoescape=True)
+        .from_string(_PAGE)
+        .render(
+            title=Path(location).name,
+            contract=contract_text(store),
+            map=_map(store),
+            classes=_classes(store),
+            bands=_bands(store),
+            audit=_audit(store),
+            samples=list(_samples(store)),
+            key=[
+                (name, as_hex(colour))
+                for name, colour in zip(store.contract.classes, class_colours(store.contract.classes), strict=True)
+            ],
+            dropped=_dropped(clean or Path(location).with_suffix(".clean")),
+        )
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
@@ -116,8 +128,13 @@ def _classes(store: Store) -> str:
     shown = [(code, name) for code, name in enumerate(_COLOURS) if sums[codes == code].sum() > 0]
     for at, (code, name) in enumerate(shown):
         total = sums[codes == code].sum(axis=0)
-        axes.bar(np.arange(len(names)) + at * 0.8 / len(shown), total / total.sum(), 0.8 / len(shown),
-                 color=_COLOURS[name], label=name)
+        axes.bar(
+            np.arange(len(names)) + at * 0.8 / len(shown),
+            total / total.sum(),
+            0.8 / len(shown),
+            color=_COLOURS[name],
+            label=name,
+        )
     axes.set_xticks(np.arange(len(names)) + 0.4 * (len(shown) - 1) / max(len(shown), 1), names)
     axes.legend()
     return _inline(figure)
@@ -128,8 +145,9 @@ def _bands(store: Store) -> str | None:
     if "histogram" not in store.group or not store.contract.features:
         return None
     codes = _codes(store)
-    by_split = {name: merged(store, codes == code).histogram for code, name in enumerate(_COLOURS)
-                if (codes == code).any()}
+    by_split = {
+        name: merged(store, codes == code).histogram for code, name in enumerate(_COLOURS) if (codes == code).any()
+    }
     features = store.contract.features
     rows = -(-len(features) // 4)
     figure = Figure(figsize=(11, 2.2 * rows), layout="constrained")
@@ -164,8 +182,12 @@ def _samples(store: Store) -> Iterator[dict[str, Any]]:
     for tile in chosen.tolist():
         file = io.BytesIO()
         Image.fromarray(tile_picture(store, tile)).save(file, format="PNG")
-        yield {"tile": tile, "path": str(paths[source[tile]]), "split": (*SPLITS, "none")[int(codes[tile])],
-               "picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+        yield {
+            "tile": tile,
+            "path": str(paths[source[tile]]),
+            "split": (*SPLITS, "none")[int(codes[tile])],
+            "picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+        }
 
 
 def _dropped(clean: Path) -> list[tuple[str, str]] | None:
@@ -173,5 +195,7 @@ def _dropped(clean: Path) -> list[tuple[str, str]] | None:
         rejected: list[Entry] = [entry for entry in read_manifest(clean) if entry.verdict is Verdict.REJECTED]
     except SourceError:
         return None
-    return [(entry.image or entry.mask or "", "; ".join(f"{reason.code}: {reason.found}" for reason in entry.reasons))
-            for entry in rejected]
+    return [
+        (entry.image or entry.mask or "", "; ".join(f"{reason.code}: {reason.found}" for reason in entry.reasons))
+        for entry in rejected
+    ]

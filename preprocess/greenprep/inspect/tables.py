@@ -18,8 +18,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns as wide as they need; the first to the left, numbers to the right."""
     cells = [list(head), *([_cell(value) for value in row] for row in rows)]
     width = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width[i]) if i == 0 else cell.rjust(width[i])
-                               for i, cell in enumerate(row)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width[i]) if i == 0 else cell.rjust(width[i]) for i, cell in enumerate(row)).rstrip()
+        for row in cells
+    )
 
 
 def _cell(value: object) -> str:
@@ -37,20 +39,38 @@ def contract_text(store: Store) -> str:
         f"{contract.tiles} tiles of {contract.tile_size} x {contract.tile_size} pixels, {len(contract.bands)} bands, "
         f"{contract.dtype}; stride {contract.stride}; {usable} with a usable pixel",
         f"{contract.sources} sources in {contract.groups} groups; shards of {contract.shard_tiles} tiles",
-        f"recipe {contract.recipe_hash}, written by greenspace {contract.versions.get('greenspace', '?')}", ""]
+        f"recipe {contract.recipe_hash}, written by greenspace {contract.versions.get('greenspace', '?')}",
+        "",
+    ]
     whole = contract.statistics
     if whole is None:
-        lines.append(table(("band", "role", "common"),
-                           ((band.name, band.role.value, band.common) for band in contract.bands)))
+        lines.append(
+            table(("band", "role", "common"), ((band.name, band.role.value, band.common) for band in contract.bands))
+        )
         lines += ["", f"classes: {', '.join(contract.classes)}", "", "no split yet: run `greenprep split`"]
         return "\n".join(lines)
-    lines.append(table(("band", "role", "common", "mean", "std", "minimum", "maximum"), (
-        (band.name, band.role.value, band.common, one.mean, one.std, one.minimum, one.maximum)
-        for band, one in zip(contract.bands, whole.bands, strict=True))))
+    lines.append(
+        table(
+            ("band", "role", "common", "mean", "std", "minimum", "maximum"),
+            (
+                (band.name, band.role.value, band.common, one.mean, one.std, one.minimum, one.maximum)
+                for band, one in zip(contract.bands, whole.bands, strict=True)
+            ),
+        )
+    )
     schemes = list(whole.class_weights)
-    lines += ["", table(("class", "share", *(f"weight:{name}" for name in schemes)), (
-        (name, whole.class_share[k], *(whole.class_weights[scheme][k] for scheme in schemes))
-        for k, name in enumerate(contract.classes))), "", split_text(contract)]
+    lines += [
+        "",
+        table(
+            ("class", "share", *(f"weight:{name}" for name in schemes)),
+            (
+                (name, whole.class_share[k], *(whole.class_weights[scheme][k] for scheme in schemes))
+                for k, name in enumerate(contract.classes)
+            ),
+        ),
+        "",
+        split_text(contract),
+    ]
     return "\n".join(lines)
 
 
@@ -67,12 +87,18 @@ def split_text(contract: Contract) -> str:
 def audit_text(audit: Audit) -> str:
     """Leaks, distances and class shares."""
     lines = [str(leak) for leak in audit.leaks]
-    lines += [f"{pair}: {'farther than looked' if metres is None else f'{metres:.0f} m apart at the nearest'}"
-              for pair, metres in audit.distance.items()]
+    lines += [
+        f"{pair}: {'farther than looked' if metres is None else f'{metres:.0f} m apart at the nearest'}"
+        for pair, metres in audit.distance.items()
+    ]
     if audit.class_share:
         names = list(next(iter(audit.class_share.values())))
-        lines.append(table(("class", *audit.class_share), (
-            (name, *(f"{100 * shares[name]:.2f} %" for shares in audit.class_share.values())) for name in names)))
+        lines.append(
+            table(
+                ("class", *audit.class_share),
+                ((name, *(f"{100 * shares[name]:.2f} %" for shares in audit.class_share.values())) for name in names),
+            )
+        )
     if audit.unplaced:
         lines.append(f"{audit.unplaced} sources have no coordinate system: their ground was not looked at")
     lines.append("no leak found" if audit.passed else f"{len(audit.leaks)} leaks")
@@ -82,25 +108,51 @@ def audit_text(audit: Audit) -> str:
 def stats_text(stats: Mapping[str, Any]) -> str:
     """What `stats_table` made."""
     percents = list(next(iter(stats["bands"].values()))["percentiles"])
-    bands = table(("band", "mean", "std", "minimum", "maximum", *(f"p{p}" for p in percents)), (
-        (name, one["mean"], one["std"], one["minimum"], one["maximum"], *one["percentiles"].values())
-        for name, one in stats["bands"].items()))
+    bands = table(
+        ("band", "mean", "std", "minimum", "maximum", *(f"p{p}" for p in percents)),
+        (
+            (name, one["mean"], one["std"], one["minimum"], one["maximum"], *one["percentiles"].values())
+            for name, one in stats["bands"].items()
+        ),
+    )
     schemes = list(stats["class_weights"])
-    classes = table(("class", "share", "by argmax", *(f"weight:{name}" for name in schemes)), (
-        (name, one["share"], one["share_by_argmax"], *(one["weights"][scheme] for scheme in schemes))
-        for name, one in stats["classes"].items()))
-    return "\n".join([
-        f"{stats['split']}: {stats['groups']} groups, {stats['pixels']} valid pixels, "
-        f"{stats['labelled_pixels']:.0f} of them labelled", "", bands, "",
-        f"percentiles are within {RELATIVE_ERROR:.1%} of the true value; over all features: mean "
-        f"{stats['global_mean']:.6g}, deviation {stats['global_std']:.6g}", "", classes])
+    classes = table(
+        ("class", "share", "by argmax", *(f"weight:{name}" for name in schemes)),
+        (
+            (name, one["share"], one["share_by_argmax"], *(one["weights"][scheme] for scheme in schemes))
+            for name, one in stats["classes"].items()
+        ),
+    )
+    return "\n".join(
+        [
+            f"{stats['split']}: {stats['groups']} groups, {stats['pixels']} valid pixels, "
+            f"{stats['labelled_pixels']:.0f} of them labelled",
+            "",
+            bands,
+            "",
+            f"percentiles are within {RELATIVE_ERROR:.1%} of the true value; over all features: mean "
+            f"{stats['global_mean']:.6g}, deviation {stats['global_std']:.6g}",
+            "",
+            classes,
+        ]
+    )
 
 
 def group_text(rows: Sequence[Mapping[str, Any]], most: int = 40) -> str:
     """What `group_table` made, the outliers first."""
     ordered = sorted(rows, key=lambda row: -row["robust_z"])
     classes = list(rows[0]["classes"]) if rows else []
-    text = table(("group", "pixels", "robust z", "band", *classes), (
-        (row["group"], row["pixels"], round(row["robust_z"], 2), row["band_of_z"],
-         *(f"{100 * row['classes'][name]:.1f} %" for name in classes)) for row in ordered[:most]))
+    text = table(
+        ("group", "pixels", "robust z", "band", *classes),
+        (
+            (
+                row["group"],
+                row["pixels"],
+                round(row["robust_z"], 2),
+                row["band_of_z"],
+                *(f"{100 * row['classes'][name]:.1f} %" for name in classes),
+            )
+            for row in ordered[:most]
+        ),
+    )
     return text if len(ordered) <= most else f"{text}\n… and {len(ordered) - most} more; --json has all"

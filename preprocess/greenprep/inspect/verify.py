@@ -31,8 +31,7 @@ def verify(location: str, *, deep: bool) -> list[str]:
         store = open_store(location)
     except StoreError as problem:
         return [str(problem)]
-    return ([*_damaged(store)] or [*_indices(store)]
-            or [*_split(store), *(_pixels(store) if deep else _shards(store))])
+    return [*_damaged(store)] or [*_indices(store)] or [*_split(store), *(_pixels(store) if deep else _shards(store))]
 
 
 def _damaged(store: Store) -> Iterator[str]:
@@ -71,8 +70,10 @@ def _split(store: Store) -> Iterator[str]:
     for code, name in enumerate(SPLITS):
         groups, tiles = int((codes == code).sum()), int((usable == code).sum())
         if split.groups.get(name, 0) != groups or split.tiles.get(name, 0) != tiles:
-            yield (f"split {name}: {groups} groups and {tiles} usable tiles, the contract says "
-                   f"{split.groups.get(name, 0)} and {split.tiles.get(name, 0)}")
+            yield (
+                f"split {name}: {groups} groups and {tiles} usable tiles, the contract says "
+                f"{split.groups.get(name, 0)} and {split.tiles.get(name, 0)}"
+            )
 
 
 def _shards(store: Store) -> Iterator[str]:
@@ -96,8 +97,11 @@ def _pixels(store: Store) -> Iterator[str]:
     digests = store.texts("shard_digest") if "shard_digest" in store.group else None
     for shard in range(shard_count(contract)):
         data = [_file(store, name, shard) for name in TILED]
-        wrong = [f"{shard_key(name, shard)}: its checksum is not the one it was written with"
-                 for i, name in enumerate(TILED) if digests is not None and digest_of(data[i]) != digests[shard, i]]
+        wrong = [
+            f"{shard_key(name, shard)}: its checksum is not the one it was written with"
+            for i, name in enumerate(TILED)
+            if digests is not None and digest_of(data[i]) != digests[shard, i]
+        ]
         if wrong:
             yield from wrong
             return
@@ -116,16 +120,20 @@ def _file(store: Store, name: str, shard: int) -> bytes:
         return b""
 
 
-def _tiles(store: Store, shard: int,
-           data: list[bytes]) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.uint8], NDArray[np.uint8]]]:
+def _tiles(
+    store: Store, shard: int, data: list[bytes]
+) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.uint8], NDArray[np.uint8]]]:
     contract = store.contract
     shapes = tile_shapes(contract)
     chunks = [shard_chunks(each, contract.shard_tiles) for each in data]
     first = shard * contract.shard_tiles
     for place in range(min(contract.shard_tiles, contract.tiles - first)):
         image, fraction, valid = (
-            decode_chunk(chunks[i][place], np.dtype(contract.dtype if name == "image" else "uint8"), shapes[name],
-                         FILLS[name]) for i, name in enumerate(TILED))
+            decode_chunk(
+                chunks[i][place], np.dtype(contract.dtype if name == "image" else "uint8"), shapes[name], FILLS[name]
+            )
+            for i, name in enumerate(TILED)
+        )
         yield first + place, image, fraction, valid
 
 

@@ -45,8 +45,9 @@ class Header:
         if self.candidate.sidecars:
             self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
 
-    def add(self, code: Code, about: About, found: str, *, limit: str = "none allowed",
-            remedy: str | None = None) -> None:
+    def add(
+        self, code: Code, about: About, found: str, *, limit: str = "none allowed", remedy: str | None = None
+    ) -> None:
         """Record a finding at the level that the recipe gives it."""
         self.findings.append(finding(code, about, found, limit=limit, limits=self.recipe.limits, remedy=remedy))
 
@@ -82,7 +83,7 @@ class File:
         if self._kept is None or not (self._kept[0] <= at and at + height <= sum(self._kept[:2])):
             self._kept = at, height, self.tiff.read(at, height)
         first, _, pixels = self._kept
-        part = pixels[:, at - first:at - first + height, col:col + width]
+        part = pixels[:, at - first : at - first + height, col : col + width]
         return part[:, ::-1] if self.flipped else part
 
     def inside(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
@@ -104,8 +105,14 @@ class File:
     def pieces(self) -> list[tuple[int, int]]:
         """[(row, height)] that cover the file in pieces of bounded size."""
         height = self.tiff.grid.height
-        step = height if self.tiff.nbytes <= SMALL else max(
-            self.tiff.block_rows, int(height * SMALL / self.tiff.nbytes) // self.tiff.block_rows * self.tiff.block_rows)
+        step = (
+            height
+            if self.tiff.nbytes <= SMALL
+            else max(
+                self.tiff.block_rows,
+                int(height * SMALL / self.tiff.nbytes) // self.tiff.block_rows * self.tiff.block_rows,
+            )
+        )
         return [(row, min(step, height - row)) for row in range(0, height, step)]
 
 
@@ -115,8 +122,9 @@ def open_file(root: Path, relative: str | None, about: About, header: Header) ->
         return None
     path = root.absolute() / relative
     recipe = header.recipe
-    bands = (len(recipe.bands) if about == "image" else
-             1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes))
+    bands = (
+        len(recipe.bands) if about == "image" else 1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes)
+    )
     try:
         tiff = open_tiff(path, recipe.limits, bands)
     except BadFile as problem:
@@ -165,8 +173,9 @@ def _image(file: File, header: Header) -> File | None:
     named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
     if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
         wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
-        header.add(Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`",
-                   limit="the recipe's order")
+        header.add(
+            Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`", limit="the recipe's order"
+        )
     file.target = _narrowest(file, header)
     if file.target != tiff.dtype:
         header.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")

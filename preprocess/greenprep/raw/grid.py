@@ -75,22 +75,42 @@ def match(image: Grid, mask: Grid, limits: Limits, *, same_crs: bool = True) -> 
     """
     findings: list[Reason] = []
     if not same_crs:
-        findings.append(finding(Code.CRS_MISMATCH, "pair", f"image {_short(image.crs)}, mask {_short(mask.crs)}",
-                                limit="the same", limits=limits))
+        findings.append(
+            finding(
+                Code.CRS_MISMATCH,
+                "pair",
+                f"image {_short(image.crs)}, mask {_short(mask.crs)}",
+                limit="the same",
+                limits=limits,
+            )
+        )
     found = f"image {image.height} x {image.width}, mask {mask.height} x {mask.width} pixels"
     if abs(image.height - mask.height) > 1 or abs(image.width - mask.width) > 1:
         findings.append(finding(Code.SIZE_MISMATCH, "pair", found, limit="at most one pixel apart", limits=limits))
         return Match(image, findings=tuple(findings))
     rows, cols, error = _shift(image, mask)
     if not math.isfinite(error) or error > limits.transform_tolerance or max(abs(rows), abs(cols)) > limits.shift_max:
-        findings.append(finding(
-            Code.TRANSFORM_MISMATCH, "pair", _placed(rows, cols, error), limits=limits,
-            limit=f"{limits.transform_tolerance:g} pixels, or up to {limits.shift_max} whole ones"))
+        findings.append(
+            finding(
+                Code.TRANSFORM_MISMATCH,
+                "pair",
+                _placed(rows, cols, error),
+                limits=limits,
+                limit=f"{limits.transform_tolerance:g} pixels, or up to {limits.shift_max} whole ones",
+            )
+        )
         return Match(image, findings=tuple(findings))
     window, at_image, at_mask = _overlap(image, mask, rows, cols)
     if (rows, cols) != (0, 0):
-        findings.append(finding(Code.SHIFTED, "mask", f"{rows} rows and {cols} columns off", limits=limits,
-                                limit=f"up to {limits.shift_max} whole pixels"))
+        findings.append(
+            finding(
+                Code.SHIFTED,
+                "mask",
+                f"{rows} rows and {cols} columns off",
+                limits=limits,
+                limit=f"up to {limits.shift_max} whole pixels",
+            )
+        )
     if (image.height, image.width) != (mask.height, mask.width):
         findings.append(finding(Code.CROPPED, "pair", found, limit="at most one pixel apart", limits=limits))
     return Match(window, at_image, at_mask, tuple(findings))
@@ -104,8 +124,10 @@ def _shift(image: Grid, mask: Grid) -> tuple[int, int, float]:
     if not all(math.isfinite(value) for corner in corners for value in corner):
         return 0, 0, math.inf
     rows, cols = round(corners[0][0]), round(corners[0][1])
-    error = max(max(abs(row - rows - at_row), abs(col - cols - at_col))
-                for (row, col), (at_row, at_col) in zip(corners, _corners(mask), strict=True))
+    error = max(
+        max(abs(row - rows - at_row), abs(col - cols - at_col))
+        for (row, col), (at_row, at_col) in zip(corners, _corners(mask), strict=True)
+    )
     return rows, cols, error
 
 

@@ -44,8 +44,11 @@ class LabelCounts:
     """One of the unknown indices."""
 
     def __add__(self, other: LabelCounts) -> LabelCounts:
-        totals = {field.name: getattr(self, field.name) + getattr(other, field.name)
-                  for field in fields(self) if field.name not in ("worst_sum", "unknown_value")}
+        totals = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in ("worst_sum", "unknown_value")
+        }
         worst = max(self.worst_sum, other.worst_sum, key=lambda s: (abs(s - 1), s))
         values = [v for v in (self.unknown_value, other.unknown_value) if v is not None]
         return LabelCounts(**totals, worst_sum=worst, unknown_value=max(values, default=None))
@@ -75,8 +78,9 @@ def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> in
     return None
 
 
-def decode(raw: NDArray[Any], rules: MaskRules, limits: Limits, *, nodata: float | None,
-           scale: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+def decode(
+    raw: NDArray[Any], rules: MaskRules, limits: Limits, *, nodata: float | None, scale: int
+) -> tuple[NDArray[np.uint8], LabelCounts]:
     """((K, h, w) coded fractions, what was found). Pixels that break a rule become unlabelled.
 
     raw: (M, h, w) as in the file; nodata: the file's own, or None; scale: what a whole pixel is written as.
@@ -100,12 +104,18 @@ def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tu
     coded = np.ascontiguousarray(table[:, index])
     coded[:, unlabelled] = UNLABELLED
     return coded, LabelCounts(
-        pixels=raw.size, labelled=raw.size - _count(unlabelled), nan=_count(nan), unknown=_count(unknown),
-        out_of_range=_count(broken), unknown_value=float(raw[unknown].max()) if unknown.any() else None)
+        pixels=raw.size,
+        labelled=raw.size - _count(unlabelled),
+        nan=_count(nan),
+        unknown=_count(unknown),
+        out_of_range=_count(broken),
+        unknown_value=float(raw[unknown].max()) if unknown.any() else None,
+    )
 
 
-def _from_fractions(raw: NDArray[Any], rules: MaskRules, limits: Limits, nodata: float | None,
-                    scale: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+def _from_fractions(
+    raw: NDArray[Any], rules: MaskRules, limits: Limits, nodata: float | None, scale: int
+) -> tuple[NDArray[np.uint8], LabelCounts]:
     # Whole numbers were rounded band by band, so that their sum may be off by half a step for each band.
     rounding = 0.0 if raw.dtype.kind == "f" else 0.5 * len(raw) / scale
     empty = _empty(raw, rules, nodata)
@@ -115,8 +125,9 @@ def _from_fractions(raw: NDArray[Any], rules: MaskRules, limits: Limits, nodata:
     zero = (sums == 0) & ~empty
     labelled = ~(empty | nan | zero)
     off = labelled & (np.abs(sums - 1) > limits.sum_tolerance + rounding)
-    out = labelled & ((fractions.min(axis=0) < -limits.sum_tolerance) |
-                      (fractions.max(axis=0) > 1 + limits.sum_tolerance))
+    out = labelled & (
+        (fractions.min(axis=0) < -limits.sum_tolerance) | (fractions.max(axis=0) > 1 + limits.sum_tolerance)
+    )
     good = labelled & ~off & ~out
     if good.all():
         coded = np.rint(np.clip(fractions, 0, 1) * fractions.dtype.type(FRACTION_SCALE)).astype(np.uint8)
@@ -125,8 +136,14 @@ def _from_fractions(raw: NDArray[Any], rules: MaskRules, limits: Limits, nodata:
         coded[:, ~good] = UNLABELLED
     worst = sums[off]
     return coded, LabelCounts(
-        pixels=sums.size, labelled=_count(good), nan=_count(nan), zero=_count(zero), out_of_range=_count(out),
-        bad_sum=_count(off), worst_sum=float(worst[np.argmax(np.abs(worst - 1))]) if worst.size else 1.0)
+        pixels=sums.size,
+        labelled=_count(good),
+        nan=_count(nan),
+        zero=_count(zero),
+        out_of_range=_count(out),
+        bad_sum=_count(off),
+        worst_sum=float(worst[np.argmax(np.abs(worst - 1))]) if worst.size else 1.0,
+    )
 
 
 def to_fraction(raw: NDArray[Any], scale: int) -> NDArray[Any]:

@@ -84,8 +84,9 @@ class Pixels:
 class OpenPair:
     """A pair whose files are open; from `open_pair`."""
 
-    def __init__(self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None,
-                 facts: Facts) -> None:
+    def __init__(
+        self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None, facts: Facts
+    ) -> None:
         self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
         self.facts = facts
         self._small = facts.shape is not None and math.prod(facts.shape) * np.dtype(facts.dtype).itemsize <= STRIP_BYTES
@@ -158,8 +159,19 @@ class OpenPair:
         bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
         fraction, labels = self._labels(row, col, height, width)
         whole = self._small and self.facts.shape is not None and (height, width) == self.facts.shape[1:]
-        return Pixels(row, col, whole, image, valid, present, fraction, labels,
-                      0 if bare is None else int(np.count_nonzero(bare)), empty, cloud)
+        return Pixels(
+            row,
+            col,
+            whole,
+            image,
+            valid,
+            present,
+            fraction,
+            labels,
+            0 if bare is None else int(np.count_nonzero(bare)),
+            empty,
+            cloud,
+        )
 
     def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """(image of the type handed on, where any band is not finite or None for whole numbers)."""
@@ -217,13 +229,20 @@ def _assemble(candidate: Candidate, recipe: Recipe, image: File | None, mask: Fi
                 mask, grids = None, Match(image.grid)
     grid = grids.grid if grids else Grid(0, 0)
     shape = (image.tiff.bands, grid.height, grid.width) if image is not None and grids is not None else None
-    facts = Facts(candidate, shape, str(image.target) if image is not None else None, grid.crs, grid.transform,
-                  tuple(header.findings))
+    facts = Facts(
+        candidate,
+        shape,
+        str(image.target) if image is not None else None,
+        grid.crs,
+        grid.transform,
+        tuple(header.findings),
+    )
     return OpenPair(recipe, image, mask, grids, facts)
 
 
-def _empty(raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File,
-           recipe: Recipe) -> NDArray[np.bool_] | None:
+def _empty(
+    raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File, recipe: Recipe
+) -> NDArray[np.bool_] | None:
     """(h, w), true where the file says that there is nothing; None where it says so nowhere.
 
     A nodata value of 0 is also what quality bands and dark bands hold, so it empties a pixel only where every feature

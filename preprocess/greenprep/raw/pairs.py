@@ -65,14 +65,23 @@ def _all_files(raw: Path) -> set[str]:
 
 
 def _with_sidecars(candidate: Candidate, sidecars: set[str]) -> Candidate:
-    mine = {beside for path in (candidate.image, candidate.mask) if path
-            for beside in (f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", *(
-                path.rpartition(".")[0] + ending for ending in (".tfw", ".tifw", ".wld", ".prj", ".aux.xml")))}
+    mine = {
+        beside
+        for path in (candidate.image, candidate.mask)
+        if path
+        for beside in (
+            f"{path}.aux.xml",
+            f"{path}.msk",
+            f"{path}.ovr",
+            *(path.rpartition(".")[0] + ending for ending in (".tfw", ".tifw", ".wld", ".prj", ".aux.xml")),
+        )
+    }
     return replace(candidate, sidecars=tuple(sorted(mine & sidecars)))
 
 
-def pair_names(images: Iterable[str], masks: Iterable[str], strays: Iterable[str],
-               pairing: Pairing) -> tuple[Candidate, ...]:
+def pair_names(
+    images: Iterable[str], masks: Iterable[str], strays: Iterable[str], pairing: Pairing
+) -> tuple[Candidate, ...]:
     """As `find_pairs`, from the names alone: the order in which they come does not matter."""
     images, masks = set(images), set(masks)
     # Both globs may cover one folder: what is named like a mask is a mask.
@@ -100,8 +109,11 @@ def _named(paths: Iterable[str], pattern: str) -> Iterator[tuple[str, re.Match[s
 
 
 def _glob(raw: Path, pattern: str) -> set[str]:
-    return {_printable(path.relative_to(raw).as_posix()) for path in raw.glob(pattern)
-            if not path.name.endswith(SIDECARS) and not path.is_dir()}
+    return {
+        _printable(path.relative_to(raw).as_posix())
+        for path in raw.glob(pattern)
+        if not path.name.endswith(SIDECARS) and not path.is_dir()
+    }
 
 
 def _printable(path: str) -> str:
@@ -114,9 +126,13 @@ def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -
     parts = match.groupdict("")
     problem = None if len(masks) == 1 else Code.AMBIGUOUS_PARTNER if masks else Code.MISSING_MASK
     return Candidate(
-        image=path, mask=masks[0] if masks else None, group=pairing.group.format(**parts),
-        time=pairing.time.format(**parts), problem=problem,
-        parts={key: value for key, value in parts.items() if key != "stem"})
+        image=path,
+        mask=masks[0] if masks else None,
+        group=pairing.group.format(**parts),
+        time=pairing.time.format(**parts),
+        problem=problem,
+        parts={key: value for key, value in parts.items() if key != "stem"},
+    )
 
 
 def _near(image: str, masks: list[str]) -> list[str]:
@@ -130,5 +146,6 @@ def _place(path: str) -> tuple[str, ...]:
 
 
 def _alone(path: str, problem: Code, *, is_mask: bool = False) -> Candidate:
-    return Candidate(image=None if is_mask else path, mask=path if is_mask else None, group=None, time=None,
-                     problem=problem)
+    return Candidate(
+        image=None if is_mask else path, mask=path if is_mask else None, group=None, time=None, problem=problem
+    )

@@ -118,9 +118,12 @@ class Tiff:
                 return _array(source.read(list(range(1, self.bands + 1)), window=window))
             return _array(source.read() if whole else source.read(window=window))
         except GDAL_ERRORS as problem:
-            raise BadFile(self.path, f"a block in rows {row} to {row + height - 1} cannot be decoded "
-                          f"({_reason(problem)})", "fetch the file again, or rewrite it with gdal_translate",
-                          self._why()) from None
+            raise BadFile(
+                self.path,
+                f"a block in rows {row} to {row + height - 1} cannot be decoded ({_reason(problem)})",
+                "fetch the file again, or rewrite it with gdal_translate",
+                self._why(),
+            ) from None
 
     def read_mask(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
         """(height, width), true where the alpha band or internal mask says that there is something; None: no such."""
@@ -128,11 +131,15 @@ class Tiff:
             return None
         window = Window(col, row, width, height)
         try:
-            inside = (self._sets[0].read(self.bands + 1, window=window) if self.alpha
-                      else self._sets[0].read_masks(1, window=window))
+            inside = (
+                self._sets[0].read(self.bands + 1, window=window)
+                if self.alpha
+                else self._sets[0].read_masks(1, window=window)
+            )
         except GDAL_ERRORS as problem:
-            raise BadFile(self.path, f"its mask cannot be decoded ({_reason(problem)})", "fetch the file again",
-                          self._why()) from None
+            raise BadFile(
+                self.path, f"its mask cannot be decoded ({_reason(problem)})", "fetch the file again", self._why()
+            ) from None
         return _array(inside) > 0
 
     def _why(self) -> Code:
@@ -163,22 +170,30 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
         if isinstance(problem, BadFile):
             raise
         cut = max(page.end for page in pages) > size
-        raise BadFile(path, f"GDAL does not open it ({_reason(problem)})", "fetch the file again",
-                      Code.TRUNCATED if cut else Code.UNREADABLE) from None
+        raise BadFile(
+            path,
+            f"GDAL does not open it ({_reason(problem)})",
+            "fetch the file again",
+            Code.TRUNCATED if cut else Code.UNREADABLE,
+        ) from None
 
 
 def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits) -> None:
     """Raise BadFile where a header claims what no real file has, before anything is allocated for it."""
     for page in pages[:1] if len({(p.width, p.height) for p in pages}) > 1 else pages:
         blocks = -(-page.height // max(page.block[0], 1)) * -(-page.width // max(page.block[1], 1))
-        claim = (f"{page.width} x {page.height} pixels, {page.samples} bands, blocks of "
-                 f"{page.block[1]} x {page.block[0]}")
+        claim = (
+            f"{page.width} x {page.height} pixels, {page.samples} bands, blocks of {page.block[1]} x {page.block[0]}"
+        )
         if max(page.width, page.height) > limits.size_max:
-            raise BadFile(path, f"a header of {claim}", f"at most {limits.size_max} rows or columns",
-                          Code.ABSURD_SIZE)
+            raise BadFile(path, f"a header of {claim}", f"at most {limits.size_max} rows or columns", Code.ABSURD_SIZE)
         if page.nbytes > limits.bytes_max or page.block_nbytes > limits.block_bytes_max or blocks > 1 << 24:
-            raise BadFile(path, f"a header of {claim}, {page.nbytes:.3g} bytes, from {size} bytes",
-                          "cut the file up, or raise limits.bytes_max or limits.block_bytes_max", Code.ABSURD_SIZE)
+            raise BadFile(
+                path,
+                f"a header of {claim}, {page.nbytes:.3g} bytes, from {size} bytes",
+                "cut the file up, or raise limits.bytes_max or limits.block_bytes_max",
+                Code.ABSURD_SIZE,
+            )
 
 
 def _dress(pages: tuple[Page, ...], bands: int) -> Dress:
@@ -192,22 +207,31 @@ def _dress(pages: tuple[Page, ...], bands: int) -> Dress:
     return Dress.PLAIN
 
 
-def _describe(path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, sets: tuple[Any, ...],
-              stack: ExitStack) -> Tiff:
+def _describe(
+    path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, sets: tuple[Any, ...], stack: ExitStack
+) -> Tiff:
     source = sets[0]
     kinds = {np.dtype(_numpy_name(kind)) for one in sets for kind in one.dtypes}
     if len(kinds) > 1 or next(iter(kinds)).kind not in "uif":
         raise BadFile(path, f"pixels of type {', '.join(sorted(map(str, kinds)))}", "export as uint16", Code.DTYPE)
-    alpha = (dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha)
+    alpha = dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha
     height, width = (source.count, source.height) if dress is Dress.TURNED else (source.height, source.width)
     count = len(sets) if dress is Dress.PAGED else bands if dress is Dress.TURNED else source.count - alpha
     return Tiff(
-        path=path, dress=dress, bands=count, dtype=kinds.pop(), nodata=source.nodata, alpha=alpha,
+        path=path,
+        dress=dress,
+        bands=count,
+        dtype=kinds.pop(),
+        nodata=source.nodata,
+        alpha=alpha,
         grid=Grid(height, width, *_place(source, pages[0].georeference)),
         names=tuple(source.descriptions) if dress is Dress.PLAIN else (None,) * count,
         block_rows=1 if dress is Dress.TURNED else max(1, min(pages[0].block[0], height)),
         masked=pages[0].masked,
-        nbytes=sum(page.nbytes for page in pages[:len(sets)]), _sets=sets, _stack=stack)
+        nbytes=sum(page.nbytes for page in pages[: len(sets)]),
+        _sets=sets,
+        _stack=stack,
+    )
 
 
 _PLACES: dict[bytes, tuple[Transform, str]] = {}

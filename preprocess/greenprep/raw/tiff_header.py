@@ -29,10 +29,26 @@ PAGES_MAX = 1024
 TAGS_MAX = 4096
 WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR = 256, 257, 258, 259, 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, SUBFILE, FORMAT = 322, 323, 324, 325, 254, 339
-WANTED = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR, TILE_WIDTH, TILE_HEIGHT,
-                    TILE_OFFSETS, TILE_COUNTS, SUBFILE, FORMAT})
-TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8",
-         18: "u8"}
+WANTED = frozenset(
+    {
+        WIDTH,
+        HEIGHT,
+        BITS,
+        COMPRESSION,
+        OFFSETS,
+        SAMPLES,
+        ROWS,
+        COUNTS,
+        PLANAR,
+        TILE_WIDTH,
+        TILE_HEIGHT,
+        TILE_OFFSETS,
+        TILE_COUNTS,
+        SUBFILE,
+        FORMAT,
+    }
+)
+TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 """NumPy types of the TIFF field types that the wanted tags may have."""
 GEOREFERENCE = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
 """Tags of GeoTIFF 1.1 (OGC 19-008): pixel scale, tie points, matrix, and the keys of the coordinate system …"""
@@ -42,11 +58,18 @@ GEOREFERENCE_MAX = 8 << 10
 """Bytes of one of them; longer ones (hundreds of tie points) are left to GDAL."""
 
 DISGUISES = (
-    (b"version https://git-lfs", "a Git LFS pointer"), (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"), (b"GIF8", "a GIF picture"), (b"%PDF", "a PDF document"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"), (b"\x89HDF", "an HDF5 file"), (b"CDF", "a NetCDF file"),
-    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"), (b"\x93NUMPY", "a NumPy array"), (b"BM", "a BMP picture"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"CDF", "a NetCDF file"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"BM", "a BMP picture"),
 )
 
 
@@ -106,8 +129,9 @@ def read_pages(path: Path) -> tuple[tuple[Page, ...], int]:
         # Without O_NONBLOCK, opening a pipe that bears a TIFF's name would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as problem:
-        raise BadFile(path, f"cannot be read ({problem.strerror})", "check its name, its permissions and the disk"
-                      ) from None
+        raise BadFile(
+            path, f"cannot be read ({problem.strerror})", "check its name, its permissions and the disk"
+        ) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -133,7 +157,7 @@ class _Bytes:
             raise ValueError("beyond the end")
         if not (self._start <= offset and offset + count <= self._start + len(self._page)):
             self._start, self._page = offset, self._fetch(offset, max(count, FETCH))
-        return self._page[offset - self._start:offset - self._start + count]
+        return self._page[offset - self._start : offset - self._start + count]
 
     def _fetch(self, offset: int, count: int) -> bytes:
         """What `pread` gives, asked again until all is there: it may give less than it was asked for."""
@@ -155,8 +179,12 @@ def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
         except (struct.error, ValueError):
             if pages:
                 break  # A damaged later directory, such as a lost overview, is not needed.
-            raise BadFile(path, f"its directory at byte {offset} lies beyond or across its end ({file.size} bytes)",
-                          "fetch the file again: it was cut off", Code.TRUNCATED) from None
+            raise BadFile(
+                path,
+                f"its directory at byte {offset} lies beyond or across its end ({file.size} bytes)",
+                "fetch the file again: it was cut off",
+                Code.TRUNCATED,
+            ) from None
         kind = _first(tags, SUBFILE, 0)
         if kind & MASK_PAGE and pages and not kind & OVERVIEW:
             pages[-1] = replace(pages[-1], masked=True)
@@ -239,10 +267,21 @@ def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:
     if width <= 0 or height <= 0:
         raise BadFile(path, f"a header of {width} x {height} pixels", "fetch the file again")
     tiled = TILE_WIDTH in tags
-    block = ((_first(tags, TILE_HEIGHT, height), _first(tags, TILE_WIDTH, width)) if tiled
-             else (min(_first(tags, ROWS, height), height), width))
-    return Page(width=width, height=height, samples=_first(tags, SAMPLES, 1), bits=_first(tags, BITS, 1), block=block,
-                planar=_first(tags, PLANAR, 1) == 2, masked=False, end=_end(tags, tiled))
+    block = (
+        (_first(tags, TILE_HEIGHT, height), _first(tags, TILE_WIDTH, width))
+        if tiled
+        else (min(_first(tags, ROWS, height), height), width)
+    )
+    return Page(
+        width=width,
+        height=height,
+        samples=_first(tags, SAMPLES, 1),
+        bits=_first(tags, BITS, 1),
+        block=block,
+        planar=_first(tags, PLANAR, 1) == 2,
+        masked=False,
+        end=_end(tags, tiled),
+    )
 
 
 def _first(tags: dict[int, NDArray[Any]], tag: int, default: int) -> int:

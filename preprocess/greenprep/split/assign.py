@@ -50,9 +50,14 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """For the contract: what the split depends on, without paths."""
-        more = {"folds": self.folds, "fold": self.fold if self.folds else None, "block": self.block,
-                "buffer": self.buffer or None, "given": True if self.given else None,
-                "exclude": True if self.exclude else None}
+        more = {
+            "folds": self.folds,
+            "fold": self.fold if self.folds else None,
+            "block": self.block,
+            "buffer": self.buffer or None,
+            "given": True if self.given else None,
+            "exclude": True if self.exclude else None,
+        }
         return {**self.rules.model_dump(), **{key: value for key, value in more.items() if value is not None}}
 
 
@@ -118,13 +123,15 @@ def _units(store: Store, plan: Plan) -> NDArray[np.int64]:
     return units
 
 
-def _dealt(store: Store, plan: Plan,
-           units: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def _dealt(store: Store, plan: Plan, units: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     used = units >= 0
     _, unit = np.unique(units[used], return_inverse=True)
     if not len(unit):
-        raise ConfigError(store.location, "no tile has a usable pixel", "see the reasons in the manifest of the clean "
-                          "folder, and `greenprep inspect`")
+        raise ConfigError(
+            store.location,
+            "no tile has a usable pixel",
+            "see the reasons in the manifest of the clean folder, and `greenprep inspect`",
+        )
     class_sum = store.read("class_sum")[used]
     if class_sum.sum() == 0:
         class_sum = store.read("count")[used].max(axis=1, keepdims=True).astype(np.float64)
@@ -212,9 +219,12 @@ def _excluded(store: Store, path: Path) -> NDArray[np.int64]:
 def _with_split(store: Store, split: NDArray[np.uint8], plan: Plan, audit: Audit) -> Contract:
     usable = split[store.tile_group()[store.usable_tiles()]]
     outcome = Split(
-        recipe=plan.as_json(), groups={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        recipe=plan.as_json(),
+        groups={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         tiles={name: int((usable == code).sum()) for code, name in enumerate(SPLITS)},
-        audit="passed" if audit.passed else "failed", leaks=tuple(str(leak) for leak in audit.leaks[:_TOLD]))
+        audit="passed" if audit.passed else "failed",
+        leaks=tuple(str(leak) for leak in audit.leaks[:_TOLD]),
+    )
     train = merged(store, split == 0, histogram=False)
     whole = statistics(store.contract, train, store.read("class_sum")[split == 0])
     return store.contract.model_copy(update={"split": outcome, "statistics": whole})

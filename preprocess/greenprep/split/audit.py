@@ -91,8 +91,14 @@ def _twice(store: Store, split: NDArray[np.uint8]) -> list[Leak]:
     return leaks
 
 
-def _ground(store: Store, boxes: NDArray[np.float64], index: NDArray[np.int64], side: NDArray[np.int64],
-            path: NDArray[Any], reach: float) -> tuple[list[Leak], dict[str, float | None]]:
+def _ground(
+    store: Store,
+    boxes: NDArray[np.float64],
+    index: NDArray[np.int64],
+    side: NDArray[np.int64],
+    path: NDArray[Any],
+    reach: float,
+) -> tuple[list[Leak], dict[str, float | None]]:
     """Overlapping footprints, and the least distances, between sources of different splits."""
     # The times of a group show the same box: one of them is enough.
     kept = np.unique(np.column_stack([index, np.round(boxes, 3)]), axis=0, return_index=True)[1]
@@ -108,16 +114,26 @@ def _ground(store: Store, boxes: NDArray[np.float64], index: NDArray[np.int64], 
         i, j = i[apart], j[apart]
         gap = gaps(boxes, i, j)
         for a, b, metres in zip(i[gap < -tolerance], j[gap < -tolerance], gap[gap < -tolerance], strict=True):
-            leaks.append(Leak("ground", path[a], path[b], (SPLITS[side[a]], SPLITS[side[b]]),
-                              f"their footprints overlap by {-metres:.0f} m"))
+            leaks.append(
+                Leak(
+                    "ground",
+                    path[a],
+                    path[b],
+                    (SPLITS[side[a]], SPLITS[side[b]]),
+                    f"their footprints overlap by {-metres:.0f} m",
+                )
+            )
         for low in range(len(SPLITS)):
             for high in range(low + 1, len(SPLITS)):
                 between = gap[(np.minimum(side[i], side[j]) == low) & (np.maximum(side[i], side[j]) == high)]
                 if between.size:
                     least[low, high] = min(least.get((low, high), np.inf), float(between.min()))
-    names = {f"{SPLITS[low]}-{SPLITS[high]}": least.get((low, high))
-             for low in range(len(SPLITS)) for high in range(low + 1, len(SPLITS))
-             if (side == low).any() and (side == high).any()}
+    names = {
+        f"{SPLITS[low]}-{SPLITS[high]}": least.get((low, high))
+        for low in range(len(SPLITS))
+        for high in range(low + 1, len(SPLITS))
+        if (side == low).any() and (side == high).any()
+    }
     return leaks, names
 
 
@@ -129,8 +145,9 @@ def _checksums(store: Store, side: NDArray[np.int64], path: NDArray[Any]) -> lis
             continue
         other = first.setdefault(checksum, source)
         if side[other] != side[source]:
-            leaks.append(Leak("content", path[other], path[source], (SPLITS[side[other]], SPLITS[side[source]]),
-                              "equal pixels"))
+            leaks.append(
+                Leak("content", path[other], path[source], (SPLITS[side[other]], SPLITS[side[source]]), "equal pixels")
+            )
     return leaks
 
 
@@ -149,8 +166,15 @@ def _likenesses(store: Store, side: NDArray[np.int64], path: NDArray[Any]) -> li
         alike = _correlation(store.read("image", a), store.read("image", b))
         if alike >= _SAME:
             told.add((i, j))
-            leaks.append(Leak("likeness", path[i], path[j], (SPLITS[side[i]], SPLITS[side[j]]),
-                              f"tiles {a} and {b} correlate by {alike:.3f}"))
+            leaks.append(
+                Leak(
+                    "likeness",
+                    path[i],
+                    path[j],
+                    (SPLITS[side[i]], SPLITS[side[j]]),
+                    f"tiles {a} and {b} correlate by {alike:.3f}",
+                )
+            )
     return leaks
 
 

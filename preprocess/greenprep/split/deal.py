@@ -30,15 +30,19 @@ def deal(sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> N
     """
     wanted = np.flatnonzero(shares > 0)
     if len(sums) < len(wanted):
-        raise ConfigError("split", f"{len(sums)} units of ground for {len(wanted)} splits that share none",
-                          "add areas, keep less together, or set val or test to 0")
+        raise ConfigError(
+            "split",
+            f"{len(sums)} units of ground for {len(wanted)} splits that share none",
+            "add areas, keep less together, or set val or test to 0",
+        )
     if len(wanted) == 1:
         return np.full(len(sums), wanted[0])
     target = shares[wanted]
     parts = _proportions(sums)
     rng = np.random.default_rng(seed)
-    tries = (_improved(parts, target, _dealt(parts, target, rng))
-             for _ in range(_RESTARTS if len(sums) <= _SMALL else 1))
+    tries = (
+        _improved(parts, target, _dealt(parts, target, rng)) for _ in range(_RESTARTS if len(sums) <= _SMALL else 1)
+    )
     best = min(tries, key=lambda choice: imbalance(sums, target, choice))
     return wanted[best]
 
@@ -100,8 +104,7 @@ def _dealt(parts: NDArray[np.float64], target: NDArray[np.float64], rng: np.rand
     return choice
 
 
-def _improved(parts: NDArray[np.float64], target: NDArray[np.float64],
-              choice: NDArray[np.int64]) -> NDArray[np.int64]:
+def _improved(parts: NDArray[np.float64], target: NDArray[np.float64], choice: NDArray[np.int64]) -> NDArray[np.int64]:
     """`choice` after moves of one unit, and exchanges of two where there are few, until none helps."""
     choice = choice.copy()
     small = len(parts) <= _SMALL
@@ -111,8 +114,9 @@ def _improved(parts: NDArray[np.float64], target: NDArray[np.float64],
     return choice
 
 
-def _costs(parts: NDArray[np.float64], target: NDArray[np.float64],
-           choice: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _costs(
+    parts: NDArray[np.float64], target: NDArray[np.float64], choice: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """((S, K+1) surplus over its due, (U,) change of loss on taking a unit out, (U, S) on putting it in)."""
     over = _missing(_held(parts, choice, len(target)), target)
     square = (parts**2).sum(axis=1)

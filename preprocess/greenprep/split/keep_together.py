@@ -37,8 +37,11 @@ def name_keys(paths: Sequence[str], groups: Sequence[str], by: str, pairing: Pai
     for path, key in zip(paths, keys, strict=True):
         if key is None:
             known = ", ".join(["group", *parts.groupindex])
-            raise ConfigError(f"--by {by}", f"it finds nothing in {path}",
-                              f"give one of {known}, or a regular expression that fits every path")
+            raise ConfigError(
+                f"--by {by}",
+                f"it finds nothing in {path}",
+                f"give one of {known}, or a regular expression that fits every path",
+            )
     return [key for key in keys if key is not None]
 
 

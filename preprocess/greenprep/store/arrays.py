@@ -84,12 +84,22 @@ def shard_key(name: str, shard: int) -> str:
 def tile_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
     """Shape of one tile in each tiled array."""
     side = contract.tile_size
-    return {"image": (len(contract.bands), side, side), "fraction": (len(contract.classes), side, side),
-            "valid": (side, side)}
+    return {
+        "image": (len(contract.bands), side, side),
+        "fraction": (len(contract.classes), side, side),
+        "valid": (side, side),
+    }
 
 
-def write_store(folder: Path, contract: Contract, sources: SourceTable, tiles: TileTable, moments: Iterable[Moments],
-                codes: NDArray[np.int64], digests: Sequence[tuple[str, ...]]) -> None:
+def write_store(
+    folder: Path,
+    contract: Contract,
+    sources: SourceTable,
+    tiles: TileTable,
+    moments: Iterable[Moments],
+    codes: NDArray[np.int64],
+    digests: Sequence[tuple[str, ...]],
+) -> None:
     """Write the metadata of all arrays, and all but the tiled ones, into an empty `folder`; the contract is left out.
 
     moments: of each group, in the order of the sorted group names; read once. codes: (N,) histogram bins that occur.
@@ -98,11 +108,20 @@ def write_store(folder: Path, contract: Contract, sources: SourceTable, tiles: T
     group = zarr.create_group(str(folder), zarr_format=3)
     _create_tiled(group, contract)
     names, index = np.unique(sources.group, return_inverse=True)
-    small = {"path": sources.path, "checksum": sources.checksum, "crs": sources.crs, "transform": sources.transform,
-             "group_index": index.astype(np.int64), "time": sources.time, "extent": sources.extent, "group_name": names,
-             "split": np.full(len(names), NO_SPLIT, np.uint8), "bin_code": codes,
-             "shard_digest": np.array(list(digests), dtype=object).reshape(-1, len(TILED)),
-             **{field.name: getattr(tiles, field.name) for field in fields(tiles)}}
+    small = {
+        "path": sources.path,
+        "checksum": sources.checksum,
+        "crs": sources.crs,
+        "transform": sources.transform,
+        "group_index": index.astype(np.int64),
+        "time": sources.time,
+        "extent": sources.extent,
+        "group_name": names,
+        "split": np.full(len(names), NO_SPLIT, np.uint8),
+        "bin_code": codes,
+        "shard_digest": np.array(list(digests), dtype=object).reshape(-1, len(TILED)),
+        **{field.name: getattr(tiles, field.name) for field in fields(tiles)},
+    }
     for name, data in small.items():
         write_array(group, name, data)
     _write_moments(group, contract, len(names), moments, codes)
@@ -123,29 +142,56 @@ def _create_tiled(group: zarr.Group, contract: Contract) -> None:
         codec = BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=CLEVEL, shuffle=BloscShuffle.bitshuffle)
         # CF packing: with both the fill value and `_FillValue`, xarray decodes fractions to 0..1 and NaN.
         packing: dict[str, Any] | None = (
-            {"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED} if name == "fraction" else None)
-        group.create_array(name, shape=(contract.tiles, *shape), dtype=dtype, chunks=(1, *shape),
-                           shards=(contract.shard_tiles, *shape), compressors=codec, fill_value=FILLS[name],
-                           dimension_names=ARRAYS[name].axes, attributes=packing, overwrite=False)
+            {"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED} if name == "fraction" else None
+        )
+        group.create_array(
+            name,
+            shape=(contract.tiles, *shape),
+            dtype=dtype,
+            chunks=(1, *shape),
+            shards=(contract.shard_tiles, *shape),
+            compressors=codec,
+            fill_value=FILLS[name],
+            dimension_names=ARRAYS[name].axes,
+            attributes=packing,
+            overwrite=False,
+        )
 
 
-def _write_moments(group: zarr.Group, contract: Contract, groups: int, moments: Iterable[Moments],
-                   codes: NDArray[np.int64]) -> None:
+def _write_moments(
+    group: zarr.Group, contract: Contract, groups: int, moments: Iterable[Moments], codes: NDArray[np.int64]
+) -> None:
     """Group by group, some groups at a time: what is in memory does not grow with their number."""
     c, k, n = len(contract.bands), len(contract.classes), len(codes)
     shapes: dict[str, tuple[int, ...]] = {
-        "count": (c,), "mean": (c,), "comoment": (c, c), "minimum": (c,), "maximum": (c,), "class_sum": (k,),
-        "class_count": (k,), "histogram": (c, n)}
-    rows = {name: max(1, min(groups, _CHUNK_BYTES // max(8, 8 * int(np.prod(shape)))))
-            for name, shape in shapes.items()}
-    arrays = {name: group.create_array(
-        name, shape=(groups, *shape), dtype=str(ARRAYS[name].dtype), chunks=(rows[name], *(max(1, s) for s in shape)),
-        dimension_names=ARRAYS[name].axes, overwrite=True) for name, shape in shapes.items()}
+        "count": (c,),
+        "mean": (c,),
+        "comoment": (c, c),
+        "minimum": (c,),
+        "maximum": (c,),
+        "class_sum": (k,),
+        "class_count": (k,),
+        "histogram": (c, n),
+    }
+    rows = {
+        name: max(1, min(groups, _CHUNK_BYTES // max(8, 8 * int(np.prod(shape))))) for name, shape in shapes.items()
+    }
+    arrays = {
+        name: group.create_array(
+            name,
+            shape=(groups, *shape),
+            dtype=str(ARRAYS[name].dtype),
+            chunks=(rows[name], *(max(1, s) for s in shape)),
+            dimension_names=ARRAYS[name].axes,
+            overwrite=True,
+        )
+        for name, shape in shapes.items()
+    }
     waiting: dict[str, list[NDArray[Any]]] = {name: [] for name in shapes}
     at = 0
     for at, one in enumerate(moments, 1):
         for name, kept in waiting.items():
             kept.append(one.histogram.on(codes) if name == "histogram" else getattr(one, name))
             if len(kept) == rows[name] or at == groups:
-                arrays[name][at - len(kept):at] = np.stack(kept)
+                arrays[name][at - len(kept) : at] = np.stack(kept)
                 kept.clear()

@@ -64,11 +64,11 @@ def shard_chunks(shard: bytes, places: int) -> list[bytes]:
     if not shard:
         return [b""] * places
     size = 16 * places
-    table, check = shard[-size - 4:-4], shard[-4:]
+    table, check = shard[-size - 4 : -4], shard[-4:]
     if len(table) != size or google_crc32c.value(table).to_bytes(4, "little") != check:
         raise ValueError("the index of the shard does not match its checksum")
     index = np.frombuffer(table, "<u8").reshape(places, 2)
-    return [b"" if at == _ABSENT else shard[int(at):int(at) + int(n)] for at, n in index]
+    return [b"" if at == _ABSENT else shard[int(at) : int(at) + int(n)] for at, n in index]
 
 
 def digest_of(data: bytes) -> str:

@@ -24,7 +24,7 @@ def fingerprint(image: NDArray[Any]) -> int:
     high, wide = image.shape[1] // _SIDE, image.shape[2] // (_SIDE + 1)
     if not high or not wide:
         return 0
-    part = image[:, :high * _SIDE, :wide * (_SIDE + 1)]
+    part = image[:, : high * _SIDE, : wide * (_SIDE + 1)]
     # Rows first: sums along the fast axis of few numbers cost more than the rest of the fingerprint.
     rows = part.reshape(len(image), _SIDE, high, -1).sum(axis=(0, 2), dtype=np.float64)
     blocks = rows.reshape(_SIDE, _SIDE + 1, wide).sum(axis=2)
@@ -46,8 +46,9 @@ def like_pairs(prints: NDArray[np.uint64], side: NDArray[np.int64]) -> NDArray[n
     return np.unique(pairs, axis=0)
 
 
-def _sharing(prints: NDArray[np.uint64], side: NDArray[np.int64], matter: NDArray[np.int64],
-             quarter: int) -> NDArray[np.int64]:
+def _sharing(
+    prints: NDArray[np.uint64], side: NDArray[np.int64], matter: NDArray[np.int64], quarter: int
+) -> NDArray[np.int64]:
     """The pairs that agree in one quarter of their bits and differ in at most FAR others."""
     key = (prints[matter] >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)
     order = matter[np.lexsort((prints[matter], key))]

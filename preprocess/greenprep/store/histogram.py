@@ -88,7 +88,7 @@ class Histogram:
                 dense[band, codes_of(row[:1])[0] + _TOP] = row.size
             elif row.size and row.dtype in (np.uint8, np.uint16):
                 each = np.bincount(row)
-                first = _firsts()[:np.searchsorted(_firsts(), len(each))]
+                first = _firsts()[: np.searchsorted(_firsts(), len(each))]
                 dense[band, _TOP + _table()[first]] = np.add.reduceat(each, first)
             elif row.size:
                 dense[band] = np.bincount(codes_of(row) + _TOP, minlength=2 * _TOP + 1)
@@ -117,5 +117,9 @@ class Histogram:
         upto = self.count.cumsum(axis=1)
         due = np.maximum(1, np.ceil(share * total - 1e-9))
         middles = np.array([middle_of(int(code), integer) for code in self.code])
-        return np.array([middles[np.searchsorted(row, need)] if n else np.nan
-                         for row, need, n in zip(upto, due, total, strict=True)])
+        return np.array(
+            [
+                middles[np.searchsorted(row, need)] if n else np.nan
+                for row, need, n in zip(upto, due, total, strict=True)
+            ]
+        )

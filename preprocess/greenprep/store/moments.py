@@ -47,19 +47,35 @@ class Moments:
     @classmethod
     def empty(cls, bands: int, classes: int) -> Self:
         """Of no pixel."""
-        return cls(np.zeros(bands, np.int64), np.zeros(bands), np.zeros((bands, bands)), np.full(bands, np.inf),
-                   np.full(bands, -np.inf), np.zeros(classes), np.zeros(classes, np.int64), Histogram.empty(bands))
+        return cls(
+            np.zeros(bands, np.int64),
+            np.zeros(bands),
+            np.zeros((bands, bands)),
+            np.full(bands, np.inf),
+            np.full(bands, -np.inf),
+            np.zeros(classes),
+            np.zeros(classes, np.int64),
+            Histogram.empty(bands),
+        )
 
     @classmethod
     def of(cls, image: NDArray[Any], valid: NDArray[np.bool_], fraction: NDArray[np.uint8]) -> Moments:
         """Of the pixels of (C, h, w) `image` where (h, w) `valid` is true, and of the coded (K, h, w) `fraction`."""
         bands = len(image)
         pixels = image.reshape(bands, -1) if valid.all() else image[:, valid]
-        blocks = (_of_pixels(pixels[:, at:at + _BLOCK], len(fraction)) for at in range(0, pixels.shape[1], _BLOCK))
+        blocks = (_of_pixels(pixels[:, at : at + _BLOCK], len(fraction)) for at in range(0, pixels.shape[1], _BLOCK))
         whole = merge_all(blocks, bands, len(fraction))
         class_sum, class_count = class_sums(fraction, valid)
-        return cls(whole.count, whole.mean, whole.comoment, whole.minimum, whole.maximum, class_sum, class_count,
-                   Histogram.of(pixels))
+        return cls(
+            whole.count,
+            whole.mean,
+            whole.comoment,
+            whole.minimum,
+            whole.maximum,
+            class_sum,
+            class_count,
+            Histogram.of(pixels),
+        )
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -88,8 +104,16 @@ def _of_pixels(pixels: NDArray[Any], classes: int) -> Moments:
     comoment[np.ix_(moving, moving)] = apart @ apart.T - np.outer(total, total) / n
     mean = near
     mean[moving] += total / n
-    return Moments(np.full(bands, n, np.int64), mean, comoment, low, high, np.zeros(classes),
-                   np.zeros(classes, np.int64), Histogram.empty(bands))
+    return Moments(
+        np.full(bands, n, np.int64),
+        mean,
+        comoment,
+        low,
+        high,
+        np.zeros(classes),
+        np.zeros(classes, np.int64),
+        Histogram.empty(bands),
+    )
 
 
 def class_sums(fraction: NDArray[np.uint8], valid: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -122,14 +146,29 @@ def merge(a: Moments, b: Moments) -> Moments:
     share = b.count / count
     apart = b.mean - a.mean
     both = np.sqrt(a.count * share)
-    return Moments(count, a.mean + apart * share, a.comoment + b.comoment + np.outer(apart * both, apart * both),
-                   np.minimum(a.minimum, b.minimum), np.maximum(a.maximum, b.maximum), a.class_sum + b.class_sum,
-                   a.class_count + b.class_count, a.histogram + b.histogram)
+    return Moments(
+        count,
+        a.mean + apart * share,
+        a.comoment + b.comoment + np.outer(apart * both, apart * both),
+        np.minimum(a.minimum, b.minimum),
+        np.maximum(a.maximum, b.maximum),
+        a.class_sum + b.class_sum,
+        a.class_count + b.class_count,
+        a.histogram + b.histogram,
+    )
 
 
 def _with_classes(pixels: Moments, classes: Moments, histogram: Histogram) -> Moments:
-    return Moments(pixels.count, pixels.mean, pixels.comoment, pixels.minimum, pixels.maximum,
-                   pixels.class_sum + classes.class_sum, pixels.class_count + classes.class_count, histogram)
+    return Moments(
+        pixels.count,
+        pixels.mean,
+        pixels.comoment,
+        pixels.minimum,
+        pixels.maximum,
+        pixels.class_sum + classes.class_sum,
+        pixels.class_count + classes.class_count,
+        histogram,
+    )
 
 
 def merge_all(parts: Iterable[Moments], bands: int, classes: int) -> Moments:

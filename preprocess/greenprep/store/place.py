@@ -60,8 +60,11 @@ class Place:
         try:
             found: tuple[Any, str] = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as problem:
-            raise StoreError(self.url, f"fsspec cannot open it ({problem})",
-                             "install the file system's package (`s3fs` for s3://), or give a path") from None
+            raise StoreError(
+                self.url,
+                f"fsspec cannot open it ({problem})",
+                "install the file system's package (`s3fs` for s3://), or give a path",
+            ) from None
         return found
 
     def exists(self) -> bool:

@@ -41,15 +41,16 @@ def merged(store: Store, chosen: NDArray[np.bool_], *, histogram: bool = True) -
     apart = mean - centre
     comoment = np.zeros((c, c))
     for at, block in _blocks(store, "comoment", chosen):
-        away = apart[at:at + len(block)]
-        weighed = away * count[at:at + len(block)]
+        away = apart[at : at + len(block)]
+        weighed = away * count[at : at + len(block)]
         comoment += (block + weighed[:, :, None] * away[:, None, :]).sum(axis=0)
     # Without any pixel in it a group's extremes are infinite and lose against every other's.
     low = store.read("minimum")[chosen].min(axis=0, initial=np.inf)
     high = store.read("maximum")[chosen].max(axis=0, initial=-np.inf)
     classes = store.read("class_sum")[chosen].sum(axis=0)
-    counts = (store.read("class_count")[chosen].sum(axis=0) if "class_count" in group
-              else np.zeros(len(classes), np.int64))
+    counts = (
+        store.read("class_count")[chosen].sum(axis=0) if "class_count" in group else np.zeros(len(classes), np.int64)
+    )
     whole = _histogram(store, chosen) if histogram and "histogram" in group else Histogram.empty(c)
     return Moments(total, centre, comoment, low, high, classes, counts, whole)
 
@@ -61,7 +62,7 @@ def _blocks(store: Store, name: str, chosen: NDArray[np.bool_]) -> Iterator[tupl
     step = max(1, _BLOCK // chunk) * chunk
     at = 0
     for start in range(0, len(chosen), step):
-        inside = chosen[start:start + step]
+        inside = chosen[start : start + step]
         if inside.any():
             rows = store.read(name, slice(start, start + step))[inside]
             yield at, rows
@@ -87,10 +88,15 @@ def statistics(contract: Contract, moments: Moments, class_sum: NDArray[np.float
     share = moments.class_sum / labelled if labelled > 0 else moments.class_sum
     return Statistics(
         pixels=int(moments.count.max()),
-        bands=tuple(BandStats(mean=float(m), std=float(np.sqrt(v)), minimum=_finite(low), maximum=_finite(high))
-                    for m, v, low, high in zip(moments.mean, variance, moments.minimum, moments.maximum, strict=True)),
-        global_mean=centre, global_std=spread, class_share=tuple(float(s) for s in share),
-        class_weights=class_weights(class_sum))
+        bands=tuple(
+            BandStats(mean=float(m), std=float(np.sqrt(v)), minimum=_finite(low), maximum=_finite(high))
+            for m, v, low, high in zip(moments.mean, variance, moments.minimum, moments.maximum, strict=True)
+        ),
+        global_mean=centre,
+        global_std=spread,
+        class_share=tuple(float(s) for s in share),
+        class_weights=class_weights(class_sum),
+    )
 
 
 def _finite(value: float) -> float:
@@ -108,18 +114,33 @@ def stats_table(store: Store, split: str | None) -> dict[str, Any]:
     percentiles = {p: moments.histogram.percentiles(p / 100, integer=integer) for p in PERCENTILES}
     counted = max(1, int(moments.class_count.sum()))
     bands = {
-        band.name: {**one.model_dump(), "role": band.role.value,
-                    "percentiles": {str(p): _number(values[i]) for p, values in percentiles.items()}}
-        for i, (band, one) in enumerate(zip(contract.bands, whole.bands, strict=True))}
+        band.name: {
+            **one.model_dump(),
+            "role": band.role.value,
+            "percentiles": {str(p): _number(values[i]) for p, values in percentiles.items()},
+        }
+        for i, (band, one) in enumerate(zip(contract.bands, whole.bands, strict=True))
+    }
     classes = {
-        name: {"pixels": float(moments.class_sum[k]), "share": whole.class_share[k],
-               "share_by_argmax": int(moments.class_count[k]) / counted,
-               "weights": {scheme: weights[k] for scheme, weights in whole.class_weights.items()}}
-        for k, name in enumerate(contract.classes)}
-    return {"split": split or "all", "groups": int(chosen.sum()), "pixels": whole.pixels,
-            "labelled_pixels": float(moments.class_sum.sum()), "global_mean": whole.global_mean,
-            "global_std": whole.global_std, "bands": bands, "classes": classes,
-            "class_weights": {scheme: list(weights) for scheme, weights in whole.class_weights.items()}}
+        name: {
+            "pixels": float(moments.class_sum[k]),
+            "share": whole.class_share[k],
+            "share_by_argmax": int(moments.class_count[k]) / counted,
+            "weights": {scheme: weights[k] for scheme, weights in whole.class_weights.items()},
+        }
+        for k, name in enumerate(contract.classes)
+    }
+    return {
+        "split": split or "all",
+        "groups": int(chosen.sum()),
+        "pixels": whole.pixels,
+        "labelled_pixels": float(moments.class_sum.sum()),
+        "global_mean": whole.global_mean,
+        "global_std": whole.global_std,
+        "bands": bands,
+        "classes": classes,
+        "class_weights": {scheme: list(weights) for scheme, weights in whole.class_weights.items()},
+    }
 
 
 def _number(value: float) -> float | None:
@@ -141,9 +162,15 @@ def group_table(store: Store) -> list[dict[str, Any]]:
     score = np.divide(away, scale, out=np.zeros_like(away), where=scale > 0)
     sums = store.read("class_sum")
     share = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-300)
-    return [{"group": str(group), "pixels": int(count[g].max()), "robust_z": float(score[g].max()),
-             "band_of_z": names[int(score[g].argmax())],
-             "mean": dict(zip(names, mean[g].tolist(), strict=True)),
-             "std": dict(zip(names, std[g].tolist(), strict=True)),
-             "classes": dict(zip(store.contract.classes, share[g].tolist(), strict=True))}
-            for g, group in enumerate(store.texts("group_name"))]
+    return [
+        {
+            "group": str(group),
+            "pixels": int(count[g].max()),
+            "robust_z": float(score[g].max()),
+            "band_of_z": names[int(score[g].argmax())],
+            "mean": dict(zip(names, mean[g].tolist(), strict=True)),
+            "std": dict(zip(names, std[g].tolist(), strict=True)),
+            "classes": dict(zip(store.contract.classes, share[g].tolist(), strict=True)),
+        }
+        for g, group in enumerate(store.texts("group_name"))
+    ]

@@ -24,14 +24,17 @@ CLASSES = ("impervious", "low_vegetation", "trees", "water", "clutter")
 FINE = 5
 PIXEL = 10.0
 """Metres."""
-SPECTRA = np.array([
-    # B1    B2    B3    B4    B5    B6    B7    B8    B8A   B9   B10  B11   B12
-    [1450, 1330, 1300, 1360, 1440, 1540, 1640, 1690, 1760, 620, 11, 1850, 1620],
-    [1230, 1020, 1060, 830, 1230, 2350, 2820, 2860, 3050, 880, 10, 1950, 1150],
-    [1130, 880, 780, 530, 820, 2200, 2800, 2780, 3050, 830, 9, 1350, 620],
-    [1210, 930, 720, 440, 400, 330, 310, 280, 260, 110, 8, 110, 70],
-    [1480, 1430, 1560, 1800, 2000, 2180, 2320, 2400, 2500, 790, 11, 2950, 2550],
-], np.float32)
+SPECTRA = np.array(
+    [
+        # B1    B2    B3    B4    B5    B6    B7    B8    B8A   B9   B10  B11   B12
+        [1450, 1330, 1300, 1360, 1440, 1540, 1640, 1690, 1760, 620, 11, 1850, 1620],
+        [1230, 1020, 1060, 830, 1230, 2350, 2820, 2860, 3050, 880, 10, 1950, 1150],
+        [1130, 880, 780, 530, 820, 2200, 2800, 2780, 3050, 830, 9, 1350, 620],
+        [1210, 930, 720, 440, 400, 330, 310, 280, 260, 110, 8, 110, 70],
+        [1480, 1430, 1560, 1800, 2000, 2180, 2320, 2400, 2500, 790, 11, 2950, 2550],
+    ],
+    np.float32,
+)
 """(K, 13) top-of-atmosphere reflectance x 10000."""
 BARE = np.array([1.0, 0.95, 0.7, 1.0, 1.0], np.float32)
 """(K,) what is left of the near infrared in winter."""
@@ -49,8 +52,9 @@ class Truth(TypedDict):
     """Unusual encoding of good data, which a cleaner must accept or rewrite."""
 
 
-def write_city(out: Path, *, areas: int, times: int, size: int, seed: int, defects: bool, city: str = "SYNTH",
-               year: int = 2020) -> dict[str, Truth]:
+def write_city(
+    out: Path, *, areas: int, times: int, size: int, seed: int, defects: bool, city: str = "SYNTH", year: int = 2020
+) -> dict[str, Truth]:
     """Write the files and `truth.json` into a new folder; returns the truth by image path.
 
     Raises ConfigError where the folder has anything in it: nothing is overwritten.
@@ -71,8 +75,13 @@ def write_city(out: Path, *, areas: int, times: int, size: int, seed: int, defec
             raw = Raw(acquire(rng, fractions, winter=time == times and times > 1), fractions, origin)
             first = first or raw
             write_raw(out / image, out / f"masks/{city}_masks/{stem}_fractional_mask.tif", raw, kind, rng, first)
-            truth[image] = Truth(group=f"{city}_{year}_{area}", time=time, size=side,
-                                 defect=kind if kind in DEFECTS else None, dress=kind if kind in DRESSES else None)
+            truth[image] = Truth(
+                group=f"{city}_{year}_{area}",
+                time=time,
+                size=side,
+                defect=kind if kind in DEFECTS else None,
+                dress=kind if kind in DRESSES else None,
+            )
     (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return truth
 
@@ -97,7 +106,7 @@ def _draw_houses(rng: np.random.Generator, classes: Array, urban: Array) -> None
         top, left = rng.integers(0, side - 12, 2)
         if urban[top, left] > -0.2:
             tall, wide = rng.integers(4, 12, 2)
-            classes[top:top + tall, left:left + wide] = 0
+            classes[top : top + tall, left : left + wide] = 0
 
 
 def _draw_streets(rng: np.random.Generator, classes: Array, urban: Array) -> None:

@@ -98,7 +98,8 @@ DEFECTS: dict[str, Spoil | None] = {
     "empty_mask": lambda raw, rng: replace(raw, mask=np.zeros_like(raw.mask)),
     "noise": _noise,
     "constant_image": lambda raw, rng: replace(
-        raw, image=np.broadcast_to(raw.image[:, :1, :1], raw.image.shape).copy()),
+        raw, image=np.broadcast_to(raw.image[:, :1, :1], raw.image.shape).copy()
+    ),
     "dead_band": _dead_band,
     "repeated_band": _repeated_band,
     "saturated": _saturated,
@@ -108,7 +109,11 @@ DEFECTS: dict[str, Spoil | None] = {
     "sums_to_two": lambda raw, rng: replace(raw, mask=raw.mask * 2),
     "moved_mask": lambda raw, rng: replace(raw, mask_moved=310),
     "other_crs": lambda raw, rng: replace(raw, mask_crs="EPSG:32633"),
-    "missing_mask": None, "truncated": None, "no_bytes": None, "html_page": None, "git_lfs_pointer": None,
+    "missing_mask": None,
+    "truncated": None,
+    "no_bytes": None,
+    "html_page": None,
+    "git_lfs_pointer": None,
     "duplicate": None,
 }
 """By name; None: done to the files in `write_raw`."""
@@ -123,7 +128,8 @@ DRESSES: dict[str, Spoil] = {
     "south_up": lambda raw, rng: replace(raw, south_up=True),
     "one_row_less": lambda raw, rng: replace(raw, mask=raw.mask[:, :-1]),
     "tiled": lambda raw, rng: replace(
-        raw, options=(("tiled", True), ("blockxsize", 64), ("blockysize", 64), ("compress", "lzw"))),
+        raw, options=(("tiled", True), ("blockxsize", 64), ("blockysize", 64), ("compress", "lzw"))
+    ),
     "bigtiff": lambda raw, rng: replace(raw, options=(("BIGTIFF", "YES"),)),
 }
 
@@ -161,8 +167,16 @@ def _write_image(path: Path, raw: Raw) -> None:
     data = raw.image
     if raw.paged:
         for page, band in enumerate(data):
-            with rasterio.open(path, "w", driver="GTiff", height=data.shape[1], width=data.shape[2], count=1,
-                               dtype=data.dtype, APPEND_SUBDATASET="YES" if page else "NO") as sink:
+            with rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                height=data.shape[1],
+                width=data.shape[2],
+                count=1,
+                dtype=data.dtype,
+                APPEND_SUBDATASET="YES" if page else "NO",
+            ) as sink:
                 sink.write(band, 1)
     elif raw.channel_last:
         _write(path, np.moveaxis(data, 0, -1), *raw.origin, raw.crs)
@@ -171,15 +185,38 @@ def _write_image(path: Path, raw: Raw) -> None:
         _write(path, data, *raw.origin, raw.crs, names=names, south_up=raw.south_up, **dict(raw.options))
 
 
-def _write(path: Path, data: Array, east: float, north: float, crs: str, *, names: tuple[str, ...] | None = None,
-           south_up: bool = False, **options: Any) -> None:
+def _write(
+    path: Path,
+    data: Array,
+    east: float,
+    north: float,
+    crs: str,
+    *,
+    names: tuple[str, ...] | None = None,
+    south_up: bool = False,
+    **options: Any,
+) -> None:
     transform = Affine(10, 0, east, 0, -10, north)
     if south_up:
         data = data[:, ::-1]
         transform = Affine(10, 0, east, 0, 10, north - 10 * data.shape[1])
-    with rasterio.open(path, "w", **({"driver": "GTiff", "height": data.shape[1], "width": data.shape[2],
-                                      "count": data.shape[0], "dtype": data.dtype.name, "crs": crs,
-                                      "transform": transform, "compress": "deflate"} | options)) as sink:
+    with rasterio.open(
+        path,
+        "w",
+        **(
+            {
+                "driver": "GTiff",
+                "height": data.shape[1],
+                "width": data.shape[2],
+                "count": data.shape[0],
+                "dtype": data.dtype.name,
+                "crs": crs,
+                "transform": transform,
+                "compress": "deflate",
+            }
+            | options
+        ),
+    ) as sink:
         sink.write(np.ascontiguousarray(data))
         if names:
             sink.descriptions = names

@@ -19,8 +19,13 @@ from greentrain.cli.maps import add_commands
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(name="greentrain", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Train a VM-UNet on a store, score it beside doing nothing, and draw maps.")
+app = typer.Typer(
+    name="greentrain",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train a VM-UNet on a store, score it beside doing nothing, and draw maps.",
+)
 
 
 class Split(StrEnum):
@@ -46,41 +51,56 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="A setting, key
 
 
 @app.command()
-def fit(store: StorePath,
-        out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
-        config: ConfigFile = None,
-        changes: Changes = None,
-        epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
-        resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, "
-                                             "or start if there is none.")] = False,
-        devices: Annotated[int | None, typer.Option(help="Short for --set devices=N.")] = None,
-        bands: Annotated[str | None, typer.Option(help="Short for --set bands=…: names, a role, or pca:3.")] = None,
-        cache: Annotated[str | None, typer.Option(help="Short for --set cache=…: auto, none, or GB.")] = None,
-        pretrained: Annotated[Path | None, typer.Option(help="Short for --set pretrained=FILE.")] = None,
-        stem: Annotated[str | None, typer.Option(help="Short for --set stem=…: mean, repeat, copy-rgb or random."
-                                                 )] = None,
-        scan: Annotated[str | None, typer.Option(help="Short for --set model.scan=…: auto, reference, cpu, triton or "
-                                                 "mamba-ssm.")] = None,
-        activation: Annotated[str | None, typer.Option(help="Short for --set model.activation=…: silu or gelu."
-                                                       )] = None,
-        target: Annotated[str | None, typer.Option(help="Short for --set target=…: fractions, hard, or a class against "
-                                                   "all others.")] = None,
-        min_purity: Annotated[float | None, typer.Option(help="Short for --set min_purity=…")] = None,
-        compile_: Annotated[bool, typer.Option("--compile", help="Short for --set compile=true.")] = False,
-        stop_on_collapse: Annotated[bool, typer.Option("--stop-on-collapse", help="End the run when a watchdog "
-                                                       "finds that it learns nothing.")] = False,
-        allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Train although the same ground stands in two "
-                                                 "splits.")] = False,
-        mlflow: Annotated[bool, typer.Option("--mlflow", help="Also log to MLflow.")] = False,
-        wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases.")] = False) -> None:
+def fit(
+    store: StorePath,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
+    config: ConfigFile = None,
+    changes: Changes = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, or start if there is none.")
+    ] = False,
+    devices: Annotated[int | None, typer.Option(help="Short for --set devices=N.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Short for --set bands=…: names, a role, or pca:3.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Short for --set cache=…: auto, none, or GB.")] = None,
+    pretrained: Annotated[Path | None, typer.Option(help="Short for --set pretrained=FILE.")] = None,
+    stem: Annotated[str | None, typer.Option(help="Short for --set stem=…: mean, repeat, copy-rgb or random.")] = None,
+    scan: Annotated[
+        str | None, typer.Option(help="Short for --set model.scan=…: auto, reference, cpu, triton or mamba-ssm.")
+    ] = None,
+    activation: Annotated[str | None, typer.Option(help="Short for --set model.activation=…: silu or gelu.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Short for --set target=…: fractions, hard, or a class against all others.")
+    ] = None,
+    min_purity: Annotated[float | None, typer.Option(help="Short for --set min_purity=…")] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="Short for --set compile=true.")] = False,
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End the run when a watchdog finds that it learns nothing.")
+    ] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Train although the same ground stands in two splits.")
+    ] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Also log to MLflow.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases.")] = False,
+) -> None:
     """Train a net on a store.
 
     Example: greentrain fit data/city.zarr --out runs/city --set model.preset=tiny --epochs 5
     """
-    short = {"epochs": epochs, "devices": devices, "bands": bands, "cache": cache, "pretrained": pretrained,
-             "stem": stem, "model.scan": scan, "model.activation": activation, "target": target,
-             "min_purity": min_purity,
-             "compile": compile_ or None, "stop_on_collapse": stop_on_collapse or None}
+    short = {
+        "epochs": epochs,
+        "devices": devices,
+        "bands": bands,
+        "cache": cache,
+        "pretrained": pretrained,
+        "stem": stem,
+        "model.scan": scan,
+        "model.activation": activation,
+        "target": target,
+        "min_purity": min_purity,
+        "compile": compile_ or None,
+        "stop_on_collapse": stop_on_collapse or None,
+    }
     wanted = [*(changes or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
     from greenschemas.store import open_store
     from greentrain.config import load_config
@@ -88,8 +108,16 @@ def fit(store: StorePath,
     from greentrain.training.fit import settings_of
 
     settings = load_config(config, wanted, settings_of(out) if resume else None)
-    outcome = train(open_store(store), out, settings, resume=resume, allow_leak=allow_leak,
-                    command=("greentrain", *sys.argv[1:]), mlflow=mlflow, wandb=wandb)
+    outcome = train(
+        open_store(store),
+        out,
+        settings,
+        resume=resume,
+        allow_leak=allow_leak,
+        command=("greentrain", *sys.argv[1:]),
+        mlflow=mlflow,
+        wandb=wandb,
+    )
     if not outcome.leader:
         return
     if outcome.signal is not None:
@@ -106,23 +134,25 @@ def fit(store: StorePath,
 
 
 @app.command()
-def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-             store: Annotated[str | None, typer.Option(help="Another store of the same bands and classes.")] = None,
-             split: Annotated[Split, typer.Option(help="Tiles to score.")] = Split.VAL,
-             checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
-             batch_size: Annotated[int, typer.Option(min=1)] = 16,
-             device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-             tta: Annotated[bool, typer.Option("--tta", help="Mean over four mirror images: better, four times the "
-                                               "time.")] = False,
-             as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON on stdout.")] = False) -> None:
+def evaluate(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    store: Annotated[str | None, typer.Option(help="Another store of the same bands and classes.")] = None,
+    split: Annotated[Split, typer.Option(help="Tiles to score.")] = Split.VAL,
+    checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Mean over four mirror images: better, four times the time.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON on stdout.")] = False,
+) -> None:
     """Score a trained net, beside the best constant.
 
     Example: greentrain evaluate runs/city --split test --json
     """
     from greentrain.study.evaluate import evaluate as score
 
-    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device,
-                  flips=tta)
+    found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device, flips=tta)
     if as_json:
         print_json(found)
     else:
@@ -130,10 +160,12 @@ def evaluate(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folde
 
 
 @app.command()
-def doctor(store: StorePath,
-           config: ConfigFile = None,
-           changes: Changes = None,
-           as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False) -> None:
+def doctor(
+    store: StorePath,
+    config: ConfigFile = None,
+    changes: Changes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False,
+) -> None:
     """Look at a store and settings before training: data, memory, speed, one batch learnt by heart.
 
     Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --set model.preset=tiny
@@ -167,8 +199,10 @@ def report(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder 
 
 
 @app.command()
-def config(file: Annotated[Path | None, typer.Argument(help="YAML file to fill up with the defaults.")] = None,
-           changes: Changes = None) -> None:
+def config(
+    file: Annotated[Path | None, typer.Argument(help="YAML file to fill up with the defaults.")] = None,
+    changes: Changes = None,
+) -> None:
     """Print all settings as YAML, with comments.
 
     Example: greentrain config > mine.yaml

@@ -53,8 +53,9 @@ def predict(
         raise ConfigError("--labels", f"one mask for {len(pairs)} scenes", "predict that scene by itself")
     from greentrain.maps.predict import Options
 
-    options = Options(window=window, overlap=overlap, batch_size=batch_size, flips=tta, fractions=fractions,
-                      confidence=confidence)
+    options = Options(
+        window=window, overlap=overlap, batch_size=batch_size, flips=tta, fractions=fractions, confidence=confidence
+    )
     trained = _on_device(run, checkpoint, device)
     results = []
     for scene, target in pairs:
@@ -69,8 +70,9 @@ def predict(
             typer.echo(_score_lines(result["scores"]))
 
 
-def _draw(trained: Trained, scene: Path, target: Path, options: Options, picture: Path | None,
-          labels: Path | None) -> dict[str, Any]:
+def _draw(
+    trained: Trained, scene: Path, target: Path, options: Options, picture: Path | None, labels: Path | None
+) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
     from greentrain.maps.picture import write_picture
     from greentrain.maps.predict import classifier_of, count_blocks, predict_scene
@@ -123,8 +125,9 @@ def area(
 def compare(
     store: Annotated[Path, typer.Argument(help="Store with a split.")],
     out: Annotated[Path, typer.Option(help="Folder for the page, the JSON and the runs.")],
-    models: Annotated[str, typer.Option(help="Of: constant, spectral, unet, vmunet, detail, tiny, small, base.")]
-    = "constant,spectral,unet,vmunet",
+    models: Annotated[
+        str, typer.Option(help="Of: constant, spectral, unet, vmunet, detail, tiny, small, base.")
+    ] = "constant,spectral,unet,vmunet",
     seeds: Annotated[int, typer.Option(help="Runs of each model; 3 are the least that shows chance.")] = 3,
     budget: Annotated[float, typer.Option(help="Minutes that each run may train.")] = 20.0,
     split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
@@ -227,14 +230,22 @@ def _score_lines(scores: dict[str, Any]) -> str:
     names = list(scores["classes"])
     rows = [(name, scores["classes"][name]["iou"], scores["classes"][name]["f1"]) for name in names]
     rows.append(("mean", scores["mean"]["iou"], scores["mean"]["f1"]))
-    rows.append((f"always {scores['constant']['class']}", scores["constant"]["mean"]["iou"],
-                 scores["constant"]["mean"]["f1"]))
+    rows.append(
+        (f"always {scores['constant']['class']}", scores["constant"]["mean"]["iou"], scores["constant"]["mean"]["f1"])
+    )
     return _table(("", "IoU", "F1"), [(name, _number(iou), _number(f1)) for name, iou, f1 in rows])
 
 
 def _area_table(part: dict[str, Any]) -> str:
-    rows = [(name, _number(row["hectares"], 2), f"{row['pixels']:.1f}",
-             "" if row["share"] is None else f"{row['share']:.1%}") for name, row in part["classes"].items()]
+    rows = [
+        (
+            name,
+            _number(row["hectares"], 2),
+            f"{row['pixels']:.1f}",
+            "" if row["share"] is None else f"{row['share']:.1%}",
+        )
+        for name, row in part["classes"].items()
+    ]
     rows.append(("all", _number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
     rest = f"\nno data: {part['pixels_without_data']} pixels" if part["pixels_without_data"] else ""
     return _table((part["name"], "hectares", "pixels", "share"), rows) + rest
@@ -245,8 +256,15 @@ def _compare_table(report: dict[str, Any]) -> str:
     for name, model in report["models"].items():
         interval = model["interval"]["mean"]["iou"]
         between = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        rows.append((name, _number(model["mean"]["iou"]), between, f"{model['cost']['train_seconds']:.0f}",
-                     f"{model['cost']['peak_memory_mb']:.0f}"))
+        rows.append(
+            (
+                name,
+                _number(model["mean"]["iou"]),
+                between,
+                f"{model['cost']['train_seconds']:.0f}",
+                f"{model['cost']['peak_memory_mb']:.0f}",
+            )
+        )
     return _table(("model", "mean IoU", "95 %", "seconds", "MB"), rows)
 
 
@@ -257,6 +275,10 @@ def _number(value: float | None, places: int = 3) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Left column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(width) if i else cell.ljust(width)
-                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-                     for row in (head, *rows))
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    )

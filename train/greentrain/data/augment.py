@@ -123,9 +123,7 @@ def move(batch: Batch, rows: Tensor, columns: Tensor, fill: Literal["reflect", "
     return moved if fill == "reflect" else _cut_out(moved, inside)
 
 
-def resample(
-    batch: Batch, matrix: Tensor, fill: Literal["reflect", "invalid"], *, blend_labels: bool
-) -> Batch:
+def resample(batch: Batch, matrix: Tensor, fill: Literal["reflect", "invalid"], *, blend_labels: bool) -> Batch:
     """The batch seen through an affine map, matrix (B, 2, 3) from output to input places, both in -1..1.
 
     The image is interpolated bilinearly; a pixel is valid only if all that it was made of is. Fractions are
@@ -144,9 +142,7 @@ def resample(
     mode = "bilinear" if blend_labels else "nearest"
     share = look(labelled, mode)
     fraction = look(batch.fraction.masked_fill(labelled == 0, 0.0), mode)
-    fraction = (fraction / share.clamp_min(0.5) if blend_labels else fraction).masked_fill(
-        share < 0.5, math.nan
-    )
+    fraction = (fraction / share.clamp_min(0.5) if blend_labels else fraction).masked_fill(share < 0.5, math.nan)
     return Batch(image.masked_fill(~valid[:, None], 0.0), fraction, valid.to(batch.valid.dtype))
 
 
@@ -184,15 +180,11 @@ def _colour(image: Tensor, settings: Augment, generator: Generator) -> Tensor:
     """Band jitter, haze and band drop-out, in the order in which light, air and sensor come."""
     count, bands = image.shape[:2]
     if settings.haze > 0:
-        coarse = torch.rand((count, 1, 4, 4), generator=generator) * torch.rand(
-            (count, 1, 1, 1), generator=generator
-        )
+        coarse = torch.rand((count, 1, 4, 4), generator=generator) * torch.rand((count, 1, 1, 1), generator=generator)
         veil = interpolate(coarse.to(image), image.shape[2:], mode="bilinear", align_corners=True)
         image = torch.lerp(image, torch.full_like(image, 2.0), settings.haze * veil)
     if settings.band_jitter > 0:
-        gain, offset = (torch.randn((2, count, bands, 1, 1), generator=generator) * settings.band_jitter).to(
-            image
-        )
+        gain, offset = (torch.randn((2, count, bands, 1, 1), generator=generator) * settings.band_jitter).to(image)
         image = image * (1 + gain) + offset
     if settings.band_drop > 0:
         draw = torch.rand((count, bands), generator=generator)
@@ -226,8 +218,11 @@ def _mix_tiles(batch: Batch, probability: float, generator: Generator) -> Batch:
     others = ~torch.eye(len(batch.image), dtype=torch.bool)
     blended, both, mixed = _mixed(batch, others, probability, generator)
     at = mixed.view(-1, 1, 1, 1)
-    return Batch(torch.where(at, blended.image, batch.image), torch.where(at, blended.fraction, batch.fraction),
-                 torch.where(mixed.view(-1, 1, 1), both, batch.valid.bool()).to(batch.valid.dtype))
+    return Batch(
+        torch.where(at, blended.image, batch.image),
+        torch.where(at, blended.fraction, batch.fraction),
+        torch.where(mixed.view(-1, 1, 1), both, batch.valid.bool()).to(batch.valid.dtype),
+    )
 
 
 def _mixed(batch: Batch, partners: Tensor, probability: float, generator: Generator) -> tuple[Batch, Tensor, Tensor]:

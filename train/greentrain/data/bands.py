@@ -95,26 +95,18 @@ def _indices(wanted: str, names: Sequence[str], roles: Sequence[str]) -> list[in
 
 
 def _principal(
-    number: str,
-    indices: list[int],
-    names: Sequence[str],
-    count: float | None,
-    comoment: NDArray[np.float64] | None,
+    number: str, indices: list[int], names: Sequence[str], count: float | None, comoment: NDArray[np.float64] | None
 ) -> BandChoice:
     """The first components of the chosen bands (Hotelling 1933), from their co-moments."""
     if not number.isdigit() or not 1 <= int(number) <= len(indices):
-        raise ConfigError(
-            "bands", f"pca:{number} of {len(indices)} bands", f"ask for 1 to {len(indices)} components"
-        )
+        raise ConfigError("bands", f"pca:{number} of {len(indices)} bands", f"ask for 1 to {len(indices)} components")
     if count is None or comoment is None or count < 2:
         raise ConfigError("bands", "the store has no training statistics", "run `greenprep split` first")
     covariance = np.asarray(comoment, np.float64)[np.ix_(indices, indices)] / (count - 1)
     deviation = np.sqrt(np.diag(covariance))
     flat = [names[i] for i, s in zip(indices, deviation, strict=True) if not s > 0]
     if flat:
-        raise ConfigError(
-            "bands", f"{', '.join(flat)} never vary in the training pixels", "leave them out of the PCA"
-        )
+        raise ConfigError("bands", f"{', '.join(flat)} never vary in the training pixels", "leave them out of the PCA")
     values, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
     rows = vectors.T[::-1][: int(number)]
     rows = rows * np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])[:, None]

@@ -46,8 +46,18 @@ def copy(block: NDArray[Any], rows: Ids, places: Ids, out: NDArray[Any], *, toge
     _run(together, _copy_together, _copy, source, rows, places, target)
 
 
-def normalise(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: Ids, mean: Floats, scale: Floats,
-              clip: float | None, out: Floats, *, together: bool = False) -> None:
+def normalise(
+    image: NDArray[Any],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    mean: Floats,
+    scale: Floats,
+    clip: float | None,
+    out: Floats,
+    *,
+    together: bool = False,
+) -> None:
     """(image - mean) * scale, clipped, and 0 where invalid: rows of image (N, C, H, W) to places of out (B, C, H, W).
 
     valid: (N, H, W), 0 where a pixel may not be used. mean, scale: (C,).
@@ -58,8 +68,16 @@ def normalise(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: 
     _run(together, _normalise_together, _normalise, image, valid, rows, places, mean, scale, most, out)
 
 
-def decode(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, places: Ids, share: Floats,
-           usable: NDArray[np.bool_], *, together: bool = False) -> None:
+def decode(
+    fraction: NDArray[np.uint8],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    share: Floats,
+    usable: NDArray[np.bool_],
+    *,
+    together: bool = False,
+) -> None:
     """Labels as a net learns them: rows of fraction (N, K, H, W) and valid (N, H, W) to places of share and usable.
 
     share: (B, K, H, W) 0..1, NaN where unlabelled. usable: (B, H, W).
@@ -83,8 +101,16 @@ def _copy(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.
 
 
 @compiled
-def _normalise(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: Ids, mean: Floats, scale: Floats,
-               clip: np.float32, out: Floats) -> None:
+def _normalise(
+    image: NDArray[Any],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    mean: Floats,
+    scale: Floats,
+    clip: np.float32,
+    out: Floats,
+) -> None:
     for i in range(len(rows)):
         row, place = rows[i], places[i]
         for c in range(image.shape[1]):
@@ -98,8 +124,14 @@ def _normalise(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places:
 
 
 @compiled
-def _decode(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, places: Ids, share: Floats,
-            usable: NDArray[np.bool_]) -> None:
+def _decode(
+    fraction: NDArray[np.uint8],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    share: Floats,
+    usable: NDArray[np.bool_],
+) -> None:
     for i in range(len(rows)):
         row, place = rows[i], places[i]
         for k in range(fraction.shape[1]):
@@ -119,18 +151,32 @@ def _decode(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, pl
 @partial(compiled, parallel=True)
 def _copy_together(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.uint8]) -> None:
     for i in prange(len(rows)):
-        _copy(source, rows[i:i + 1], places[i:i + 1], target)
+        _copy(source, rows[i : i + 1], places[i : i + 1], target)
 
 
 @partial(compiled, parallel=True)
-def _normalise_together(image: NDArray[Any], valid: NDArray[np.uint8], rows: Ids, places: Ids, mean: Floats,
-                        scale: Floats, clip: np.float32, out: Floats) -> None:
+def _normalise_together(
+    image: NDArray[Any],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    mean: Floats,
+    scale: Floats,
+    clip: np.float32,
+    out: Floats,
+) -> None:
     for i in prange(len(rows)):
-        _normalise(image, valid, rows[i:i + 1], places[i:i + 1], mean, scale, clip, out)
+        _normalise(image, valid, rows[i : i + 1], places[i : i + 1], mean, scale, clip, out)
 
 
 @partial(compiled, parallel=True)
-def _decode_together(fraction: NDArray[np.uint8], valid: NDArray[np.uint8], rows: Ids, places: Ids, share: Floats,
-                     usable: NDArray[np.bool_]) -> None:
+def _decode_together(
+    fraction: NDArray[np.uint8],
+    valid: NDArray[np.uint8],
+    rows: Ids,
+    places: Ids,
+    share: Floats,
+    usable: NDArray[np.bool_],
+) -> None:
     for i in prange(len(rows)):
-        _decode(fraction, valid, rows[i:i + 1], places[i:i + 1], share, usable)
+        _decode(fraction, valid, rows[i : i + 1], places[i : i + 1], share, usable)

@@ -50,8 +50,17 @@ class _Draft:
 class Loader:
     """Batches of one epoch after the other; iterating it gives the epoch it was opened for."""
 
-    def __init__(self, reader: TileReader, sampler: Sampler, normaliser: Normaliser | None, buffers: Buffers, *,
-                 epoch: int = 0, ahead: int = 4, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        reader: TileReader,
+        sampler: Sampler,
+        normaliser: Normaliser | None,
+        buffers: Buffers,
+        *,
+        epoch: int = 0,
+        ahead: int = 4,
+        device: torch.device | None = None,
+    ) -> None:
         self.sampler = sampler
         self.epoch = epoch
         self.cached = reader.cached
@@ -98,23 +107,38 @@ class Loader:
 
     def _draft(self, count: int) -> _Draft:
         reader, lend = self._reader, self._buffers.lend
-        return _Draft(lend((count, *reader.image_shape), reader.dtype if self._normaliser is None else np.float32),
-                      lend((count, *reader.fraction_shape), np.float32),
-                      lend((count, *reader.image_shape[1:]), np.bool_))
+        return _Draft(
+            lend((count, *reader.image_shape), reader.dtype if self._normaliser is None else np.float32),
+            lend((count, *reader.fraction_shape), np.float32),
+            lend((count, *reader.image_shape[1:]), np.bool_),
+        )
 
     def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
         rows, places, normaliser = piece.rows, piece.places, self._normaliser
         if normaliser is not None:
-            compose.normalise(piece.image, piece.valid, rows, places, normaliser.mean, normaliser.scale,
-                              normaliser.clip, draft.image, together=together)
+            compose.normalise(
+                piece.image,
+                piece.valid,
+                rows,
+                places,
+                normaliser.mean,
+                normaliser.scale,
+                normaliser.clip,
+                draft.image,
+                together=together,
+            )
         elif piece.image is not draft.image:  # else it was read into its place
             compose.copy(piece.image, rows, places, draft.image, together=together)
         compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, together=together)
 
     def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:
         image = draft.image if self._normaliser is None else self._normaliser.project(draft.image)
-        batch = {"image": torch.from_numpy(image), "fraction": torch.from_numpy(draft.fraction),
-                 "valid": torch.from_numpy(draft.valid), "tile": torch.from_numpy(tiles.astype(np.int64))}
+        batch = {
+            "image": torch.from_numpy(image),
+            "fraction": torch.from_numpy(draft.fraction),
+            "valid": torch.from_numpy(draft.valid),
+            "tile": torch.from_numpy(tiles.astype(np.int64)),
+        }
         return batch if self._device is None else {name: part.pin_memory() for name, part in batch.items()}
 
     def _placed(self, batch: Batch) -> Batch:
@@ -131,10 +155,23 @@ class Loader:
         return moved
 
 
-def open_loader(store: str | Path | Store, split: str | None, batch_size: int, *, seed: int = 0, epoch: int = 0,
-                normalise: bool = True, bands: Sequence[str] | None = None, normaliser: Normaliser | None = None,
-                order: Order | str = Order.RANDOM, rank: int = 0, world_size: int = 1, cache: Budget = "auto",
-                ahead: int = 4, device: torch.device | str | None = None) -> Loader:
+def open_loader(
+    store: str | Path | Store,
+    split: str | None,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    normalise: bool = True,
+    bands: Sequence[str] | None = None,
+    normaliser: Normaliser | None = None,
+    order: Order | str = Order.RANDOM,
+    rank: int = 0,
+    world_size: int = 1,
+    cache: Budget = "auto",
+    ahead: int = 4,
+    device: torch.device | str | None = None,
+) -> Loader:
     """A loader of a split's usable tiles; the module's first lines say what a batch holds.
 
     split: train, val or test; `all` or None for every tile.
@@ -165,10 +202,25 @@ def open_loader(store: str | Path | Store, split: str | None, batch_size: int, *
     buffers = Buffers(keep=ahead + 2)
     reader = TileReader(opened, [known.index(name) for name in names], tiles, cache, buffers)
     kind = Order(order)
-    sampler = Sampler(tiles, batch_size, seed, rank, world_size, kind, block=8 * contract.shard_tiles,
-                      weights=rarity(opened, tiles) if kind is Order.WEIGHTED else None)
-    return Loader(reader, sampler, normaliser, buffers, epoch=epoch, ahead=ahead,
-                  device=None if device is None else torch.device(device))
+    sampler = Sampler(
+        tiles,
+        batch_size,
+        seed,
+        rank,
+        world_size,
+        kind,
+        block=8 * contract.shard_tiles,
+        weights=rarity(opened, tiles) if kind is Order.WEIGHTED else None,
+    )
+    return Loader(
+        reader,
+        sampler,
+        normaliser,
+        buffers,
+        epoch=epoch,
+        ahead=ahead,
+        device=None if device is None else torch.device(device),
+    )
 
 
 def rarity(store: Store, tiles: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -56,9 +56,14 @@ class Normaliser:
         return projected
 
 
-def build_normaliser(contract: Contract, bands: Sequence[str] | None = None, *,
-                     method: Literal["channel", "global"] = "channel", clip: float | None = None,
-                     projection: Floats | None = None) -> Normaliser:
+def build_normaliser(
+    contract: Contract,
+    bands: Sequence[str] | None = None,
+    *,
+    method: Literal["channel", "global"] = "channel",
+    clip: float | None = None,
+    projection: Floats | None = None,
+) -> Normaliser:
     """The normaliser of some bands (None: the contract's features) by the contract's statistics.
 
     `channel` takes each band's own mean and deviation, `global` those of all feature bands together.

@@ -52,7 +52,9 @@ class Sampler:
         if self.batch_size < 1 or not 0 <= self.rank < self.world_size or self.block < 1:
             raise ValueError(f"batch_size {self.batch_size}, rank {self.rank} of {self.world_size}, block {self.block}")
         if self.order is Order.WEIGHTED and (
-            self.weights is None or len(self.weights) != len(self.tiles) or not np.all(self.weights >= 0)
+            self.weights is None
+            or len(self.weights) != len(self.tiles)
+            or not np.all(self.weights >= 0)
             or not 0 < self.weights.sum() < np.inf
         ):
             raise ValueError("order `weighted` needs one finite weight of 0 or more a tile, not all 0")
@@ -82,7 +84,7 @@ class Sampler:
         The last global batch is dealt out as evenly as it goes, the first ranks getting one more.
         """
         size = self.batch_size * self.world_size
-        whole = order[position * size:(position + 1) * size]
+        whole = order[position * size : (position + 1) * size]
         return np.array_split(whole, self.world_size)[self.rank]
 
 

@@ -96,9 +96,7 @@ def target_rule(text: str, classes: Sequence[str], min_purity: float = 0.0) -> T
     and for a purity outside 0..1.
     """
     if not 0.0 <= min_purity <= 1.0:
-        raise ConfigError(
-            "min_purity", f"{min_purity}", "give a share from 0 (all pixels) to 1 (unmixed pixels only)"
-        )
+        raise ConfigError("min_purity", f"{min_purity}", "give a share from 0 (all pixels) to 1 (unmixed pixels only)")
     if text in ("fractions", "hard"):
         return TargetRule(tuple(classes), text == "hard", None, min_purity)
     if text not in classes:

@@ -52,8 +52,9 @@ class TileReader:
     With a cache each tile is decoded once a process: readers of the same store and bands share it.
     """
 
-    def __init__(self, store: Store, bands: Sequence[int], tiles: NDArray[np.int64], budget: Budget,
-                 buffers: Buffers) -> None:
+    def __init__(
+        self, store: Store, bands: Sequence[int], tiles: NDArray[np.int64], budget: Budget, buffers: Buffers
+    ) -> None:
         """bands: positions on the `band` axis; tiles: the ids that will be asked for, which the budget must hold."""
         self._arrays = [_open(store.location, name) for name in _ARRAYS]
         self._bands = _as_slice(bands)
@@ -97,15 +98,19 @@ class TileReader:
         with ts.Batch() as batch:
             futures = []
             for array, target in zip(self._arrays, out, strict=True):
-                source = array.oindex[tiles, self._bands] if array.rank == 4 and array is self._arrays[0] \
+                source = (
+                    array.oindex[tiles, self._bands]
+                    if array.rank == 4 and array is self._arrays[0]
                     else array.oindex[tiles]
+                )
                 destination = ts.array(target, copy=False, write=True).oindex[rows]
                 futures.append(destination.write(source[ts.d[:].translate_to[0]], batch=batch))
         for future in futures:
             future.result()
 
-    def _shared_cache(self, store: Store, bands: tuple[int, ...], tiles: NDArray[np.int64],
-                      budget: Budget) -> _Cache | None:
+    def _shared_cache(
+        self, store: Store, bands: tuple[int, ...], tiles: NDArray[np.int64], budget: Budget
+    ) -> _Cache | None:
         key = (_absolute(store.location), store.contract.identity(), bands)
         with _shelf_lock:
             cache = _shelf.get(key)
@@ -211,9 +216,14 @@ def _open(location: str, name: str) -> Any:
         # Tiles come in random order, and those worth keeping are kept here. Of the small arrays the indices of shards
         # are worth it: reading them costs as much as the tile.
         pool = {"total_bytes_limit": 0 if name == "image" else _LABEL_POOL}
-        return ts.open({"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False,
-                        "recheck_cached_metadata": False}, read=True,
-                       context=ts.Context({"cache_pool": pool})).result()
+        return ts.open(
+            {"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False, "recheck_cached_metadata": False},
+            read=True,
+            context=ts.Context({"cache_pool": pool}),
+        ).result()
     except (ValueError, RuntimeError) as problem:
-        raise StoreError(location, f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
-                         "write the store with `greenprep tile`") from None
+        raise StoreError(
+            location,
+            f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
+            "write the store with `greenprep tile`",
+        ) from None

@@ -31,8 +31,10 @@ _EVEN_MEAN, _EVEN_STD = 127.5, 73.9
 
 def looks_wrapped(mean: Sequence[float], std: Sequence[float], low: Sequence[float], high: Sequence[float]) -> bool:
     """Whether at least half of the bands, and at least three, fill 0..255 evenly. All arguments (C,)."""
-    even = [least >= 0 and most <= 255 and abs(m - _EVEN_MEAN) < 25 and abs(s - _EVEN_STD) < 12
-            for m, s, least, most in zip(mean, std, low, high, strict=True)]
+    even = [
+        least >= 0 and most <= 255 and abs(m - _EVEN_MEAN) < 25 and abs(s - _EVEN_STD) < 12
+        for m, s, least, most in zip(mean, std, low, high, strict=True)
+    ]
     return sum(even) >= max(3, len(even) / 2)
 
 
@@ -40,10 +42,12 @@ def wrapped_store(contract: Contract) -> str | None:
     """In words, why the store seems to hold wrapped values; None if it does not, or has no statistics yet."""
     if contract.statistics is None:
         return None
-    stats = [s for band, s in zip(contract.bands, contract.statistics.bands, strict=True)
-             if band.role is Role.REFLECTANCE]
-    if not looks_wrapped([s.mean for s in stats], [s.std for s in stats], [s.minimum for s in stats],
-                         [s.maximum for s in stats]):
+    stats = [
+        s for band, s in zip(contract.bands, contract.statistics.bands, strict=True) if band.role is Role.REFLECTANCE
+    ]
+    if not looks_wrapped(
+        [s.mean for s in stats], [s.std for s in stats], [s.minimum for s in stats], [s.maximum for s in stats]
+    ):
         return None
     return "the reflectance bands fill 0..255 evenly, as 16-bit values do that were cast to 8 bits modulo 256: noise"
 
@@ -52,8 +56,11 @@ def usual_levels(contract: Contract, bands: Sequence[str]) -> tuple[float, ...]:
     """(C,) mean over the training pixels of each band; NaN where it is no reflectance, or not known."""
     if contract.statistics is None:
         return (math.nan,) * len(bands)
-    known = {band.name: stats.mean for band, stats in zip(contract.bands, contract.statistics.bands, strict=True)
-             if band.role is Role.REFLECTANCE}
+    known = {
+        band.name: stats.mean
+        for band, stats in zip(contract.bands, contract.statistics.bands, strict=True)
+        if band.role is Role.REFLECTANCE
+    }
     return tuple(known.get(name, math.nan) for name in bands)
 
 
@@ -67,9 +74,15 @@ def check_units(path: Path, values: NDArray[Any], usual: Sequence[float]) -> Non
     found, learnt = here.mean(1), level[used]
     ratio = float(np.median(np.maximum(found, 0) / learnt))
     if not 1 / _FACTOR < ratio < _FACTOR:
-        raise SourceError(path, f"its values are about {ratio:.3g} times those that the net learnt from "
-                          f"(band means {np.median(found):.4g}, in training {np.median(learnt):.4g})",
-                          "give the scene in the units of the store, neither rescaled nor divided")
+        raise SourceError(
+            path,
+            f"its values are about {ratio:.3g} times those that the net learnt from "
+            f"(band means {np.median(found):.4g}, in training {np.median(learnt):.4g})",
+            "give the scene in the units of the store, neither rescaled nor divided",
+        )
     if np.median(learnt) > 255 and looks_wrapped(*(list(f(here, axis=1)) for f in (np.mean, np.std, np.min, np.max))):
-        raise SourceError(path, "its bands fill 0..255 evenly, as 16-bit values do that were cast to 8 bits modulo 256",
-                          "export the scene again as 16 bits: what was cut off cannot be had back")
+        raise SourceError(
+            path,
+            "its bands fill 0..255 evenly, as 16-bit values do that were cast to 8 bits modulo 256",
+            "export the scene again as 16 bits: what was cut off cannot be had back",
+        )

@@ -141,14 +141,25 @@ def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fract
             "hectares": float(cover.hectares.sum()) if placed else None,
             "pixels": total,
             "pixels_without_data": cover.empty,
-            "classes": {name: {"hectares": float(cover.hectares[k]) if placed else None,
-                               "pixels": float(cover.pixels[k]),
-                               "share": float(cover.pixels[k] / total) if total > 0 else None}
-                        for k, name in enumerate(classes) if fractions or len(classes) < 255 or cover.pixels[k] > 0},
+            "classes": {
+                name: {
+                    "hectares": float(cover.hectares[k]) if placed else None,
+                    "pixels": float(cover.pixels[k]),
+                    "share": float(cover.pixels[k] / total) if total > 0 else None,
+                }
+                for k, name in enumerate(classes)
+                if fractions or len(classes) < 255 or cover.pixels[k] > 0
+            },
         }
 
-    return {"counted": "fractions of pixels" if fractions else "whole pixels",
-            "crs": {"none": "none: pixels only, no hectares", "projected": "projected: the map's own units",
-                    "geographic": "degrees: areas on the WGS 84 ellipsoid",
-                    "web_mercator": "web Mercator: areas on the WGS 84 ellipsoid"}[kind],
-            **row(covers[0]), "zones": [row(cover) for cover in covers[1:]]}
+    return {
+        "counted": "fractions of pixels" if fractions else "whole pixels",
+        "crs": {
+            "none": "none: pixels only, no hectares",
+            "projected": "projected: the map's own units",
+            "geographic": "degrees: areas on the WGS 84 ellipsoid",
+            "web_mercator": "web Mercator: areas on the WGS 84 ellipsoid",
+        }[kind],
+        **row(covers[0]),
+        "zones": [row(cover) for cover in covers[1:]],
+    }

@@ -88,9 +88,15 @@ class Options:
 
 def classifier_of(trained: Trained) -> Classifier:
     """A run's net, on whatever device it was put."""
-    return Classifier(trained.identity, trained.rule.classes, tuple(band.name for band in trained.contract.bands),
-                      trained.normaliser.bands, trained.contract.tile_size, trained.probabilities,
-                      usual_levels(trained.contract, trained.normaliser.bands))
+    return Classifier(
+        trained.identity,
+        trained.rule.classes,
+        tuple(band.name for band in trained.contract.bands),
+        trained.normaliser.bands,
+        trained.contract.tile_size,
+        trained.probabilities,
+        usual_levels(trained.contract, trained.normaliser.bands),
+    )
 
 
 def count_blocks(grid: Grid, options: Options) -> int:
@@ -98,8 +104,9 @@ def count_blocks(grid: Grid, options: Options) -> int:
     return -(-grid.height // options.block) * -(-grid.width // options.block)
 
 
-def predict_scene(classifier: Classifier, path: Path, out: Path, options: Options = Options(),
-                  tick: Ticker | None = None) -> tuple[Path, ...]:
+def predict_scene(
+    classifier: Classifier, path: Path, out: Path, options: Options = Options(), tick: Ticker | None = None
+) -> tuple[Path, ...]:
     """Write the class map `out` (uint8, 255: no data) on the grid of the scene, and what else `options` asks for.
 
     Returns the paths written, the class map last; a map that is already there and would be the same is left alone.
@@ -122,9 +129,19 @@ def predict_scene(classifier: Classifier, path: Path, out: Path, options: Option
                 _save(_part(parts, block), _predict_block(classifier, scene, block, options), options)
             if tick is not None:
                 tick.advance(note=path.name)
-        _assemble(parts, scene.grid, classifier, out, options,
-                  {_KEY: key, "GREENSPACE_RUN": classifier.identity, "GREENSPACE_SCENE": path.name,
-                   "GREENSPACE_CLASSES": ",".join(classifier.classes)})
+        _assemble(
+            parts,
+            scene.grid,
+            classifier,
+            out,
+            options,
+            {
+                _KEY: key,
+                "GREENSPACE_RUN": classifier.identity,
+                "GREENSPACE_SCENE": path.name,
+                "GREENSPACE_CLASSES": ",".join(classifier.classes),
+            },
+        )
     shutil.rmtree(parts)
     return wanted
 
@@ -167,15 +184,26 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
     return np.where(here, blend(block, rows, cols, seen), nothing)
 
 
-def _windows(classifier: Classifier, values: Floats, usable: NDArray[np.bool_], origin: tuple[int, int], block: Block,
-             axes: tuple[Axis, Axis], options: Options) -> Iterator[tuple[int, int, Floats]]:
+def _windows(
+    classifier: Classifier,
+    values: Floats,
+    usable: NDArray[np.bool_],
+    origin: tuple[int, int],
+    block: Block,
+    axes: tuple[Axis, Axis],
+    options: Options,
+) -> Iterator[tuple[int, int, Floats]]:
     """The prediction of every window that touches the block and has anything to see."""
     rows, cols = axes
     size = rows.size
-    boxes = {(i, j): (slice(rows.starts[i] - origin[0], rows.starts[i] - origin[0] + size),
-                      slice(cols.starts[j] - origin[1], cols.starts[j] - origin[1] + size))
-             for i in rows.touching(block.row, block.row + block.height)
-             for j in cols.touching(block.col, block.col + block.width)}
+    boxes = {
+        (i, j): (
+            slice(rows.starts[i] - origin[0], rows.starts[i] - origin[0] + size),
+            slice(cols.starts[j] - origin[1], cols.starts[j] - origin[1] + size),
+        )
+        for i in rows.touching(block.row, block.row + block.height)
+        for j in cols.touching(block.col, block.col + block.width)
+    }
     # A window without a usable pixel predicts for none: leaving it out changes no pixel that will be kept.
     todo = [place for place, box in boxes.items() if usable[box].any()]
     for start in range(0, len(todo), options.batch_size):
@@ -199,9 +227,19 @@ def _flipped(classifier: Classifier, image: Tensor, valid: Tensor, flips: bool) 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:
     """Digest of all that the map's pixels depend on; the block size is not among them, but the parts' shape is."""
     about = path.stat() if path.exists() else None
-    return digest([classifier.identity, path.name, about and [about.st_size, about.st_mtime_ns],
-                   options.window or classifier.size, options.overlap, options.flips, options.fractions,
-                   options.confidence, options.block])
+    return digest(
+        [
+            classifier.identity,
+            path.name,
+            about and [about.st_size, about.st_mtime_ns],
+            options.window or classifier.size,
+            options.overlap,
+            options.flips,
+            options.fractions,
+            options.confidence,
+            options.block,
+        ]
+    )
 
 
 def _paths(out: Path, options: Options) -> tuple[Path, ...]:
@@ -237,22 +275,31 @@ def _save(path: Path, share: Floats, options: Options) -> None:
     os.replace(draft, path)
 
 
-def _assemble(parts: Path, grid: Grid, classifier: Classifier, out: Path, options: Options,
-              tags: Mapping[str, str]) -> None:
+def _assemble(
+    parts: Path, grid: Grid, classifier: Classifier, out: Path, options: Options, tags: Mapping[str, str]
+) -> None:
     """Write the maps from the finished blocks, the class map last."""
-    def pieces(make: Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.generic]]
-               ) -> Iterator[tuple[int, int, NDArray[np.generic]]]:
+
+    def pieces(
+        make: Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.generic]],
+    ) -> Iterator[tuple[int, int, NDArray[np.generic]]]:
         for block in blocks(grid.height, grid.width, options.block):
             with np.load(_part(parts, block)) as arrays:
                 yield block.row, block.col, make(arrays)
 
     layers = {
         out.with_name(f"{out.stem}_fractions.tif"): (
-            Layer(classifier.classes, "float32", float("nan")), lambda arrays: arrays["share"]),
+            Layer(classifier.classes, "float32", float("nan")),
+            lambda arrays: arrays["share"],
+        ),
         out.with_name(f"{out.stem}_confidence.tif"): (
-            Layer(("confidence", "entropy"), "float32", float("nan")), lambda arrays: _certainty(arrays["share"])),
-        out: (Layer(("class",), "uint8", NO_CLASS, class_colours(classifier.classes)),
-              lambda arrays: arrays["label"][None]),
+            Layer(("confidence", "entropy"), "float32", float("nan")),
+            lambda arrays: _certainty(arrays["share"]),
+        ),
+        out: (
+            Layer(("class",), "uint8", NO_CLASS, class_colours(classifier.classes)),
+            lambda arrays: arrays["label"][None],
+        ),
     }
     for path in _paths(out, options):
         layer, make = layers[path]

@@ -28,8 +28,11 @@ from greenschemas.errors import ConfigError, SourceError
 try:
     import rasterio
 except ModuleNotFoundError as missing:
-    raise ConfigError("greentrain", f"no module `{missing.name}`: maps need GDAL, training does not",
-                      "install it: pip install 'greenspace[prep]'") from None
+    raise ConfigError(
+        "greentrain",
+        f"no module `{missing.name}`: maps need GDAL, training does not",
+        "install it: pip install 'greenspace[prep]'",
+    ) from None
 import rasterio.features
 import rasterio.shutil
 from rasterio import Affine
@@ -38,8 +41,18 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform_geom
 from rasterio.windows import Window
 
-__all__ = ["Grid", "Layer", "Raster", "Scene", "Zone", "match_bands", "open_raster", "open_scene", "read_zones",
-           "write_map"]
+__all__ = [
+    "Grid",
+    "Layer",
+    "Raster",
+    "Scene",
+    "Zone",
+    "match_bands",
+    "open_raster",
+    "open_scene",
+    "read_zones",
+    "write_map",
+]
 
 # GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
 os.environ.setdefault("GDAL_CACHEMAX", "256")
@@ -86,8 +99,12 @@ class Raster:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
-        self.grid = Grid(self._file.height, self._file.width, tuple(self._file.transform)[:6],
-                         self._file.crs.to_wkt() if self._file.crs else None)
+        self.grid = Grid(
+            self._file.height,
+            self._file.width,
+            tuple(self._file.transform)[:6],
+            self._file.crs.to_wkt() if self._file.crs else None,
+        )
         self.names: tuple[str | None, ...] = tuple(self._file.descriptions)
         self.dtype: str = self._file.dtypes[0]
         self.tags: dict[str, str] = self._file.tags()
@@ -96,8 +113,9 @@ class Raster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     @property
@@ -116,8 +134,9 @@ class Raster:
             return "geographic"
         return "web_mercator" if crs.to_epsg() == 3857 else "projected"
 
-    def read(self, row: int, col: int, height: int, width: int,
-             bands: Sequence[int] = ()) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(
+        self, row: int, col: int, height: int, width: int, bands: Sequence[int] = ()
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Raw values (C, H, W) of a window, and (H, W) True where all of them may be used.
 
         bands: 0-based; none: all. A pixel is unusable by nodata value, internal mask, alpha, NaN or infinity.
@@ -131,8 +150,11 @@ class Raster:
             if self._masked:
                 usable &= self._file.read_masks(indexes, window=window).all(0)
         except RasterioError as problem:
-            raise SourceError(self.path, f"pixels at row {row}, column {col} cannot be read ({problem})",
-                              "get the file again: it is damaged or was not copied whole") from None
+            raise SourceError(
+                self.path,
+                f"pixels at row {row}, column {col} cannot be read ({problem})",
+                "get the file again: it is damaged or was not copied whole",
+            ) from None
         return values, usable
 
     def shrunk(self, longest: int, *, bands: Sequence[int] = (0,), average: bool = False) -> NDArray[Any]:
@@ -151,8 +173,11 @@ class Scene(Raster):
         super().__init__(path)
         try:
             if self._file.count == 1 and self._file.subdatasets:
-                raise SourceError(path, f"{len(self._file.subdatasets)} pages of one band each, without georeference",
-                                  "rewrite it as one image of many bands: `greenprep clean` does")
+                raise SourceError(
+                    path,
+                    f"{len(self._file.subdatasets)} pages of one band each, without georeference",
+                    "rewrite it as one image of many bands: `greenprep clean` does",
+                )
             self.bands = match_bands(path, self.names, wanted, layout)
         except SourceError:
             self._file.close()
@@ -169,7 +194,6 @@ class Scene(Raster):
             usable &= (raw != 0).any(0)
         return np.where(usable, raw, 0).astype(np.float32), usable
 
-
     def sample(self, longest: int = 256) -> NDArray[np.float64]:
         """(C, N) values of about 256 x 256 usable pixels spread over the scene."""
         values = self.shrunk(longest, bands=self.bands).reshape(len(self.bands), -1).astype(np.float64)
@@ -180,8 +204,9 @@ class Scene(Raster):
         return sampled
 
 
-def match_bands(path: Path, names: Sequence[str | None], wanted: Sequence[str],
-                layout: Sequence[str]) -> tuple[int, ...]:
+def match_bands(
+    path: Path, names: Sequence[str | None], wanted: Sequence[str], layout: Sequence[str]
+) -> tuple[int, ...]:
     """Position in the file of each wanted band.
 
     By name where the file names its bands (capitals do not matter). By order only where it names none and has exactly
@@ -191,16 +216,22 @@ def match_bands(path: Path, names: Sequence[str | None], wanted: Sequence[str],
     """
     if not any(names):
         if len(names) != len(layout):
-            raise SourceError(path, f"{len(names)} bands without names, the run knows {len(layout)} by name and order",
-                              f"describe the bands in the file (GDAL's band descriptions): {', '.join(layout)}")
+            raise SourceError(
+                path,
+                f"{len(names)} bands without names, the run knows {len(layout)} by name and order",
+                f"describe the bands in the file (GDAL's band descriptions): {', '.join(layout)}",
+            )
         return tuple(layout.index(name) for name in wanted)
     known = [(name or "").strip().casefold() for name in names]
     missing = [name for name in wanted if known.count(name.casefold()) != 1]
     if missing:
         twice = [name for name in missing if name.casefold() in known]
         what = f"more than one band called {', '.join(twice)}" if twice else f"no band {', '.join(missing)}"
-        raise SourceError(path, f"{what}; it has {', '.join(name or '(no name)' for name in names)}",
-                          "give a scene with the bands that the run was trained on")
+        raise SourceError(
+            path,
+            f"{what}; it has {', '.join(name or '(no name)' for name in names)}",
+            "give a scene with the bands that the run was trained on",
+        )
     return tuple(known.index(name.casefold()) for name in wanted)
 
 
@@ -214,8 +245,9 @@ def open_scene(path: Path, wanted: Sequence[str], layout: Sequence[str]) -> Scen
     return Scene(path, wanted, layout)
 
 
-def write_map(path: Path, grid: Grid, layer: Layer, pieces: Iterable[tuple[int, int, NDArray[Any]]],
-              tags: Mapping[str, str]) -> None:
+def write_map(
+    path: Path, grid: Grid, layer: Layer, pieces: Iterable[tuple[int, int, NDArray[Any]]], tags: Mapping[str, str]
+) -> None:
     """Write a cloud-optimised GeoTIFF; `path` appears whole or not at all.
 
     pieces: (row, column, values (C, H, W)) that together cover the grid. Memory stays at one piece and GDAL's cache.
@@ -228,20 +260,43 @@ def write_map(path: Path, grid: Grid, layer: Layer, pieces: Iterable[tuple[int, 
         where = {}  # an identity matrix is how rasterio says that there is none
     try:
         with _quietly():
-            with rasterio.open(draft, "w", driver="GTiff", width=grid.width, height=grid.height, count=len(layer.bands),
-                               dtype=layer.dtype, nodata=layer.nodata, crs=grid.crs, tiled=True, blockxsize=512,
-                               blockysize=512, **packing, **where) as file:
+            with rasterio.open(
+                draft,
+                "w",
+                driver="GTiff",
+                width=grid.width,
+                height=grid.height,
+                count=len(layer.bands),
+                dtype=layer.dtype,
+                nodata=layer.nodata,
+                crs=grid.crs,
+                tiled=True,
+                blockxsize=512,
+                blockysize=512,
+                **packing,
+                **where,
+            ) as file:
                 file.update_tags(**tags)
                 for index, name in enumerate(layer.bands, 1):
                     file.set_band_description(index, name)
                 if layer.colours:
-                    file.write_colormap(1, dict(enumerate((*colour, 255) for colour in layer.colours)) | {
-                        int(layer.nodata): (*NO_DATA, 0)})
+                    file.write_colormap(
+                        1,
+                        dict(enumerate((*colour, 255) for colour in layer.colours))
+                        | {int(layer.nodata): (*NO_DATA, 0)},
+                    )
                 for row, col, values in pieces:
                     file.write(values, window=Window(col, row, values.shape[2], values.shape[1]))
-            rasterio.shutil.copy(draft, done, driver="COG", compress="DEFLATE", blocksize=512, bigtiff="IF_SAFER",
-                                 predictor="FLOATING_POINT" if measured else "NO",
-                                 overview_resampling="AVERAGE" if measured else "MODE")
+            rasterio.shutil.copy(
+                draft,
+                done,
+                driver="COG",
+                compress="DEFLATE",
+                blocksize=512,
+                bigtiff="IF_SAFER",
+                predictor="FLOATING_POINT" if measured else "NO",
+                overview_resampling="AVERAGE" if measured else "MODE",
+            )
         os.replace(done, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -278,19 +333,27 @@ def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
     Raises SourceError where the file is no GeoJSON with polygons, or where the grid has no CRS.
     """
     if grid.crs is None:
-        raise SourceError(path, "the map has no CRS, so nothing says where the zones lie on it",
-                          "give the scene its CRS (`rio edit-info --crs`) and predict again")
+        raise SourceError(
+            path,
+            "the map has no CRS, so nothing says where the zones lie on it",
+            "give the scene its CRS (`rio edit-info --crs`) and predict again",
+        )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         features = data["features"] if data["type"] == "FeatureCollection" else [data]
         system = data.get("crs", {}).get("properties", {}).get("name", "OGC:CRS84")  # of 2008; RFC 7946 dropped it
         found = [(feature.get("properties") or {}, feature.get("geometry", feature)) for feature in features]
         polygons = [(about, shape) for about, shape in found if shape["type"] in ("Polygon", "MultiPolygon")]
-        zones = tuple(Zone(_zone_name(about, index), transform_geom(system, grid.crs, dict(shape)))
-                      for index, (about, shape) in enumerate(polygons, 1))
+        zones = tuple(
+            Zone(_zone_name(about, index), transform_geom(system, grid.crs, dict(shape)))
+            for index, (about, shape) in enumerate(polygons, 1)
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RasterioError) as problem:
-        raise SourceError(path, f"no GeoJSON that can be used ({type(problem).__name__}: {problem})",
-                          "give a FeatureCollection of polygons; `ogr2ogr zones.geojson` writes one") from None
+        raise SourceError(
+            path,
+            f"no GeoJSON that can be used ({type(problem).__name__}: {problem})",
+            "give a FeatureCollection of polygons; `ogr2ogr zones.geojson` writes one",
+        ) from None
     if not zones:
         raise SourceError(path, f"no polygon among {len(found)} features", "give a FeatureCollection of polygons")
     return zones
@@ -298,8 +361,10 @@ def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
 
 def _zone_name(about: Mapping[str, Any], index: int) -> str:
     """What the feature calls itself, whatever the case of the key; its number where it has no name."""
-    return next((str(value) for key, value in about.items() if key.casefold() in ("name", "id") and value is not None),
-                f"zone {index}")
+    return next(
+        (str(value) for key, value in about.items() if key.casefold() in ("name", "id") and value is not None),
+        f"zone {index}",
+    )
 
 
 @contextmanager

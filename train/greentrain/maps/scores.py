@@ -37,8 +37,11 @@ def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) 
         if wrong is not None:
             raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
         if len(truth.names) not in (1, len(stored)):
-            raise SourceError(labels, f"{len(truth.names)} bands for {len(stored)} classes",
-                              "give one band of class indices, or one band a class")
+            raise SourceError(
+                labels,
+                f"{len(truth.names)} bands for {len(stored)} classes",
+                "give one band of class indices, or one band a class",
+            )
         for block in blocks(*size, 1024):
             box = (block.row, block.col, block.height, block.width)
             (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
@@ -50,8 +53,7 @@ def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) 
     return found_scores
 
 
-def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int
-            ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """((H, W) class by the rule, (H, W) True where there is one) of a mask's values (bands, H, W)."""
     if len(values) == 1:
         index = np.nan_to_num(values[0].astype(np.float64), nan=-1).astype(np.int64)

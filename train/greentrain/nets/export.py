@@ -21,9 +21,7 @@ def export_model(model: nn.Module, example: Tensor, path: Path | str) -> float:
     model.eval()
     try:
         batch = torch.export.Dim("batch", min=1)
-        two = (
-            example if len(example) > 1 else torch.cat([example, example])
-        )  # a batch of 1 would be taken as fixed
+        two = example if len(example) > 1 else torch.cat([example, example])  # a batch of 1 would be taken as fixed
         program = torch.export.export(model, (two,), dynamic_shapes=({0: batch},))
         torch.export.save(program, path)
         with torch.inference_mode():

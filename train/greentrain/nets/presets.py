@@ -29,11 +29,7 @@ def build_model(preset: str, in_channels: int, num_classes: int, **overrides: An
     """
     match preset:
         case "tiny":
-            plan: dict[str, Any] = {
-                "dims": (16, 32, 64, 128),
-                "depths": (1, 1, 1, 1),
-                "depths_decoder": (1, 1, 1, 1),
-            }
+            plan: dict[str, Any] = {"dims": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "depths_decoder": (1, 1, 1, 1)}
             plan |= {"d_state": 4, "drop_path": 0.0}
         case "small":
             plan = {
@@ -53,8 +49,9 @@ def build_model(preset: str, in_channels: int, num_classes: int, **overrides: An
     return VMUNet(in_channels, num_classes, **(plan | overrides))
 
 
-def _with(net: Callable[..., nn.Module], preset: str, in_channels: int, num_classes: int,
-          overrides: dict[str, Any]) -> nn.Module:
+def _with(
+    net: Callable[..., nn.Module], preset: str, in_channels: int, num_classes: int, overrides: dict[str, Any]
+) -> nn.Module:
     """`net` with `overrides`, refused by name where it takes none of that name."""
     known = set(inspect.signature(net).parameters) - {"in_channels", "num_classes"}
     for key in overrides.keys() - known:
@@ -104,9 +101,7 @@ def cost(model: nn.Module, in_channels: int, size: int) -> Cost:
     was_training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(
-                torch.zeros(1, in_channels, size, size, dtype=parameter.dtype, device=parameter.device)
-            )
+            model.eval()(torch.zeros(1, in_channels, size, size, dtype=parameter.dtype, device=parameter.device))
     finally:
         model.train(was_training)
         for handle in handles:

@@ -114,9 +114,7 @@ def load_pretrained(
     )
     if report.encoder < ENOUGH and not allow_partial:
         found = f"fills {report.encoder:.1%} of the encoder; missing: {', '.join(report.fresh[:5])}"
-        raise PretrainedError(
-            path, found, "give the net the checkpoint's depths and dims, or allow a partial load"
-        )
+        raise PretrainedError(path, found, "give the net the checkpoint's depths and dims, or allow a partial load")
     model.load_state_dict(own | {key: value.to(own[key].dtype) for key, value in filled.items()})
     return report
 
@@ -126,9 +124,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PretrainedError(path, "there is no such file", "give a .safetensors or .pth file")
     try:
-        content = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = refused[1] if refused else "an unknown object"
@@ -147,9 +143,7 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     for wrapper in ("model", "state_dict", "model_state_dict", "model_ema"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    weights = (
-        {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    )
+    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not weights:
         raise PretrainedError(path, "holds no weights by name", "give a state_dict")
     for prefix in ("module.", "vmunet.", "backbone."):
@@ -174,9 +168,7 @@ def adapt_stem(weight: Tensor, bands: Sequence[str | None], stem: Stem, *, seed:
     if weight.shape[1] != 3:
         found = f"the checkpoint's has {weight.shape[1]} bands, the net's {len(bands)}"
         raise PretrainedError(STEM, found, "choose as many bands, or a checkpoint of 3 bands")
-    noise = torch.randn(
-        weight.shape[0], len(bands), *weight.shape[2:], generator=torch.Generator().manual_seed(seed)
-    )
+    noise = torch.randn(weight.shape[0], len(bands), *weight.shape[2:], generator=torch.Generator().manual_seed(seed))
     planes = []
     for i, band in enumerate(bands):
         if band in RGB:
@@ -191,9 +183,7 @@ def adapt_stem(weight: Tensor, bands: Sequence[str | None], stem: Stem, *, seed:
     return torch.stack(planes, dim=1) * scale
 
 
-def _wants_adapting(
-    own: Mapping[str, Tensor], filled: Mapping[str, Tensor], bands: Sequence[str | None]
-) -> bool:
+def _wants_adapting(own: Mapping[str, Tensor], filled: Mapping[str, Tensor], bands: Sequence[str | None]) -> bool:
     """Whether the stem has other bands, or the three in another order."""
     if STEM not in filled or filled[STEM].shape[0] != own[STEM].shape[0]:
         return False
@@ -231,9 +221,7 @@ def _refuse_other_networks(path: Path, weights: Mapping[str, Tensor]) -> None:
                 path, f"holds {name}", "only VMamba's first version fits (vmamba_*_e292.pth, _e238_ema.pth)"
             )
     shown = ", ".join(list(weights)[:3])
-    raise PretrainedError(
-        path, f"holds neither VMamba nor VM-UNet: its keys begin {shown}", "give a checkpoint of one"
-    )
+    raise PretrainedError(path, f"holds neither VMamba nor VM-UNet: its keys begin {shown}", "give a checkpoint of one")
 
 
 def _refuse_other_shapes(path: Path, own: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> None:

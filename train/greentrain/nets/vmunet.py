@@ -64,9 +64,7 @@ class SS2D(nn.Module):
         super().__init__()
         if d_conv < 1 or d_conv % 2 == 0:
             raise ModelError(
-                "d_conv",
-                f"{d_conv}, which would shrink the map by a row and a column",
-                "use an odd width, such as 3",
+                "d_conv", f"{d_conv}, which would shrink the map by a row and a column", "use an odd width, such as 3"
             )
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.rank, self.d_state, self.scan = rank, d_state, scan
@@ -88,12 +86,7 @@ class SS2D(nn.Module):
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)  # what nn.Linear starts with
         nn.init.uniform_(self.dt_projs_weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
-            dt = (
-                torch.empty_like(self.dt_projs_bias)
-                .uniform_(math.log(1e-3), math.log(1e-1))
-                .exp()
-                .clamp_(min=1e-4)
-            )
+            dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(1e-3), math.log(1e-1)).exp().clamp_(min=1e-4)
             self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
             self.A_logs.copy_(torch.arange(1, self.d_state + 1, dtype=torch.float32).log())
             self.Ds.fill_(1.0)
@@ -237,24 +230,17 @@ class VMUNet(nn.Module):
         self.size_multiple = 4 * 2 ** (stages - 1)
 
         def blocks(dim: int, drops: list[float]) -> list[VSSBlock]:
-            return [
-                VSSBlock(dim, d_state=d_state, drop_path=p, activation=activation, scan=scan) for p in drops
-            ]
+            return [VSSBlock(dim, d_state=d_state, drop_path=p, activation=activation, scan=scan) for p in drops]
 
         down_drops = _cut(_rising(drop_path, sum(depths)), depths)
         up_drops = _cut(_rising(drop_path, sum(depths_decoder))[::-1], depths_decoder)
         self.patch_embed = PatchEmbed(in_channels, dims[0])
         self.layers = nn.ModuleList(
-            Stage(
-                blocks(dims[i], down_drops[i]),
-                down=PatchMerging(dims[i], dims[i + 1]) if i + 1 < stages else None,
-            )
+            Stage(blocks(dims[i], down_drops[i]), down=PatchMerging(dims[i], dims[i + 1]) if i + 1 < stages else None)
             for i in range(stages)
         )
         self.layers_up = nn.ModuleList(
-            Stage(
-                blocks(up_dims[i], up_drops[i]), up=PatchExpand(up_dims[i - 1], up_dims[i], 2) if i else None
-            )
+            Stage(blocks(up_dims[i], up_drops[i]), up=PatchExpand(up_dims[i - 1], up_dims[i], 2) if i else None)
             for i in range(stages)
         )
         self.final_up = PatchExpand(dims[0], dims[0] // 4, 4)
@@ -364,14 +350,10 @@ def _check_plan(
         raise ModelError("dims", found, "give one of each a stage")
     if min(dims) < 1 or dims[0] % 4:
         raise ModelError(
-            "dims",
-            f"{tuple(dims)}",
-            "use widths above 0, the first a multiple of 4: it unfolds into 4 x 4 pixels",
+            "dims", f"{tuple(dims)}", "use widths above 0, the first a multiple of 4: it unfolds into 4 x 4 pixels"
         )
     if min(*depths, *depths_decoder) < 0:
-        raise ModelError(
-            "depths", f"{tuple(depths)} and {tuple(depths_decoder)}", "use 0 or more blocks a stage"
-        )
+        raise ModelError("depths", f"{tuple(depths)} and {tuple(depths_decoder)}", "use 0 or more blocks a stage")
     for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("d_state", d_state)):
         if value < 1:
             raise ModelError(name, f"{value}", "use 1 or more")

@@ -35,8 +35,7 @@ def boundary_iou(sums: Tensor, classes: Sequence[str]) -> dict[str, float | None
     None for a class that has no boundary in the truth, which enters no mean.
     """
     found = {
-        name: both / either if true else None
-        for name, (both, either, true) in zip(classes, sums.tolist(), strict=True)
+        name: both / either if true else None for name, (both, either, true) in zip(classes, sums.tolist(), strict=True)
     }
     known = [value for value in found.values() if value is not None]
     return {**found, "mean": sum(known) / len(known) if known else None}

@@ -98,9 +98,7 @@ def calibration_error(sums: Tensor) -> float | None:
     return float(np.abs(table[:, 2] - table[:, 1]).sum() / pixels) if pixels else None
 
 
-def _tables(
-    moments: Floats, spread: Floats, absent: npt.NDArray[np.bool_], classes: Sequence[str]
-) -> dict[str, Any]:
+def _tables(moments: Floats, spread: Floats, absent: npt.NDArray[np.bool_], classes: Sequence[str]) -> dict[str, Any]:
     """Scores from the means of e, |e| and e^2 (K, 3) and the variance of the truth (K,)."""
     explained = np.full(len(moments), np.nan)
     np.divide(moments[:, 2], spread, out=explained, where=spread > 0)
@@ -109,10 +107,7 @@ def _tables(
     known = ~np.isnan(columns)
     means = np.where(known, columns, 0.0).sum(0) / np.maximum(known.sum(0), 1)
     means[~known.any(0)] = np.nan
-    return {
-        "mean": _row(means),
-        "classes": {name: _row(columns[k]) for k, name in enumerate(classes)},
-    }
+    return {"mean": _row(means), "classes": {name: _row(columns[k]) for k, name in enumerate(classes)}}
 
 
 def _row(values: Floats) -> dict[str, float | None]:

@@ -160,11 +160,7 @@ def scores(counts: Tensor | Counts, classes: Sequence[str]) -> dict[str, Any]:
     known = matrix.sum() > 0
     constant = _tables(constant_confusion(matrix), classes)
     best = classes[int(matrix.sum(1).argmax())] if known else None
-    return {
-        **_tables(matrix, classes),
-        "confusion": matrix.tolist(),
-        "constant": {"class": best, **constant},
-    }
+    return {**_tables(matrix, classes), "confusion": matrix.tolist(), "constant": {"class": best, **constant}}
 
 
 def bootstrap(
@@ -204,8 +200,7 @@ def _tables(matrix: Counts, classes: Sequence[str]) -> dict[str, Any]:
         "mean": {metric: _number(value) for metric, value in mean_scores(per_class).items()},
         "micro": {metric: _number(value) for metric, value in micro_scores(matrix).items()},
         "classes": {
-            name: {metric: _number(values[k]) for metric, values in per_class.items()}
-            for k, name in enumerate(classes)
+            name: {metric: _number(values[k]) for metric, values in per_class.items()} for k, name in enumerate(classes)
         },
     }
 

@@ -20,9 +20,14 @@ __all__ = ["validate"]
 
 
 @torch.no_grad()
-def validate(net: nn.Module, batches: Iterable[Batch], rule: TargetRule,
-             loss: Callable[[Tensor, Tensor, Tensor], Tensor], device: torch.device,
-             autocast: Callable[[], AbstractContextManager[Any]] = nullcontext) -> tuple[dict[str, Any], float]:
+def validate(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    rule: TargetRule,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[dict[str, Any], float]:
     """(`metrics.scores`, mean loss a pixel) over all ranks; the quick look that training takes after each epoch."""
     net.eval()
     counts = torch.zeros((len(rule.classes),) * 2, dtype=torch.int64, device=device)

@@ -137,10 +137,7 @@ class SpectralBaseline:
         self._classes = fraction.shape[1]
         # The library's own early stopping holds out random pixels, whose neighbours it has seen: of no use.
         self._model = HistGradientBoostingClassifier(
-            max_iter=self.iterations,
-            learning_rate=self.learning_rate,
-            early_stopping=False,
-            random_state=self.seed,
+            max_iter=self.iterations, learning_rate=self.learning_rate, early_stopping=False, random_state=self.seed
         )
         self._seen = np.unique(label)
         if len(self._seen) > 1:

@@ -121,12 +121,20 @@ def report(plan: Plan, store: Store, results: Sequence[Result]) -> dict[str, Any
     by_model = {name: [r for r in results if r.model == name] for name in plan.models}
     stacked = {name: np.stack([r.counts() for r in runs]) for name, runs in by_model.items()}
     return {
-        "store": str(plan.store), "contract": store.contract.identity(), "split": plan.split, "seeds": plan.seeds,
-        "budget_minutes": plan.minutes, "groups": len(results[0].groups), "classes": list(classes),
-        "machine": _machine(), "settings": list(plan.changes),
+        "store": str(plan.store),
+        "contract": store.contract.identity(),
+        "split": plan.split,
+        "seeds": plan.seeds,
+        "budget_minutes": plan.minutes,
+        "groups": len(results[0].groups),
+        "classes": list(classes),
+        "machine": _machine(),
+        "settings": list(plan.changes),
         "models": {name: _model_report(by_model[name], stacked[name], classes) for name in plan.models},
-        "verdicts": [{**asdict(verdict), "interval": verdict.interval and list(verdict.interval)}
-                     for verdict in verdicts(stacked)],
+        "verdicts": [
+            {**asdict(verdict), "interval": verdict.interval and list(verdict.interval)}
+            for verdict in verdicts(stacked)
+        ],
     }
 
 
@@ -160,8 +168,11 @@ def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int,
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             pool.submit(_run, model, task, split, tiles, key).result()
     except BrokenProcessPool:
-        raise ConfigError(f"{model}, seed {task.seed}", "its process was killed, most likely for want of memory",
-                          "give `--set batch_size=…` a smaller number; finished runs are kept") from None
+        raise ConfigError(
+            f"{model}, seed {task.seed}",
+            "its process was killed, most likely for want of memory",
+            "give `--set batch_size=…` a smaller number; finished runs are kept",
+        ) from None
 
 
 def _run(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
@@ -176,8 +187,19 @@ def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], 
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     started = time.perf_counter()
     groups, counts, fractions = score(learnt, task.store, split)
-    result = Result(name, task.seed, wall, cpu, time.perf_counter() - started, _peak_memory_mb(), learnt.parameters,
-                    learnt.note, groups, counts.tolist(), fractions)
+    result = Result(
+        name,
+        task.seed,
+        wall,
+        cpu,
+        time.perf_counter() - started,
+        _peak_memory_mb(),
+        learnt.parameters,
+        learnt.note,
+        groups,
+        counts.tolist(),
+        fractions,
+    )
     shown = open_loader(task.store, split, 1, normalise=False, bands=learnt.bands, cache="none").load(np.array(tiles))
     label = learnt.probabilities(shown["image"], shown["valid"]).argmax(1).numpy().astype(np.uint8)
     np.savez_compressed(task.folder / "pictures.npz", label=label, tile=np.array(tiles))
@@ -185,8 +207,7 @@ def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], 
 
 
 @torch.inference_mode()
-def score(model: Learnt, location: Path, split: str
-          ) -> tuple[tuple[str, ...], NDArray[np.int64], dict[str, Any]]:
+def score(model: Learnt, location: Path, split: str) -> tuple[tuple[str, ...], NDArray[np.int64], dict[str, Any]]:
     """(names of the G groups of the split, their confusion matrices (G, K, K), scores of the shares)."""
     store = open_store(location)
     of_tile = store.tile_group()
@@ -207,23 +228,33 @@ def _model_report(runs: Sequence[Result], counts: NDArray[np.int64], classes: Se
     by_seed = mean_iou(counts.sum(1))
     pooled = scores(counts.sum((0, 1)), classes)
     return {
-        "mean": pooled["mean"], "micro": pooled["micro"], "classes": pooled["classes"], "constant": pooled["constant"],
+        "mean": pooled["mean"],
+        "micro": pooled["micro"],
+        "classes": pooled["classes"],
+        "constant": pooled["constant"],
         "confusion": pooled["confusion"],
         "interval": bootstrap(counts.sum(0), classes),
         "seed_iou": [float(value) for value in by_seed],
-        "fractions": {"mean": _mean_of([r.fractions["mean"] for r in runs]),
-                      "classes": {name: _mean_of([r.fractions["classes"][name] for r in runs]) for name in classes}},
-        "parameters": runs[0].parameters, "note": runs[0].note,
-        "cost": {key: float(np.median([getattr(r, key) for r in runs]))
-                 for key in ("train_seconds", "cpu_seconds", "score_seconds", "peak_memory_mb")},
+        "fractions": {
+            "mean": _mean_of([r.fractions["mean"] for r in runs]),
+            "classes": {name: _mean_of([r.fractions["classes"][name] for r in runs]) for name in classes},
+        },
+        "parameters": runs[0].parameters,
+        "note": runs[0].note,
+        "cost": {
+            key: float(np.median([getattr(r, key) for r in runs]))
+            for key in ("train_seconds", "cpu_seconds", "score_seconds", "peak_memory_mb")
+        },
     }
 
 
 def _mean_of(tables: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
     """Mean of each entry over the seeds; None where any is."""
     columns = {key: [table[key] for table in tables] for key in tables[0]}
-    return {key: None if None in values else float(np.mean([v for v in values if v is not None]))
-            for key, values in columns.items()}
+    return {
+        key: None if None in values else float(np.mean([v for v in values if v is not None]))
+        for key, values in columns.items()
+    }
 
 
 def _peak_memory_mb() -> float:
@@ -240,8 +271,13 @@ def _peak_memory_mb() -> float:
 
 def _machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count(), "gpu": gpu,
-            "torch": torch.__version__}
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+    }
 
 
 def _is_done(folder: Path, key: str) -> bool:

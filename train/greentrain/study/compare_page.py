@@ -23,19 +23,31 @@ def write_comparison(plan: Plan, report: dict[str, Any], path: Path) -> None:
     """Write the page; pictures are those that the runs of the first seed left."""
     best = max(report["models"], key=lambda name: report["models"][name]["mean"]["iou"] or 0.0)
     store = open_store(plan.store)
-    write_page(path, "compare.html", report=report, best=best, chart=_chart(report["models"]), remarks=remarks(report),
-               legend=legend(report["classes"]), pictures=_pictures(plan, store))
+    write_page(
+        path,
+        "compare.html",
+        report=report,
+        best=best,
+        chart=_chart(report["models"]),
+        remarks=remarks(report),
+        legend=legend(report["classes"]),
+        pictures=_pictures(plan, store),
+    )
 
 
 def remarks(report: dict[str, Any]) -> list[str]:
     """What nobody should read into the numbers."""
     found = []
     if report["seeds"] < 3:
-        found.append(f"With {report['seeds']} seed{'s' * (report['seeds'] > 1)} the spread of the seeds is hardly "
-                     "known; three are the least that shows it.")
+        found.append(
+            f"With {report['seeds']} seed{'s' * (report['seeds'] > 1)} the spread of the seeds is hardly "
+            "known; three are the least that shows it."
+        )
     if report["groups"] < 5:
-        found.append(f"{report['groups']} group{'s' * (report['groups'] > 1)} cannot stand for other places: "
-                     "the intervals are too narrow, if there are any.")
+        found.append(
+            f"{report['groups']} group{'s' * (report['groups'] > 1)} cannot stand for other places: "
+            "the intervals are too narrow, if there are any."
+        )
     for name, model in report["models"].items():
         low = (model["interval"]["mean"]["iou"] or (None,))[0]
         nothing = model["constant"]["mean"]["iou"]
@@ -47,15 +59,23 @@ def remarks(report: dict[str, Any]) -> list[str]:
 
 def _chart(models: dict[str, Any]) -> dict[str, Any]:
     """Where bars, dots and lines of the chart lie."""
+
     def x(value: float) -> float:
         return round(_LEFT + _SCALE * value, 1)
 
     bars = []
     for row, (name, model) in enumerate(models.items()):
         low, high = model["interval"]["mean"]["iou"] or (None, None)
-        bars.append({"name": name, "y": row * _ROW, "length": round(_SCALE * (model["mean"]["iou"] or 0), 1),
-                     "low": None if low is None else x(low), "high": None if high is None else x(high),
-                     "seeds": [x(value) for value in model["seed_iou"]]})
+        bars.append(
+            {
+                "name": name,
+                "y": row * _ROW,
+                "length": round(_SCALE * (model["mean"]["iou"] or 0), 1),
+                "low": None if low is None else x(low),
+                "high": None if high is None else x(high),
+                "seeds": [x(value) for value in model["seed_iou"]],
+            }
+        )
     ticks = [{"x": x(value / 5), "text": f"{value / 5:.1f}"} for value in range(6)]
     return {"width": _LEFT + _SCALE + 20, "height": len(bars) * _ROW + 26, "left": _LEFT, "bars": bars, "ticks": ticks}
 
@@ -65,17 +85,25 @@ def _pictures(plan: Plan, store: Store) -> list[dict[str, Any]]:
     tiles = picture_tiles(store, plan.split)
     classes = store.contract.classes
     shown = open_loader(store, plan.split, 1, normalise=False, bands=show_bands(store.contract), cache="none").load(
-        np.array(tiles))
+        np.array(tiles)
+    )
     fraction = shown["fraction"].numpy()
     truth = np.where(np.isnan(fraction).any(1), 255, np.nan_to_num(fraction).argmax(1)).astype(np.uint8)
     maps = {name: np.load(plan.out / "runs" / f"{name}_0" / "pictures.npz")["label"] for name in plan.models}
     groups, of_tile = store.read("group_name"), store.tile_group()
-    return [{"title": f"{groups[of_tile[tile]]}, tile {tile}",
-             "shots": _row(shown["image"][i].numpy(), [("truth", truth[i]), *((n, m[i]) for n, m in maps.items())],
-                           classes)}
-            for i, tile in enumerate(tiles)]
+    return [
+        {
+            "title": f"{groups[of_tile[tile]]}, tile {tile}",
+            "shots": _row(
+                shown["image"][i].numpy(), [("truth", truth[i]), *((n, m[i]) for n, m in maps.items())], classes
+            ),
+        }
+        for i, tile in enumerate(tiles)
+    ]
 
 
 def _row(image: Any, labels: Sequence[tuple[str, Any]], classes: Sequence[str]) -> list[dict[str, str]]:
-    return [{"name": "image", "data": as_png(true_colour(image))},
-            *({"name": name, "data": as_png(paint(label, classes))} for name, label in labels)]
+    return [
+        {"name": "image", "data": as_png(true_colour(image))},
+        *({"name": name, "data": as_png(paint(label, classes))} for name, label in labels),
+    ]

@@ -133,6 +133,7 @@ def clock() -> float:
 
 def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
     """(seconds to start a run, seconds an epoch takes with its validation)."""
+
     def timed(epochs: int) -> float:
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             began = clock()
@@ -159,14 +160,14 @@ def _without_net(model: Baseline, task: Task) -> Learnt:
     return Learnt(bands, probabilities, None, f"learnt from {len(tiles[0])} tiles")
 
 
-def _training_tiles(task: Task, bands: Sequence[str]
-                    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+def _training_tiles(
+    task: Task, bands: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """(raw images, fractions, valid) of the train split, or of as many random tiles as fit in memory."""
-    most = max(1, _MOST_VALUES // (len(bands) * open_store(task.store).contract.tile_size**2))
+    most = max(1, _MOST_VALUES // (len(bands) * open_store(task.store).contract.tile_size ** 2))
     parts: list[dict[str, Tensor]] = []
     count = 0
-    for batch in open_loader(task.store, "train", 16, seed=task.seed, normalise=False, bands=bands,
-                             cache="none"):
+    for batch in open_loader(task.store, "train", 16, seed=task.seed, normalise=False, bands=bands, cache="none"):
         parts.append(batch)
         count += len(batch["tile"])
         if count >= most:

@@ -27,8 +27,16 @@ from greentrain.training.record import read_record
 __all__ = ["check_fits", "evaluate", "probabilities"]
 
 
-def evaluate(run: Path, location: str | None = None, split: str = "val", *, which: str = "best", batch_size: int = 16,
-             device: str = "auto", flips: bool = False) -> dict[str, Any]:
+def evaluate(
+    run: Path,
+    location: str | None = None,
+    split: str = "val",
+    *,
+    which: str = "best",
+    batch_size: int = 16,
+    device: str = "auto",
+    flips: bool = False,
+) -> dict[str, Any]:
     """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
 
     `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
@@ -51,8 +59,13 @@ def evaluate(run: Path, location: str | None = None, split: str = "val", *, whic
         "intervals": bootstrap(seen, names),
         "fractions": fraction_scores(sums.fractions, names),
         "calibration_error": calibration_error(sums.calibration),
-        "run": str(run), "checkpoint": which, "epoch": trained.epoch, "store": store.location, "split": split,
-        "pixels": int(sums.groups.sum()), "tiles": sums.tiles,
+        "run": str(run),
+        "checkpoint": which,
+        "epoch": trained.epoch,
+        "store": store.location,
+        "split": split,
+        "pixels": int(sums.groups.sum()),
+        "tiles": sums.tiles,
     }
 
 
@@ -66,8 +79,7 @@ class _Sums:
 
 
 @torch.inference_mode()
-def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: torch.device,
-          flips: bool) -> _Sums:
+def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: torch.device, flips: bool) -> _Sums:
     loader = open_loader(store, split, batch_size, normaliser=trained.normaliser, order="sequential", device=device)
     group_of = torch.from_numpy(store.tile_group())
     classes, groups = len(trained.rule.classes), store.contract.groups
@@ -97,8 +109,15 @@ def check_fits(trained: Trained, contract: Contract, where: str) -> None:
     """Raise ConfigError unless a store has the bands that a net reads, and its classes in its order."""
     known = {band.name for band in contract.bands}
     if missing := [name for name in trained.normaliser.bands if name not in known]:
-        raise ConfigError(where, f"bands {', '.join(missing)} of the net are not in it (it has "
-                          f"{', '.join(band.name for band in contract.bands)})", "give a store with the same bands")
+        raise ConfigError(
+            where,
+            f"bands {', '.join(missing)} of the net are not in it (it has "
+            f"{', '.join(band.name for band in contract.bands)})",
+            "give a store with the same bands",
+        )
     if contract.classes != trained.contract.classes:
-        raise ConfigError(where, f"classes {', '.join(contract.classes)}, the net has "
-                          f"{', '.join(trained.contract.classes)}", "give a store with the same classes")
+        raise ConfigError(
+            where,
+            f"classes {', '.join(contract.classes)}, the net has {', '.join(trained.contract.classes)}",
+            "give a store with the same classes",
+        )

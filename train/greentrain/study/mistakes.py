@@ -91,8 +91,9 @@ def judge(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -> Judg
     return Judgement(loss.numpy(), of_all.numpy(), pixels.numpy(), says.numpy())
 
 
-def find_mistakes(trained: Trained, store: Store, split: str = "all", *, sure: float = 0.9,
-                  batch_size: int = 8) -> tuple[Tile, ...]:
+def find_mistakes(
+    trained: Trained, store: Store, split: str = "all", *, sure: float = 0.9, batch_size: int = 8
+) -> tuple[Tile, ...]:
     """Every tile of the split with a counted pixel, the largest loss first.
 
     Raises ConfigError for a `sure` that is no probability above one half, StoreError for an unknown split.
@@ -102,15 +103,17 @@ def find_mistakes(trained: Trained, store: Store, split: str = "all", *, sure: f
     names = trained.rule.classes
     describe = _Places(store)
     found: list[Tile] = []
-    loader = open_loader(store, split, batch_size, normalise=False, bands=trained.normaliser.bands,
-                         order="sequential", cache="none")
+    loader = open_loader(
+        store, split, batch_size, normalise=False, bands=trained.normaliser.bands, order="sequential", cache="none"
+    )
     with progress("errors", len(loader)) as bar:
         for batch in loader:
             share = trained.probabilities(batch["image"], batch["valid"])
             target = trained.rule(batch["fraction"], batch["valid"])
             told = judge(share, target.fraction, target.counted, sure)
-            found += [describe.tile(int(tile), told, i, names)
-                      for i, tile in enumerate(batch["tile"]) if told.pixels[i] > 0]
+            found += [
+                describe.tile(int(tile), told, i, names) for i, tile in enumerate(batch["tile"]) if told.pixels[i] > 0
+            ]
             bar.advance()
     return tuple(sorted(found, key=lambda tile: -tile.loss))
 
@@ -123,14 +126,16 @@ def by_group(tiles: Sequence[Tile]) -> tuple[Group, ...]:
     found = []
     for name, own in members.items():
         weight = np.array([tile.pixels for tile in own], np.float64)
-        loss, suspect = (float(np.average([getattr(tile, key) for tile in own], weights=weight))
-                         for key in ("loss", "suspect"))
+        loss, suspect = (
+            float(np.average([getattr(tile, key) for tile in own], weights=weight)) for key in ("loss", "suspect")
+        )
         found.append(Group(name, own[0].split, len(own), loss, suspect))
     return tuple(sorted(found, key=lambda group: -group.loss))
 
 
-def write_mistakes(trained: Trained, store: Store, tiles: Sequence[Tile], folder: Path, *, sure: float,
-                   limit: float, shown: int = 24) -> Sequence[Tile]:
+def write_mistakes(
+    trained: Trained, store: Store, tiles: Sequence[Tile], folder: Path, *, sure: float, limit: float, shown: int = 24
+) -> Sequence[Tile]:
     """Write `tiles.csv`, `groups.csv`, `exclude.csv` and `errors.html`; returns the tiles of `exclude.csv`.
 
     limit: tiles of which at least this share is suspect go to `exclude.csv`, for `greenprep split --exclude`.
@@ -143,10 +148,20 @@ def write_mistakes(trained: Trained, store: Store, tiles: Sequence[Tile], folder
     _write_csv(folder / "exclude.csv", columns, suspects)
     _write_csv(folder / "groups.csv", ("group", "split", "tiles", "loss", "suspect"), groups)
     doubtful = sorted((tile for tile in tiles if tile.suspect > 0), key=lambda tile: -tile.suspect)
-    write_page(folder / "errors.html", "errors.html", store=store.location, sure=sure, limit=limit, tiles=len(tiles),
-               suspects=len(suspects), groups=groups[:50], all_groups=len(groups),
-               worst=_pictures(trained, store, tiles[:shown]), doubtful=_pictures(trained, store, doubtful[:shown]),
-               legend=legend(trained.rule.classes))
+    write_page(
+        folder / "errors.html",
+        "errors.html",
+        store=store.location,
+        sure=sure,
+        limit=limit,
+        tiles=len(tiles),
+        suspects=len(suspects),
+        groups=groups[:50],
+        all_groups=len(groups),
+        worst=_pictures(trained, store, tiles[:shown]),
+        doubtful=_pictures(trained, store, doubtful[:shown]),
+        legend=legend(trained.rule.classes),
+    )
     return suspects
 
 
@@ -162,10 +177,18 @@ class _Places:
         """Tile `index` with line `i` of a judgement."""
         group = self._group[index]
         code = int(self._split[group])
-        return Tile(index, str(self._path[self._source[index]]), int(self._row[index]), int(self._col[index]),
-                    str(self._group_name[group]), SPLITS[code] if code < len(SPLITS) else "none",
-                    float(told.loss[i]), float(told.suspect[i]), int(told.pixels[i]),
-                    names[told.says[i]] if told.says[i] >= 0 else "")
+        return Tile(
+            index,
+            str(self._path[self._source[index]]),
+            int(self._row[index]),
+            int(self._col[index]),
+            str(self._group_name[group]),
+            SPLITS[code] if code < len(SPLITS) else "none",
+            float(told.loss[i]),
+            float(told.suspect[i]),
+            int(told.pixels[i]),
+            names[told.says[i]] if told.says[i] >= 0 else "",
+        )
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Tile] | Sequence[Group]) -> None:
@@ -191,7 +214,10 @@ def _pictures(trained: Trained, store: Store, tiles: Sequence[Tile]) -> list[dic
         share = trained.probabilities(seen["image"][i : i + 1], seen["valid"][i : i + 1])
         target = trained.rule(seen["fraction"][i : i + 1], seen["valid"][i : i + 1])
         label = np.where(target.counted[0], target.fraction[0].argmax(0), 255).astype(np.uint8)
-        shots = (("image", true_colour(image["image"][i].numpy())), ("label", paint(label, trained.rule.classes)),
-                 ("net", paint(share[0].argmax(0).numpy().astype(np.uint8), trained.rule.classes)))
+        shots = (
+            ("image", true_colour(image["image"][i].numpy())),
+            ("label", paint(label, trained.rule.classes)),
+            ("net", paint(share[0].argmax(0).numpy().astype(np.uint8), trained.rule.classes)),
+        )
         found.append({"tile": tile, "shots": [{"name": name, "data": as_png(shot)} for name, shot in shots]})
     return found

@@ -44,11 +44,22 @@ def write_report(run: Path, store: Store | None = None) -> Path:
     names = trained.rule.classes
     path = run / "report.html"
     write_page(
-        path, "run.html", title=run.resolve().name, record=record, command=" ".join(record.command),
+        path,
+        "run.html",
+        title=run.resolve().name,
+        record=record,
+        command=" ".join(record.command),
         started=[datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC") for at in record.starts],
-        minutes=record.seconds / 60, epochs=len(epochs), best=best, confusion=_confusion(best, names),
-        metrics=("iou", "f1", "accuracy", "specificity", "sensitivity"), curves=_curves(steps, epochs),
-        legend=legend(names), settings=commented_yaml(trained.config), **_pictures(trained, store, record.store))
+        minutes=record.seconds / 60,
+        epochs=len(epochs),
+        best=best,
+        confusion=_confusion(best, names),
+        metrics=("iou", "f1", "accuracy", "specificity", "sensitivity"),
+        curves=_curves(steps, epochs),
+        legend=legend(names),
+        settings=commented_yaml(trained.config),
+        **_pictures(trained, store, record.store),
+    )
     return path
 
 
@@ -63,19 +74,39 @@ def curve(lines: Sequence[tuple[str, Sequence[tuple[float, float | None]]]]) -> 
     def place(x: float, y: float) -> str:
         return f"{_LEFT + (x - left) / wide * (_WIDTH - _LEFT - 10):.1f},{10 + (high - y) / tall * (_HEIGHT - 40):.1f}"
 
-    drawn = [{"name": name, "points": " ".join(place(x, y) for x, y in line if y is not None and np.isfinite(y))}
-             for name, line in lines]
-    return {"lines": drawn, "width": _WIDTH, "height": _HEIGHT, "low": low, "high": high, "left": left, "right": right,
-            "foot": _HEIGHT - _FOOT + 16, "floor": _HEIGHT - 30}
+    drawn = [
+        {"name": name, "points": " ".join(place(x, y) for x, y in line if y is not None and np.isfinite(y))}
+        for name, line in lines
+    ]
+    return {
+        "lines": drawn,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "low": low,
+        "high": high,
+        "left": left,
+        "right": right,
+        "foot": _HEIGHT - _FOOT + 16,
+        "floor": _HEIGHT - 30,
+    }
 
 
 def _curves(steps: list[dict[str, Any]], epochs: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     every = max(1, len(steps) // 500)
     loss = [(row["step"], row["train_loss"]) for row in steps[::every]]
-    found = [("Loss by step", curve([("train", loss), ("val", [(r["step"], r.get("val_loss")) for r in epochs])])),
-             ("Mean IoU by epoch", curve([("net", [(r["epoch"], r.get("val_iou")) for r in epochs]),
-                                          ("constant", [(r["epoch"], r.get("constant_iou")) for r in epochs])])),
-             ("Rate by step", curve([("rate", [(row["step"], row["learning_rate"]) for row in steps[::every]])]))]
+    found = [
+        ("Loss by step", curve([("train", loss), ("val", [(r["step"], r.get("val_loss")) for r in epochs])])),
+        (
+            "Mean IoU by epoch",
+            curve(
+                [
+                    ("net", [(r["epoch"], r.get("val_iou")) for r in epochs]),
+                    ("constant", [(r["epoch"], r.get("constant_iou")) for r in epochs]),
+                ]
+            ),
+        ),
+        ("Rate by step", curve([("rate", [(row["step"], row["learning_rate"]) for row in steps[::every]])])),
+    ]
     return [(title, drawn) for title, drawn in found if drawn]
 
 
@@ -99,8 +130,11 @@ def _pictures(trained: Trained, store: Store | None, location: str) -> dict[str,
         return {"worst": [], "good": [], "split": ""}
     tiles = find_mistakes(trained, opened, split)
     good = tiles[::-1][:_SHOWN]
-    return {"worst": [_row(trained, opened, tile) for tile in tiles[:_SHOWN]],
-            "good": [_row(trained, opened, tile) for tile in good], "split": split}
+    return {
+        "worst": [_row(trained, opened, tile) for tile in tiles[:_SHOWN]],
+        "good": [_row(trained, opened, tile) for tile in good],
+        "split": split,
+    }
 
 
 def _row(trained: Trained, store: Store, tile: Tile) -> dict[str, Any]:
@@ -115,6 +149,10 @@ def _row(trained: Trained, store: Store, tile: Tile) -> dict[str, Any]:
     error = np.full((*counted.shape, 3), 255, np.uint8)
     error[counted] = (225, 232, 227)
     error[counted & (truth != predicted)] = (176, 65, 62)
-    shots = (("image", true_colour(image["image"][0].numpy())), ("truth", paint(truth, names)),
-             ("prediction", paint(predicted, names)), ("error", error))
+    shots = (
+        ("image", true_colour(image["image"][0].numpy())),
+        ("truth", paint(truth, names)),
+        ("prediction", paint(predicted, names)),
+        ("error", error),
+    )
     return {"tile": tile, "shots": [{"name": name, "data": as_png(shot)} for name, shot in shots]}

@@ -28,8 +28,16 @@ from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import TargetRule, target_rule
 from greentrain.nets.build import build_net
 
-__all__ = ["FORMAT", "Trained", "describe_net", "link_last", "load_trained", "newest_checkpoint", "prune",
-           "write_checkpoint"]
+__all__ = [
+    "FORMAT",
+    "Trained",
+    "describe_net",
+    "link_last",
+    "load_trained",
+    "newest_checkpoint",
+    "prune",
+    "write_checkpoint",
+]
 
 FORMAT = "greenspace-checkpoint-1"
 """Value of `format` in every checkpoint."""
@@ -94,8 +102,11 @@ def newest_checkpoint(run: Path) -> dict[str, Any] | None:
         except ConfigError as problem:
             say(f"WARNING {problem}")
     if paths:
-        raise ConfigError(run / "checkpoints", f"none of {len(paths)} checkpoints is whole",
-                          "copy them again, or delete them to start from the beginning")
+        raise ConfigError(
+            run / "checkpoints",
+            f"none of {len(paths)} checkpoints is whole",
+            "copy them again, or delete them to start from the beginning",
+        )
     return None
 
 
@@ -138,8 +149,12 @@ def load_trained(run: Path, which: str = "best") -> Trained:
     try:
         net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
     except RuntimeError as problem:
-        raise ConfigError(path, f"weights of another net than `{config.model.preset}` is in this version "
-                          f"({str(problem).splitlines()[1].strip()[:120]})", "train it again") from None
+        raise ConfigError(
+            path,
+            f"weights of another net than `{config.model.preset}` is in this version "
+            f"({str(problem).splitlines()[1].strip()[:120]})",
+            "train it again",
+        ) from None
     net.eval()
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
@@ -152,10 +167,18 @@ def _read(path: Path) -> dict[str, Any]:
             if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums that it wrote
                 raise ValueError(f"the checksum of {damaged} does not fit")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError,
-            pickle.UnpicklingError) as problem:
-        raise ConfigError(path, f"a broken checkpoint ({str(problem).splitlines()[0][:120]})",
-                          "delete it, or copy it again") from None
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+    ) as problem:
+        raise ConfigError(
+            path, f"a broken checkpoint ({str(problem).splitlines()[0][:120]})", "delete it, or copy it again"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigError(path, "not a checkpoint of greentrain", "give the folder that `greentrain fit --out` wrote")
     return content
@@ -163,8 +186,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _normaliser(saved: Mapping[str, Any]) -> Normaliser:
     projection = saved["projection"]
-    return Normaliser(tuple(saved["bands"]), np.asarray(saved["mean"]), np.asarray(saved["scale"]), saved["clip"],
-                      None if projection is None else np.asarray(projection))
+    return Normaliser(
+        tuple(saved["bands"]),
+        np.asarray(saved["mean"]),
+        np.asarray(saved["scale"]),
+        saved["clip"],
+        None if projection is None else np.asarray(projection),
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -107,11 +107,21 @@ def _bands(store: Store, config: Config) -> Check:
     flat = [name for name, scale in zip(normaliser.bands, normaliser.scale, strict=True) if scale == 0]
     found = f"{', '.join(normaliser.bands)}: {normaliser.channels} channels"
     if len(flat) == len(normaliser.bands):
-        return Check("bands", Level.FAIL, f"{found}; none ever changes in the train split: nothing to see",
-                     "look at the images: `greenprep clean` says what they hold")
+        return Check(
+            "bands",
+            Level.FAIL,
+            f"{found}; none ever changes in the train split: nothing to see",
+            "look at the images: `greenprep clean` says what they hold",
+        )
     if flat or odd:
-        why = [f"{', '.join(names)} {reason}" for names, reason in (
-            (odd, "no reflectance (mask or dead)"), (flat, "constant in the train split, seen as 0")) if names]
+        why = [
+            f"{', '.join(names)} {reason}"
+            for names, reason in (
+                (odd, "no reflectance (mask or dead)"),
+                (flat, "constant in the train split, seen as 0"),
+            )
+            if names
+        ]
         return Check("bands", Level.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")
     left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
     return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
@@ -133,11 +143,19 @@ def _classes(store: Store, config: Config) -> Check:
     shares = dict(zip(store.contract.classes, store.contract.statistics.class_share, strict=True))
     found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     if max(shares.values()) == 1:
-        return Check("classes", Level.FAIL, f"{found}: the train split holds one class only, nothing to tell apart",
-                     "check the masks' classes in the recipe, and that masks belong to their images")
+        return Check(
+            "classes",
+            Level.FAIL,
+            f"{found}: the train split holds one class only, nothing to tell apart",
+            "check the masks' classes in the recipe, and that masks belong to their images",
+        )
     if absent := [name for name, share in shares.items() if share == 0]:
-        return Check("classes", Level.WARN, f"{found}: the train split holds no {', '.join(absent)}",
-                     "it cannot be learnt: split with another seed, or leave the class out")
+        return Check(
+            "classes",
+            Level.WARN,
+            f"{found}: the train split holds no {', '.join(absent)}",
+            "it cannot be learnt: split with another seed, or leave the class out",
+        )
     if max(shares.values()) > 0.95:
         return Check("classes", Level.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat")
     return Check("classes", Level.OK, found)
@@ -149,27 +167,48 @@ def _steps(store: Store, config: Config) -> Check:
     epoch = -(-tiles // size)
     found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, were there one device"
     if size > tiles:
-        return Check("steps", Level.WARN, f"{found}: more than the {tiles} of the train split",
-                     f"set batch_size to {max(1, min(8, tiles // 4))} or so, and accumulate=1")
+        return Check(
+            "steps",
+            Level.WARN,
+            f"{found}: more than the {tiles} of the train split",
+            f"set batch_size to {max(1, min(8, tiles // 4))} or so, and accumulate=1",
+        )
     return Check("steps", Level.OK, found)
 
 
 def _batch(store: Store, config: Config) -> Check:
-    loader = open_loader(store, "train", config.batch_size, seed=config.seed, normaliser=normaliser_for(store, config),
-                         cache="none", ahead=1)
+    loader = open_loader(
+        store,
+        "train",
+        config.batch_size,
+        seed=config.seed,
+        normaliser=normaliser_for(store, config),
+        cache="none",
+        ahead=1,
+    )
     batch = next(iter(loader))
     image, valid = batch["image"], batch["valid"]
     labelled = ~batch["fraction"].isnan().any(1) & valid
     low, high = float(image.min()), float(image.max())
     means = torch.stack([channel[valid].mean() for channel in image.unbind(1)]) if valid.any() else torch.zeros(1)
-    found = (f"values {low:.2f} to {high:.2f}, channel means {float(means.min()):.2f} to {float(means.max()):.2f}, "
-             f"{float(valid.float().mean()):.0%} valid, {float(labelled.float().mean()):.0%} labelled")
+    found = (
+        f"values {low:.2f} to {high:.2f}, channel means {float(means.min()):.2f} to {float(means.max()):.2f}, "
+        f"{float(valid.float().mean()):.0%} valid, {float(labelled.float().mean()):.0%} labelled"
+    )
     if not image.isfinite().all():
-        return Check("a batch", Level.FAIL, f"{found}; some values are not finite",
-                     "mark such pixels invalid: `greenprep clean` and `tile` do")
+        return Check(
+            "a batch",
+            Level.FAIL,
+            f"{found}; some values are not finite",
+            "mark such pixels invalid: `greenprep clean` and `tile` do",
+        )
     if not labelled.any():
-        return Check("a batch", Level.FAIL, f"{found}: nothing to learn from",
-                     "check that masks and images were paired, and the masks' unlabelled value")
+        return Check(
+            "a batch",
+            Level.FAIL,
+            f"{found}: nothing to learn from",
+            "check that masks and images were paired, and the masks' unlabelled value",
+        )
     if float(means.abs().max()) > 3:
         return Check("a batch", Level.WARN, f"{found}: far from the statistics", "run `greenprep split` again")
     return Check("a batch", Level.OK, found)
@@ -194,8 +233,12 @@ def _scan(backend: str) -> Check:
     worst = max(float((a - b).abs().max() / b.abs().max().clamp_min(1)) for a, b in zip(*results, strict=True))
     if worst < 1e-3:
         return Check("scan", Level.OK, f"kernel `{backend}` within {worst:.1e} of the definition, gradients too")
-    return Check("scan", Level.FAIL, f"kernel `{backend}` is {worst:.1e} off the definition",
-                 "set model.scan=reference, and report it")
+    return Check(
+        "scan",
+        Level.FAIL,
+        f"kernel `{backend}` is {worst:.1e} off the definition",
+        "set model.scan=reference, and report it",
+    )
 
 
 def _memory(session: Session, batch: Batch) -> Check:
@@ -225,8 +268,14 @@ def _memory(session: Session, batch: Batch) -> Check:
 
 def _rates(session: Session, batch: Batch) -> Check:
     """Tiles a second that the loader can feed, without its cache, and that the net eats."""
-    loader = open_loader(session.store, "train", len(batch["tile"]), normaliser=session.normaliser, cache="none",
-                         ahead=session.config.ahead)
+    loader = open_loader(
+        session.store,
+        "train",
+        len(batch["tile"]),
+        normaliser=session.normaliser,
+        cache="none",
+        ahead=session.config.ahead,
+    )
     began, fed = time.perf_counter(), 0
     for part in islice(loader, 50):
         fed += len(part["tile"])
@@ -238,8 +287,9 @@ def _rates(session: Session, batch: Batch) -> Check:
     began = time.perf_counter()
     float(_loss(session, few))
     eats = len(few["tile"]) / (time.perf_counter() - began)
-    found = (f"the loader can feed {feeds / eats:.1f} times what the net eats "
-             f"({feeds:.0f} and {eats:.1f} tiles a second)")
+    found = (
+        f"the loader can feed {feeds / eats:.1f} times what the net eats ({feeds:.0f} and {eats:.1f} tiles a second)"
+    )
     if feeds < eats:
         return Check("speed", Level.WARN, found, "set cache to what memory allows, or order=blocks on a slow disk")
     return Check("speed", Level.OK, found)
@@ -260,8 +310,12 @@ def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Check:
     if idle:
         return Check("overfit", Level.WARN, f"{found}; no gradient reaches {', '.join(idle[:3])}", "look at that layer")
     if not losses[-1] < 0.9 * losses[0]:
-        return Check("overfit", Level.FAIL, f"{found}: it does not even learn these by heart",
-                     "check that labels belong to images, and the loss")
+        return Check(
+            "overfit",
+            Level.FAIL,
+            f"{found}: it does not even learn these by heart",
+            "check that labels belong to images, and the loss",
+        )
     return Check("overfit", Level.OK, found)
 
 
@@ -270,8 +324,11 @@ def _without_gradient(session: Session, batch: Batch) -> list[str]:
     session.optimiser.zero_grad()
     _loss(session, batch)
     # The decays of a scan over a single pixel decide nothing: small tiles end in such a map.
-    return [name for name, p in net.named_parameters()
-            if p.requires_grad and not name.endswith("A_logs") and (p.grad is None or not p.grad.any())]
+    return [
+        name
+        for name, p in net.named_parameters()
+        if p.requires_grad and not name.endswith("A_logs") and (p.grad is None or not p.grad.any())
+    ]
 
 
 def _loss(session: Session, batch: Batch) -> Tensor:

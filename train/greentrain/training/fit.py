@@ -62,8 +62,17 @@ class Outcome:
     """Whether this process speaks for all."""
 
 
-def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_leak: bool = False,
-        command: tuple[str, ...] = (), mlflow: bool = False, wandb: bool = False) -> Outcome:
+def fit(
+    store: Store,
+    run: Path,
+    config: Config,
+    *,
+    resume: bool = False,
+    allow_leak: bool = False,
+    command: tuple[str, ...] = (),
+    mlflow: bool = False,
+    wandb: bool = False,
+) -> Outcome:
     """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
 
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
@@ -84,8 +93,9 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
     record = _record(session, command, began, before)
     if first:
         _write_settings(run, config, record)
-        trackers = Trackers(run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow,
-                            wandb=wandb)
+        trackers = Trackers(
+            run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow, wandb=wandb
+        )
         _say_start(session, place, checks)
         if before is not None:
             _say_moved(before, record)
@@ -96,8 +106,9 @@ def fit(store: Store, run: Path, config: Config, *, resume: bool = False, allow_
     finally:
         if first and trackers is not None:
             trackers.close(status)
-            write_record(run, record.model_copy(update={
-                "status": status, "seconds": record.seconds + time.time() - began}))
+            write_record(
+                run, record.model_copy(update={"status": status, "seconds": record.seconds + time.time() - began})
+            )
     best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
     return Outcome(status, stop.received, place.epoch, best, first)
 
@@ -158,8 +169,13 @@ def _epoch(session: Session, place: Place) -> Iterator[dict[str, Any]]:
         place.step += 1
         place.loss_sum += loss
         place.loss_steps += 1
-        yield {"epoch": place.epoch + 1, "step": place.step, "train_loss": loss, "learning_rate": rate,
-               "waited_share": waited / max(time.monotonic() - began, 1e-9)}
+        yield {
+            "epoch": place.epoch + 1,
+            "step": place.step,
+            "train_loss": loss,
+            "learning_rate": rate,
+            "waited_share": waited / max(time.monotonic() - began, 1e-9),
+        }
 
 
 def _step(session: Session, place: Place, group: list[Batch]) -> float:
@@ -181,8 +197,9 @@ def _step(session: Session, place: Place, group: list[Batch]) -> float:
         total += value
         place.batch += 1
     if config.gradient_clip is not None:
-        norm = fabric.clip_gradients(session.model, session.optimiser, max_norm=config.gradient_clip,
-                                     error_if_nonfinite=False)
+        norm = fabric.clip_gradients(
+            session.model, session.optimiser, max_norm=config.gradient_clip, error_if_nonfinite=False
+        )
         if config.precision != "16-mixed":  # whose scaler leaves such steps out by itself
             _stop_if_not_finite(session, place, float(norm if norm is not None else 0.0), group[-1], image)
     session.optimiser.step()
@@ -195,8 +212,13 @@ def _step(session: Session, place: Place, group: list[Batch]) -> float:
 def _augmented(batch: Batch, session: Session, place: Place) -> Parts:
     chance = generator_for(session.config.seed, place.epoch, place.batch, session.fabric.global_rank)
     ground = _ground(session.store, batch["tile"]) if session.config.augment.mix_times > 0 else None
-    return augment(Parts(batch["image"], batch["fraction"], batch["valid"]), session.config.augment, chance,
-                   blend_labels=not session.rule.hard, ground=ground)
+    return augment(
+        Parts(batch["image"], batch["fraction"], batch["valid"]),
+        session.config.augment,
+        chance,
+        blend_labels=not session.rule.hard,
+        ground=ground,
+    )
 
 
 def _ground(store: Store, tiles: Tensor) -> Tensor:
@@ -218,8 +240,9 @@ def _filled(batch: Batch, session: Session) -> Batch:
     if missing == 0:
         return batch
     blank = {"image": 0.0, "fraction": float("nan"), "valid": False, "tile": -1}
-    return {name: pad(part, (0, 0) * (part.dim() - 1) + (0, missing), value=blank[name])
-            for name, part in batch.items()}
+    return {
+        name: pad(part, (0, 0) * (part.dim() - 1) + (0, missing), value=blank[name]) for name, part in batch.items()
+    }
 
 
 def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -241,8 +264,11 @@ def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Bat
         return
     finding = find_non_finite(value, batch["tile"].tolist(), first_non_finite(session.net, image))
     where = f"{session.run}, epoch {place.epoch + 1}, step {place.step + 1}"
-    raise TrainingError(where, str(finding), "the last checkpoint is from before; mend the cause and start a new run, "
-                        "or go on from it with --resume")
+    raise TrainingError(
+        where,
+        str(finding),
+        "the last checkpoint is from before; mend the cause and start a new run, or go on from it with --resume",
+    )
 
 
 def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
@@ -262,8 +288,13 @@ def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
         place.history.append(scores)
         if best_since(place.scores) == 0 and fabric.is_global_zero:
             _save_best(session, place)
-    return {**row, "val_loss": loss, "val_iou": scores["mean"]["iou"],
-            "constant_iou": scores["constant"]["mean"]["iou"], **scores}
+    return {
+        **row,
+        "val_loss": loss,
+        "val_iou": scores["mean"]["iou"],
+        "constant_iou": scores["constant"]["mean"]["iou"],
+        **scores,
+    }
 
 
 def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
@@ -285,8 +316,11 @@ def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
 def _bark(session: Session, place: Place, finding: Finding) -> None:
     if session.config.stop_on_collapse:
         _save(session, place)
-        raise TrainingError(f"{session.run}, epoch {place.epoch}", str(finding),
-                            "look at the causes in their order; `greentrain doctor` checks most of them")
+        raise TrainingError(
+            f"{session.run}, epoch {place.epoch}",
+            str(finding),
+            "look at the causes in their order; `greentrain doctor` checks most of them",
+        )
     if session.fabric.is_global_zero:
         say(f"WARNING {finding}")
 
@@ -297,31 +331,43 @@ def _save(session: Session, place: Place) -> None:
         return
     path = session.run / "checkpoints" / f"step-{place.step:08d}.pt"
     scaler = getattr(session.fabric.strategy.precision, "scaler", None)
-    write_checkpoint(path, {
-        **describe_net(session.normaliser, session.store.contract, session.config),
-        "weights": session.net.state_dict(), "optimiser": session.optimiser.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "ema": None if session.ema is None else session.ema.state_dict(), "position": dict(vars(place)),
-        "global_batch": session.config.batch_size * session.fabric.world_size,
-    })
+    write_checkpoint(
+        path,
+        {
+            **describe_net(session.normaliser, session.store.contract, session.config),
+            "weights": session.net.state_dict(),
+            "optimiser": session.optimiser.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "ema": None if session.ema is None else session.ema.state_dict(),
+            "position": dict(vars(place)),
+            "global_batch": session.config.batch_size * session.fabric.world_size,
+        },
+    )
     link_last(path)
     prune(session.run, session.config.checkpoint_keep)
 
 
 def _save_best(session: Session, place: Place) -> None:
     """What prediction needs of the net as it is."""
-    write_checkpoint(session.run / "checkpoints" / "best.pt", {
-        **describe_net(session.normaliser, session.store.contract, session.config),
-        "weights": session.net.state_dict(), "position": dict(vars(place)),
-    })
+    write_checkpoint(
+        session.run / "checkpoints" / "best.pt",
+        {
+            **describe_net(session.normaliser, session.store.contract, session.config),
+            "weights": session.net.state_dict(),
+            "position": dict(vars(place)),
+        },
+    )
 
 
 def _restore(session: Session, place: Place, saved: dict[str, Any]) -> None:
     """Put a run back to where its checkpoint was written."""
     now = session.config.batch_size * session.fabric.world_size
     if saved["global_batch"] != now:
-        raise ConfigError("--resume", f"batches of {saved['global_batch']} tiles over all devices, now {now}",
-                          "set batch_size and devices so that their product is the same")
+        raise ConfigError(
+            "--resume",
+            f"batches of {saved['global_batch']} tiles over all devices, now {now}",
+            "set batch_size and devices so that their product is the same",
+        )
     session.net.load_state_dict(saved["weights"])
     session.optimiser.load_state_dict(saved["optimiser"])
     if saved["scaler"] is not None:
@@ -349,12 +395,18 @@ def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[
         return None
     before = Config.parse(run / "checkpoints", saved["config"])
     if changed := differences(before.about_result(), config.about_result()):
-        raise ConfigError("--resume", f"other settings than the run's: {'; '.join(changed)}",
-                          "leave them as they were, or start a new run with another --out")
+        raise ConfigError(
+            "--resume",
+            f"other settings than the run's: {'; '.join(changed)}",
+            "leave them as they were, or start a new run with another --out",
+        )
     if saved["store_hash"] != store.contract.identity():
         changed = differences(saved["contract"], store.contract.model_dump(mode="json"))
-        raise ConfigError("--resume", f"{store.location} has changed since: {'; '.join(changed)[:500]}",
-                          "start a new run with another --out")
+        raise ConfigError(
+            "--resume",
+            f"{store.location} has changed since: {'; '.join(changed)[:500]}",
+            "start a new run with another --out",
+        )
     return saved
 
 
@@ -362,9 +414,15 @@ def _record(session: Session, command: tuple[str, ...], now: float, before: Reco
     contract, device = session.store.contract, session.fabric.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     location = session.store.location
-    record = make_record(command, location if "://" in location else str(Path(location).resolve()),
-                         contract.identity(), contract.recipe, contract.recipe_hash, session.config.hash(),
-                         f"{session.fabric.world_size} x {device.type} ({name})")
+    record = make_record(
+        command,
+        location if "://" in location else str(Path(location).resolve()),
+        contract.identity(),
+        contract.recipe,
+        contract.recipe_hash,
+        session.config.hash(),
+        f"{session.fabric.world_size} x {device.type} ({name})",
+    )
     if before is None:
         return record.model_copy(update={"starts": (now,)})
     return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds})
@@ -381,9 +439,11 @@ def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
             say(f"WARNING {check.name}: {check.found}. {check.remedy}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
-    say(f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
+    say(
+        f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
         f"{len(session.rule.classes)} classes, on {session.fabric.world_size} x {session.fabric.device.type}; "
-        f"{len(session.train.sampler.tiles)} tiles, {kept}")
+        f"{len(session.train.sampler.tiles)} tiles, {kept}"
+    )
     if place.step:
         say(f"going on after epoch {place.epoch}, step {place.step} of {session.steps}")
 
@@ -403,8 +463,16 @@ def _line(row: dict[str, Any]) -> str:
 
 def _rate_share(session: Session, place: Place) -> float:
     config = session.config
-    return rate_share(place.step, session.steps, warmup=config.warmup, kind=config.schedule, floor=config.rate_floor,
-                      scores=place.scores, patience=config.plateau_patience, divisor=config.plateau_divisor)
+    return rate_share(
+        place.step,
+        session.steps,
+        warmup=config.warmup,
+        kind=config.schedule,
+        floor=config.rate_floor,
+        scores=place.scores,
+        patience=config.plateau_patience,
+        divisor=config.plateau_divisor,
+    )
 
 
 def _chance(seed: int, epoch: int, batch: int, rank: int) -> int:

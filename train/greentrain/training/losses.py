@@ -27,11 +27,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    class_weights: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
     """Cross-entropy with soft labels, over the sum of the weights that the labels carry.
 
@@ -125,9 +121,7 @@ class WeightedSum(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(
-        self, logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor, class_weights: Tensor | None = None) -> Tensor:
         """The loss as a scalar; `class_weights`, if given, in place of those it was built with."""
         chosen = self.class_weights if class_weights is None else class_weights
         parts = [factor * loss(logits, target, weight, chosen) for factor, loss in self.terms]
@@ -148,9 +142,7 @@ def build_loss(text: str, class_weights: Tensor | None = None, label_smoothing: 
         raise ConfigError("label_smoothing", f"{label_smoothing}", "give a share from 0 to below 1")
     if label_smoothing > 0.0 and not any(term.name in _SMOOTHED for term in terms):
         raise ConfigError(
-            "label_smoothing",
-            f"{label_smoothing} with the loss `{text}`",
-            "add a `ce` or `focal` term, or set it to 0",
+            "label_smoothing", f"{label_smoothing} with the loss `{text}`", "add a `ce` or `focal` term, or set it to 0"
         )
     parts: list[tuple[float, Loss]] = []
     for term in terms:
@@ -183,9 +175,7 @@ _LONG_NAMES = {
 }
 
 _NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
-_TERM = re.compile(
-    rf"\s*(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z][\w-]*)\s*(?:\((?P<settings>[^()]*)\))?\s*"
-)
+_TERM = re.compile(rf"\s*(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z][\w-]*)\s*(?:\((?P<settings>[^()]*)\))?\s*")
 _SETTING = re.compile(rf"\s*(?P<key>\w+)\s*=\s*(?P<value>{_NUMBER})\s*")
 
 
@@ -196,9 +186,7 @@ def _parse(text: str) -> list[_Term]:
         match = _TERM.match(text, position)
         if match is None or (match.end() < len(text) and text[match.end()] != "+"):
             rest = text[position if match is None else match.end() :]
-            raise ConfigError(
-                "loss", f"`{text}`, which cannot be read from `{rest}` on", "write it as 0.3*ce+0.7*dice"
-            )
+            raise ConfigError("loss", f"`{text}`, which cannot be read from `{rest}` on", "write it as 0.3*ce+0.7*dice")
         terms.append(_term(match))
         if match.end() == len(text):
             return terms
@@ -220,9 +208,7 @@ def _term(match: re.Match[str]) -> _Term:
 def _setting(name: str, text: str) -> tuple[str, float]:
     match = _SETTING.fullmatch(text)
     if match is None:
-        raise ConfigError(
-            "loss", f"`{text.strip()}` in the brackets of `{name}`", "write settings as gamma=2"
-        )
+        raise ConfigError("loss", f"`{text.strip()}` in the brackets of `{name}`", "write settings as gamma=2")
     known = _SETTINGS.get(name, ())
     if match["key"] not in known:
         remedy = nearest(match["key"], known) if known else "leave the brackets out: it has no settings"

@@ -47,13 +47,33 @@ class Record(Frozen):
         return {"device": self.machine.get("device", "unknown"), **self.versions}
 
 
-def make_record(command: tuple[str, ...], store: str, store_hash: str, recipe: dict[str, Any], recipe_hash: str,
-                config_hash: str, device: str) -> Record:
+def make_record(
+    command: tuple[str, ...],
+    store: str,
+    store_hash: str,
+    recipe: dict[str, Any],
+    recipe_hash: str,
+    config_hash: str,
+    device: str,
+) -> Record:
     """A record of this process on this machine."""
-    machine = {"host": platform.node(), "system": platform.platform(), "cores": str(os.cpu_count()), "device": device,
-               "python": platform.python_version()}
-    return Record(command=command, store=store, store_hash=store_hash, recipe=recipe, recipe_hash=recipe_hash,
-                  config_hash=config_hash, versions={name: _version(name) for name in _PACKAGES}, machine=machine)
+    machine = {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cores": str(os.cpu_count()),
+        "device": device,
+        "python": platform.python_version(),
+    }
+    return Record(
+        command=command,
+        store=store,
+        store_hash=store_hash,
+        recipe=recipe,
+        recipe_hash=recipe_hash,
+        config_hash=config_hash,
+        versions={name: _version(name) for name in _PACKAGES},
+        machine=machine,
+    )
 
 
 def write_record(run: Path, record: Record) -> None:

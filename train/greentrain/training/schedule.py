@@ -9,8 +9,17 @@ from typing import Literal
 __all__ = ["best_since", "rate_share"]
 
 
-def rate_share(step: int, steps: int, *, warmup: float, kind: Literal["cosine", "constant", "plateau"], floor: float,
-               scores: Sequence[float] = (), patience: int = 5, divisor: float = 3.0) -> float:
+def rate_share(
+    step: int,
+    steps: int,
+    *,
+    warmup: float,
+    kind: Literal["cosine", "constant", "plateau"],
+    floor: float,
+    scores: Sequence[float] = (),
+    patience: int = 5,
+    divisor: float = 3.0,
+) -> float:
     """Share of the highest rate at `step` (0 the first) of `steps`.
 
     It rises linearly from above 0 over the first `warmup` of the steps. Then `cosine` falls to `floor` (Loshchilov,

@@ -30,8 +30,17 @@ from greentrain.nets.vmunet import weight_decay_groups
 from greentrain.training.ema import Ema
 from greentrain.training.losses import WeightedSum, build_loss
 
-__all__ = ["Place", "Session", "build_session", "check_split", "load_start", "normaliser_for", "start_fabric",
-           "train_moments", "weights_for"]
+__all__ = [
+    "Place",
+    "Session",
+    "build_session",
+    "check_split",
+    "load_start",
+    "normaliser_for",
+    "start_fabric",
+    "train_moments",
+    "weights_for",
+]
 
 
 @dataclass
@@ -90,12 +99,17 @@ def check_split(store: Store, allow_leak: bool) -> None:
     if split is None or store.contract.statistics is None:
         raise StoreError(store.location, "it has no split and no statistics", "run `greenprep split` on it")
     if split.audit == "failed" and not allow_leak:
-        raise StoreError(store.location, "the same ground stands in two splits (its audit failed), so that validation "
-                         "would look better than the net is", "run `greenprep audit` to see where, then `greenprep "
-                         "split` with a coarser `by`; or train anyway with --allow-leak")
+        raise StoreError(
+            store.location,
+            "the same ground stands in two splits (its audit failed), so that validation "
+            "would look better than the net is",
+            "run `greenprep audit` to see where, then `greenprep "
+            "split` with a coarser `by`; or train anyway with --allow-leak",
+        )
     if not len(store.usable_tiles("train")):
-        raise StoreError(store.location, "no usable tile in the train split",
-                         "run `greenprep split` with smaller shares")
+        raise StoreError(
+            store.location, "no usable tile in the train split", "run `greenprep split` with smaller shares"
+        )
 
 
 def start_fabric(config: Config) -> Fabric:
@@ -108,10 +122,17 @@ def start_fabric(config: Config) -> Fabric:
     devices = local if launched else config.devices
     kind = find_device(config.accelerator, "accelerator").type
     if kind == "cuda" and isinstance(devices, int) and devices > torch.cuda.device_count():
-        raise ConfigError("devices", f"{devices}, and torch sees {torch.cuda.device_count()} GPUs",
-                          "ask for fewer, or for the processor by accelerator=cpu")
-    fabric = Fabric(accelerator=kind, precision=config.precision, devices=devices,
-                    num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // local if launched else 1)
+        raise ConfigError(
+            "devices",
+            f"{devices}, and torch sees {torch.cuda.device_count()} GPUs",
+            "ask for fewer, or for the processor by accelerator=cpu",
+        )
+    fabric = Fabric(
+        accelerator=kind,
+        precision=config.precision,
+        devices=devices,
+        num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // local if launched else 1,
+    )
     fabric.launch()
     tune_allocator()
     return fabric
@@ -124,8 +145,13 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
     normaliser = normaliser_for(store, config)
     loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
     seat = {"rank": fabric.global_rank, "world_size": fabric.world_size}
-    common: dict[str, Any] = {"normaliser": normaliser, "cache": config.cache, "ahead": config.ahead, "device": device,
-                              **seat}
+    common: dict[str, Any] = {
+        "normaliser": normaliser,
+        "cache": config.cache,
+        "ahead": config.ahead,
+        "device": device,
+        **seat,
+    }
     train = open_loader(store, "train", config.batch_size, seed=config.seed, order=config.order, **common)
     val = open_loader(store, "val", config.batch_size, order="sequential", **common)
     torch.manual_seed(config.seed)
@@ -136,11 +162,15 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
             say(report)
     model = fabric.setup_module(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
     # The fused step takes a fifth of the time; it cannot be together with a gradient scaler and clipping.
-    optimiser = fabric.setup_optimizers(torch.optim.AdamW(
-        weight_decay_groups(net, config.weight_decay), lr=config.learning_rate, fused=config.precision != "16-mixed"))
+    optimiser = fabric.setup_optimizers(
+        torch.optim.AdamW(
+            weight_decay_groups(net, config.weight_decay), lr=config.learning_rate, fused=config.precision != "16-mixed"
+        )
+    )
     ema = Ema(net, config.ema) if config.ema > 0 else None
-    return Session(run, config, fabric, normaliser, store, train, val if len(val) else None, rule, loss, net, model,
-                   optimiser, ema)
+    return Session(
+        run, config, fabric, normaliser, store, train, val if len(val) else None, rule, loss, net, model, optimiser, ema
+    )
 
 
 def normaliser_for(store: Store, config: Config) -> Normaliser:
@@ -174,11 +204,17 @@ def load_start(net: nn.Module, store: Store, normaliser: Normaliser, config: Con
     from greentrain.nets.pretrained import load_pretrained
 
     common = {band.name: band.common for band in store.contract.bands}
-    bands = [None] * normaliser.channels if normaliser.projection is not None else [
-        common[name] for name in normaliser.bands]
+    bands = (
+        [None] * normaliser.channels
+        if normaliser.projection is not None
+        else [common[name] for name in normaliser.bands]
+    )
     assert config.pretrained is not None
-    return str(load_pretrained(net, config.pretrained, bands=bands, stem=config.stem, seed=config.seed,
-                               allow_partial=config.allow_partial))
+    return str(
+        load_pretrained(
+            net, config.pretrained, bands=bands, stem=config.stem, seed=config.seed, allow_partial=config.allow_partial
+        )
+    )
 
 
 def weights_for(store: Store, rule: TargetRule, scheme: str) -> Tensor | None:

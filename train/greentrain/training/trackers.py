@@ -38,8 +38,16 @@ class Tracker(Protocol):
 class Trackers:
     """Writes rows of numbers; one object a run and process that writes."""
 
-    def __init__(self, run: Path, settings: Mapping[str, Any], *, step: int = 0, epoch: int = 0,
-                 mlflow: bool = False, wandb: bool = False) -> None:
+    def __init__(
+        self,
+        run: Path,
+        settings: Mapping[str, Any],
+        *,
+        step: int = 0,
+        epoch: int = 0,
+        mlflow: bool = False,
+        wandb: bool = False,
+    ) -> None:
         """step, epoch: how far the run had come at the checkpoint that it goes on from; later rows are dropped.
 
         Raises ConfigError where MLflow or Weights & Biases is wanted and does not start.
@@ -75,8 +83,10 @@ class Trackers:
             except Exception as problem:  # of whatever kind: it is theirs, and the run does not need them
                 del self._watching[name]
                 said = ": ".join([type(problem).__name__, *str(problem).strip().splitlines()[:1]])
-                say(f"WARNING {name} failed ({said}) and is left out from here on; the run goes on, its numbers are in "
-                    "metrics.jsonl")
+                say(
+                    f"WARNING {name} failed ({said}) and is left out from here on; the run goes on, its numbers are in "
+                    "metrics.jsonl"
+                )
 
 
 class _TensorBoard:
@@ -110,8 +120,9 @@ class _Mlflow:
 class _Wandb:
     def __init__(self, package: ModuleType, run: Path, settings: Mapping[str, Any], known: str | None) -> None:
         run.mkdir(parents=True, exist_ok=True)
-        self._run = package.init(name=run.name, dir=str(run), config=dict(settings), id=known,
-                                 resume="allow" if known else None)
+        self._run = package.init(
+            name=run.name, dir=str(run), config=dict(settings), id=known, resume="allow" if known else None
+        )
         self.id: str = self._run.id
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
@@ -126,8 +137,9 @@ def _started(name: str, start: Callable[..., Any], run: Path, settings: Mapping[
     try:
         return start(package, run, settings, known)
     except Exception as problem:  # of whatever kind: no server, no login, no such run
-        raise ConfigError(f"--{name}", f"it does not start: {problem}",
-                          f"mend that, or train without --{name}") from None
+        raise ConfigError(
+            f"--{name}", f"it does not start: {problem}", f"mend that, or train without --{name}"
+        ) from None
 
 
 def _ids(run: Path) -> dict[str, str]:
@@ -198,5 +210,8 @@ def _package(name: str) -> ModuleType:
 
 
 def _broken(name: str, problem: Exception) -> ConfigError:
-    return ConfigError(f"--{name}", f"the package {name} does not import: {type(problem).__name__}: {problem}",
-                       f"`pip install --upgrade {name}`, or train without --{name}")
+    return ConfigError(
+        f"--{name}",
+        f"the package {name} does not import: {type(problem).__name__}: {problem}",
+        f"`pip install --upgrade {name}`, or train without --{name}",
+    )

@@ -70,9 +70,7 @@ def _forward(
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
     state = u.new_empty(_states_kept(u, B) if keep else 0)
-    return kernel().forward(
-        *_contiguous(u, delta, A, B, C, D, bias), softplus, state if keep else None
-    ), state
+    return kernel().forward(*_contiguous(u, delta, A, B, C, D, bias), softplus, state if keep else None), state
 
 
 @_forward.register_fake
@@ -109,10 +107,7 @@ def _backward(
 @_backward.register_fake
 def _(dy: Tensor, state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *_: Any) -> Any:
     vector = u.new_empty(u.shape[1])
-    like = [
-        torch.empty_like(t, memory_format=torch.contiguous_format)
-        for t in (u, delta, A, B, C, vector, vector)
-    ]
+    like = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta, A, B, C, vector, vector)]
     return tuple(like)
 
 

@@ -67,9 +67,7 @@ def _kernel(backend: str, u: Tensor) -> Kernel:
         case "mamba-ssm":
             if not mamba_available():
                 raise ConfigError(
-                    "scan",
-                    "mamba-ssm's CUDA kernel does not load here",
-                    "install the extra `cuda`, or use auto",
+                    "scan", "mamba-ssm's CUDA kernel does not load here", "install the extra `cuda`, or use auto"
                 )
             return mamba_scan
     raise ConfigError("scan", f"no kernel is called {backend!r}", nearest(backend, BACKENDS))
