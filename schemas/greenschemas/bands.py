@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from greenschemas.model import Frozen
+from greenschemas.frozen import Frozen
 
 __all__ = ["HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "feature_names", "where_role"]
 

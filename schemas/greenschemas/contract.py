@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from greenschemas.bands import Band, Role, feature_names
-from greenschemas.model import Frozen, digest
+from greenschemas.frozen import Frozen, digest
 
 __all__ = ["ATTRIBUTE", "BandStats", "Contract", "Split", "Statistics", "adopt_dead"]
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import nearest
-from greenschemas.model import Frozen
+from greenschemas.frozen import Frozen
 
 __all__ = ["CloudPolicy", "Limits", "NanPolicy"]
 

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from greenschemas.errors import SourceError
-from greenschemas.model import Frozen
+from greenschemas.frozen import Frozen
 
 __all__ = [
     "MANIFEST_NAME",

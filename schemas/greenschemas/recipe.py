@@ -15,9 +15,9 @@ from pydantic import Field, field_validator, model_validator
 
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.errors import RecipeError
+from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
-from greenschemas.model import Frozen, digest
-from greenschemas.settings import read_settings
+from greenschemas.yaml_file import read_settings
 
 __all__ = ["Edge", "MaskKind", "MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
 

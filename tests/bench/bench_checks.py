@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.checks.judge import examine, judge
+from greenprep.checks.judge import judge, measure_pixels
 from greenprep.raw.grid import IDENTITY
 from greenprep.raw.labels import decode
-from greenprep.raw.pair import Facts, Pixels, open_pair
+from greenprep.raw.pair import PairHeader, Pixels, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.synth.city import acquire, ground
 from greenschemas.recipe import Recipe, load_recipe
@@ -113,8 +113,8 @@ def codes(image: Array, fraction: Array, recipe: Recipe) -> set[str]:
     coded, labels = decode(raw, rules, recipe.limits, nodata=float("nan"), scale=1)
     all_of = np.ones(image.shape[1:], bool)
     pixels = Pixels(0, 0, True, np.ascontiguousarray(image), all_of, all_of, coded, labels, 0, None, None)
-    facts = Facts(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())
-    return {reason.code for reason in judge(facts, examine(pixels, recipe), recipe).reasons}
+    facts = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())
+    return {reason.code for reason in judge(facts, measure_pixels(pixels, recipe), recipe).reasons}
 
 
 def scenes(count: int, size: int, seed: int) -> Iterator[tuple[Array, Array]]:

@@ -47,9 +47,9 @@ from zarr.codecs import BloscCodec
 
 from greenschemas.layout import ARRAYS
 from greenschemas.store import write_contract
-from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.data.loader import open_loader
 from greentrain.data.tiles import forget_tiles
+from support.stores import tiny_contract, write_tiny_store
 
 BATCH, WORKERS, SHAPE = 16, (0, 2), (19, 128, 128)
 EACH = 20  # tiles of a source of the synthetic store

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from greenprep.split.assign import Plan, split_store
+from greenprep.split.assign import SplitPlan, split_store
 from greenprep.store.arrays import SourceTable, TileTable, write_store
 from greenprep.store.histogram import Histogram
 from greenprep.store.moments import Moments
@@ -108,7 +108,7 @@ def main(tiles: int) -> None:
         store = Path(folder) / "store"
         simulate(store, tiles)
         began = time.perf_counter()
-        contract, audit = split_store(store, Plan(Recipe().split))
+        contract, audit = split_store(store, SplitPlan(Recipe().split))
         split = time.perf_counter()
         stats_table(open_store(store), "train")
         done = time.perf_counter()

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from greenprep.build import run
-from greenprep.build.run import Cluster, run_recipe, tile_clean
+from greenprep.build.run import Workforce, run_recipe, tile_clean
 from greenprep.clean.clean import clean
 from greenprep.inspect.verify import verify
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.store import open_store
 
-HERE = Cluster(workers=0)
+HERE = Workforce(workers=0)
 
 
 @pytest.fixture

@@ -6,18 +6,18 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenprep.build.run import Cluster, run_recipe
+from greenprep.build.run import Workforce, run_recipe
 from greenprep.inspect.verify import verify
-from greenprep.split.assign import Plan, split_store
+from greenprep.split.assign import SplitPlan, split_store
 from greenprep.split.audit import audit_store
 from greenprep.split.footprints import footprints, gaps, near_pairs
 from greenprep.store.fingerprint import fingerprint, like_pairs
 from greenschemas.errors import ConfigError
 from greenschemas.recipe import SplitRules
 from greenschemas.store import open_store
-from greenschemas.testing import write_tiny_store
+from support.stores import write_tiny_store
 
-HERE = Cluster(workers=0)
+HERE = Workforce(workers=0)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_overlapping_ground_is_a_leak(collection):
     assert not found.passed
     assert {leak.kind for leak in found.leaks} >= {"ground"}
     assert "footprints overlap" in str(found.leaks[0])
-    _, audit = split_store(store.location, Plan(SplitRules(val=0.3), given=_given(collection.folder, store)))
+    _, audit = split_store(store.location, SplitPlan(SplitRules(val=0.3), given=_given(collection.folder, store)))
     assert not audit.passed
     contract = open_store(store.location).contract
     assert contract.split is not None and contract.split.audit == "failed" and contract.split.leaks
@@ -162,19 +162,19 @@ def test_splits_by_name_block_fold_and_buffer(collection):
         collection.add(area, 1, city="U")
     run_recipe(collection.recipe(), HERE)
     where = collection.folder / "store.zarr"
-    split_store(where, Plan(SplitRules(val=0.4, by="city")))
+    split_store(where, SplitPlan(SplitRules(val=0.4, by="city")))
     train, val, _ = groups_by_split(open_store(where))
     assert len({name[0] for name in train}) == len({name[0] for name in val}) == 1
-    split_store(where, Plan(SplitRules(val=0.3), block=7_000))
+    split_store(where, SplitPlan(SplitRules(val=0.3), block=7_000))
     train, val, _ = groups_by_split(open_store(where))
     for pair in ("T_2020_0", "T_2020_1"), ("T_2020_3", "T_2020_4"):
         assert set(pair) <= train or set(pair) <= val
-    split_store(where, Plan(SplitRules(val=0.3), buffer=2_600))
+    split_store(where, SplitPlan(SplitRules(val=0.3), buffer=2_600))
     store = open_store(where)
     assert audit_store(store, store.splits()).distance["train-val"] >= 2_600
     folds = set()
     for fold in range(3):
-        contract, _ = split_store(where, Plan(SplitRules(), folds=3, fold=fold))
+        contract, _ = split_store(where, SplitPlan(SplitRules(), folds=3, fold=fold))
         assert contract.split is not None and contract.split.recipe["fold"] == fold
         held = groups_by_split(open_store(where))[1]
         assert held and not held & folds
@@ -193,7 +193,7 @@ def test_splits_by_name_block_fold_and_buffer(collection):
 )
 def test_what_a_csv_names_is_left_out(built, tmp_path, column, said, gone):
     (tmp_path / "x.csv").write_text(f"loss,{column}\n0.1,{said}\n")
-    split_store(built.location, Plan(SplitRules(val=0.3), exclude=tmp_path / "x.csv"))
+    split_store(built.location, SplitPlan(SplitRules(val=0.3), exclude=tmp_path / "x.csv"))
     store = open_store(built.location)
     assert store.splits()[store.texts("group_name").tolist().index(gone)] == 255
     assert not set().union(*groups_by_split(store)) & {gone}
@@ -212,4 +212,4 @@ def test_what_a_csv_names_is_left_out(built, tmp_path, column, said, gone):
 def test_a_csv_that_does_not_fit_is_refused(built, tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        split_store(built.location, Plan(SplitRules(), given=tmp_path / "x.csv"))
+        split_store(built.location, SplitPlan(SplitRules(), given=tmp_path / "x.csv"))

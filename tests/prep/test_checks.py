@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from greenprep.checks.evidence import Evidence, checksum
-from greenprep.checks.judge import examine, judge, judge_collection
+from greenprep.checks.evidence import PixelStatistics, checksum
+from greenprep.checks.judge import judge, judge_collection, measure_pixels
 from greenprep.raw.grid import IDENTITY
-from greenprep.raw.labels import decode
-from greenprep.raw.pair import Facts, Pixels
+from greenprep.raw.labels import decode_labels
+from greenprep.raw.pair import PairHeader, Pixels
 from greenprep.raw.pairs import Candidate
 from greenprep.synth.city import acquire, ground
 from greenschemas.manifest import Entry, Verdict
@@ -30,24 +30,24 @@ IMAGE = acquire(np.random.default_rng(4), FRACTIONS, winter=False)
 def pixels(
     image: NDArray[Any], fractions: NDArray[Any], first: int = 0, last: int = SIDE, *, whole: bool = True
 ) -> Pixels:
-    coded, labels = decode(fractions[:, first:last], RECIPE.mask, RECIPE.limits, nodata=None, scale=1)
+    coded, labels = decode_labels(fractions[:, first:last], RECIPE.mask, RECIPE.limits, nodata=None, scale=1)
     valid = np.ones((last - first, image.shape[2]), bool)
     return Pixels(first, 0, whole, image[:, first:last], valid, valid, coded, labels, 0, None, None)
 
 
 def codes(image: NDArray[Any], fractions: NDArray[Any] = FRACTIONS, recipe: Recipe = RECIPE) -> set[str]:
-    facts = Facts(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "EPSG:32618", IDENTITY, ())
-    return {reason.code for reason in judge(facts, examine(pixels(image, fractions), recipe), recipe).reasons}
+    facts = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "EPSG:32618", IDENTITY, ())
+    return {reason.code for reason in judge(facts, measure_pixels(pixels(image, fractions), recipe), recipe).reasons}
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(1, SIDE - 1), min_size=1, max_size=4, unique=True), st.randoms())
 def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: list[int], order: Any) -> None:
     edges = [0, *sorted(cuts), SIDE]
-    parts = [examine(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE) for a, b in pairwise(edges)]
+    parts = [measure_pixels(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE) for a, b in pairwise(edges)]
     order.shuffle(parts)
-    joined: Evidence = sum(parts[1:], parts[0])
-    whole = examine(pixels(IMAGE, FRACTIONS, whole=False), RECIPE)
+    joined: PixelStatistics = sum(parts[1:], parts[0])
+    whole = measure_pixels(pixels(IMAGE, FRACTIONS, whole=False), RECIPE)
     assert checksum(joined, "uint16") == checksum(whole, "uint16")
     np.testing.assert_array_equal(joined.low, whole.low)
     np.testing.assert_array_equal(joined.high, whole.high)
@@ -59,7 +59,7 @@ def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: l
 
 
 def test_sums_agree_with_numpy_on_the_same_pixels() -> None:
-    evidence = examine(pixels(IMAGE, FRACTIONS), RECIPE)
+    evidence = measure_pixels(pixels(IMAGE, FRACTIONS), RECIPE)
     np.testing.assert_allclose(evidence.total / evidence.present, IMAGE.mean(axis=(1, 2)), rtol=1e-12)
     deviation = np.sqrt(evidence.texture.variance)
     np.testing.assert_allclose(deviation, IMAGE[[1, 3, 7]].std(axis=(1, 2)), rtol=1e-3)
@@ -148,8 +148,8 @@ def test_still_water_with_the_sensors_own_noise_is_no_noise() -> None:
 def test_levels_of_the_recipe_decide_what_a_finding_leads_to() -> None:
     recipe = Recipe.model_validate({"limits": {"levels": {"noise": "warn", "cloud": "reject"}}})
     noisy = np.random.default_rng(1).integers(1, 2500, IMAGE.shape).astype(np.uint16)
-    facts = Facts(Candidate("i", "m", "g", "1"), IMAGE.shape, "uint16", "EPSG:32618", IDENTITY, ())
-    entry = judge(facts, examine(pixels(noisy, FRACTIONS), recipe), recipe)
+    facts = PairHeader(Candidate("i", "m", "g", "1"), IMAGE.shape, "uint16", "EPSG:32618", IDENTITY, ())
+    entry = judge(facts, measure_pixels(pixels(noisy, FRACTIONS), recipe), recipe)
     assert {r.code: r.level.value for r in entry.reasons}["noise"] == "warn"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenprep.store.histogram import RELATIVE_ERROR, SMALLEST, Histogram, codes_of, middle_of
 from greenprep.store.moments import Moments, class_sums, merge, merge_all
-from greenschemas.weights import class_weights
+from greenschemas.class_weights import class_weights
 
 DTYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 

@@ -14,14 +14,14 @@ import xarray as xr
 
 from greenprep.build import piece as reading
 from greenprep.build import sources as pipeline
-from greenprep.build.run import Cluster, run_recipe, tile_clean
+from greenprep.build.run import Workforce, run_recipe, tile_clean
 from greenprep.clean.clean import clean
 from greenprep.raw import pair as raster
-from greenprep.split.assign import Plan, rules_of, split_store
+from greenprep.split.assign import SplitPlan, rules_of, split_store
 from greenschemas.errors import ConfigError, GreenError, SourceError, StoreError
 from greenschemas.store import open_store
 
-HERE = Cluster(workers=0)
+HERE = Workforce(workers=0)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_run_is_clean_then_tile_then_split_byte_for_byte(built, files):
     clean(built.raw, folder / "c", built.plain, workers=1)
     tile_clean(folder / "c", str(folder / "other.zarr"), {}, HERE)
     before = open_store(folder / "other.zarr")
-    split_store(folder / "other.zarr", Plan(rules_of(before, None, None, None, None)))
+    split_store(folder / "other.zarr", SplitPlan(rules_of(before, None, None, None, None)))
     assert files(folder / "store.zarr") == files(folder / "other.zarr")
     assert (folder / "store.clean/manifest.jsonl").read_bytes() == (folder / "c/manifest.jsonl").read_bytes()
     assert (folder / "store.clean/summary.json").read_bytes() == (folder / "c/summary.json").read_bytes()

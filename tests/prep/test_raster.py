@@ -17,7 +17,7 @@ from rasterio.transform import Affine
 
 from greenprep.raw import pair as raster
 from greenprep.raw.grid import IDENTITY, Grid, match
-from greenprep.raw.labels import decode, guess_scale
+from greenprep.raw.labels import decode_labels, guess_scale
 from greenprep.raw.pair import open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.tiff import gdal, open_tiff
@@ -315,13 +315,13 @@ def test_every_known_scale_of_fractions_is_recognised_and_decodes_alike(scale: i
     rules = MaskRules(classes=("a", "b", "c"))
     raw = exact * scale if scale == 1 else (exact * scale).round().astype(np.int32)
     assert guess_scale(raw, rules, None) == scale
-    coded, counts = decode(raw, rules, Limits(), nodata=None, scale=scale)
+    coded, counts = decode_labels(raw, rules, Limits(), nodata=None, scale=scale)
     np.testing.assert_array_equal(coded, np.rint(exact * 200))
     assert counts.labelled == 2
 
 
 def test_indices_become_one_hot_fractions_and_unknown_ones_are_counted() -> None:
     rules = MaskRules(kind=MaskKind.INDEX, unlabelled=255, classes=("a", "b"))
-    coded, counts = decode(np.array([[[0, 1, 255, 7]]], np.uint8), rules, Limits(), nodata=None, scale=1)
+    coded, counts = decode_labels(np.array([[[0, 1, 255, 7]]], np.uint8), rules, Limits(), nodata=None, scale=1)
     np.testing.assert_array_equal(coded[:, 0], [[200, 0, 255, 255], [0, 200, 255, 255]])
     assert (counts.labelled, counts.unknown, counts.unknown_value) == (2, 1, 7)

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, BloscShuffle
 from greenprep.build.ledger import Ledger
 from greenprep.build.pack import pack, unpack
 from greenprep.store.codec import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
-from greenprep.store.place import Place, exchange
+from greenprep.store.place import Location, swap_into_place
 from greenschemas.errors import StoreError
 from greenschemas.manifest import Level, Reason
 
@@ -35,7 +35,7 @@ def test_zarr_reads_the_shards_that_are_written_here(tmp_path, dtype):
     )
     for shard in range(2):
         chunks = [encode_chunk(tile, 0) for tile in tiles[4 * shard : 4 * shard + 4]]
-        Place(str(tmp_path / f"a/c/{shard}/0/0/0")).write(shard_bytes(chunks, 4))
+        Location(str(tmp_path / f"a/c/{shard}/0/0/0")).write(shard_bytes(chunks, 4))
     assert np.array_equal(array[:], tiles)
 
 
@@ -89,7 +89,7 @@ def test_bytes_that_are_cut_short_or_of_another_class_are_refused():
 
 @pytest.fixture(params=["folder", "memory"])
 def place(request, tmp_path):
-    found = Place.at(tmp_path / "p") if request.param == "folder" else Place.at(f"memory://{tmp_path.name}/p")
+    found = Location.at(tmp_path / "p") if request.param == "folder" else Location.at(f"memory://{tmp_path.name}/p")
     yield found
     found.remove()
 
@@ -112,9 +112,9 @@ def test_a_folder_is_uploaded_with_its_last_file_last(tmp_path, monkeypatch):
     for name in ("zarr.json", "a/zarr.json", "z"):
         (tmp_path / "from" / name).write_text(name)
     written = []
-    whole = Place.write
-    monkeypatch.setattr(Place, "write", lambda self, data: (written.append(self.url), whole(self, data)))
-    target = Place.at(tmp_path / "to")
+    whole = Location.write
+    monkeypatch.setattr(Location, "write", lambda self, data: (written.append(self.url), whole(self, data)))
+    target = Location.at(tmp_path / "to")
     target.upload(tmp_path / "from", last="zarr.json")
     assert written[-1] == f"{target.url}/zarr.json"
     assert (tmp_path / "to/a/zarr.json").read_text() == "a/zarr.json"
@@ -127,17 +127,17 @@ def test_folders_change_places(tmp_path, monkeypatch, swaps):
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)
-    exchange(tmp_path / "new", tmp_path / "old")
+    swap_into_place(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old/f").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_an_unknown_file_system_says_what_to_install():
     with pytest.raises(StoreError, match="fsspec cannot open it"):
-        Place.at("nosuch://x/y").exists()
+        Location.at("nosuch://x/y").exists()
 
 
 def test_a_ledger_recalls_what_it_was_told(tmp_path):
-    ledger = Ledger(Place.at(tmp_path))
+    ledger = Ledger(Location.at(tmp_path))
     ledger.record("k", b"value")
     assert ledger.keys() == {"k"} and ledger.recall("k") == b"value"

@@ -10,18 +10,18 @@ import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
-from greenprep.build.run import Cluster, run_recipe
+from greenprep.build.run import Workforce, run_recipe
 from greenprep.clean.clean import clean
 from greenprep.cli.store import app
 from greenprep.engine.dask_engine import engine
 from greenprep.inspect.verify import verify
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenprep.store.statistics import group_table, merged, stats_table
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
-from greenschemas.testing import write_tiny_store
+from support.stores import write_tiny_store
 
-HERE = Cluster(workers=0)
+HERE = Workforce(workers=0)
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_a_store_in_memory_is_the_one_on_disk(built, collection, files, tmp_path
     recipe.write_text(recipe.read_text().replace("store: there.zarr", f"store: {url}"))
     run_recipe(recipe, HERE)
     due = files(built)
-    assert {name: (Place.at(url) / name).read() for name in due} == due
-    assert not Place.at(url + ".partial").names()
+    assert {name: (Location.at(url) / name).read() for name in due} == due
+    assert not Location.at(url + ".partial").names()
     with pytest.raises(StoreError, match="cannot grow"):
         run_recipe(recipe, HERE, append=True)
 

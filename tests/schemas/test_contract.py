@@ -13,11 +13,11 @@ from greenschemas.bands import Role
 from greenschemas.console import run
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import GreenError, StoreError, nearest
+from greenschemas.frozen import digest
 from greenschemas.manifest import Entry, Summary, read_manifest
-from greenschemas.model import digest
 from greenschemas.recipe import Recipe, load_recipe
 from greenschemas.store import open_store
-from greenschemas.testing import bands, entries, tiny_contract, write_tiny_store
+from support.stores import bands, entries, tiny_contract, write_tiny_store
 
 
 def changed(**fields):

@@ -32,11 +32,7 @@ NEED_MORE = [
 @pytest.mark.parametrize(
     ("packages", "blocked", "allowed"),
     [
-        (
-            ["greenschemas"],
-            ["torch", "rasterio", "dask", "xarray", "tensorstore", "greenprep", "greentrain"],
-            ["greenschemas.testing"],
-        ),
+        (["greenschemas"], ["torch", "rasterio", "dask", "xarray", "tensorstore", "greenprep", "greentrain"], []),
         (["greenprep"], ["torch", "lightning_fabric", "tensorstore", "tensorboard", "sklearn", "greentrain"], []),
         (["greentrain"], ["rasterio", "dask", "distributed", "xarray", "greenprep"], NEED_MORE),
     ],

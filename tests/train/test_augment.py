@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from greentrain.data.augment import Augment, Batch, augment, generator_for, move, resample
+from greentrain.data.augment import Augment, Samples, augment, generator_for, move, resample
 
 OFF = Augment(crop=None, flip=0, shift=0)
 
 
-def random_batch(seed: int, count: int = 3, side: int = 12) -> Batch:
+def random_batch(seed: int, count: int = 3, side: int = 12) -> Samples:
     """Image of 4 bands, fractions of 3 classes in steps of 1/200 with holes, valid with zeros."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.randn((count, 4, side, side), generator=generator)
@@ -22,17 +22,17 @@ def random_batch(seed: int, count: int = 3, side: int = 12) -> Batch:
     fraction = torch.stack([cuts[:, 0], cuts[:, 1] - cuts[:, 0], 200 - cuts[:, 1]], 1) / 200
     holes = torch.rand((count, 1, side, side), generator=generator) < 0.1
     valid = torch.rand((count, side, side), generator=generator) > 0.1
-    return Batch(image, fraction.masked_fill(holes, math.nan), valid)
+    return Samples(image, fraction.masked_fill(holes, math.nan), valid)
 
 
-def twins(seed: int) -> Batch:
+def identical_bands(seed: int) -> Samples:
     """A batch whose three parts hold the same numbers, 0 where invalid."""
     batch = random_batch(seed)
     numbers = torch.rand(batch.valid.shape, generator=torch.Generator().manual_seed(seed)) * batch.valid
-    return Batch(numbers[:, None], numbers[:, None], batch.valid)
+    return Samples(numbers[:, None], numbers[:, None], batch.valid)
 
 
-def same(a: Batch, b: Batch) -> bool:
+def same(a: Samples, b: Samples) -> bool:
     return all(
         x.dtype == y.dtype and torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(), y.nan_to_num())
         for x, y in zip(a, b, strict=True)
@@ -56,7 +56,7 @@ def test_by_default_there_is_no_rotation_and_no_change_of_colour() -> None:
 @given(seed=st.integers(0, 2**20), fill=st.sampled_from(["reflect", "invalid"]))
 def test_moves_take_image_labels_and_mask_together(seed: int, fill: str) -> None:
     moves = Augment.model_validate({"shift": 0.5, "turn": True, "fill": fill})
-    after = augment(twins(seed), moves, generator_for(seed, 0, 0), blend_labels=False)
+    after = augment(identical_bands(seed), moves, generator_for(seed, 0, 0), blend_labels=False)
     seen = ~after.fraction.isnan()
     assert torch.equal(after.image[seen], after.fraction[seen])
     assert (after.image[:, 0][~after.valid] == 0).all()
@@ -69,12 +69,12 @@ def test_moves_take_image_labels_and_mask_together(seed: int, fill: str) -> None
 def test_flips_are_torchs() -> None:
     batch = random_batch(1)
     after = augment(batch, Augment(flip=1, shift=0), generator_for(0, 0, 0), blend_labels=False)
-    assert same(after, Batch(*(part.flip(-2, -1) for part in batch)))
+    assert same(after, Samples(*(part.flip(-2, -1) for part in batch)))
 
 
 def test_a_shift_mirrors_the_tile_or_leaves_nothing() -> None:
     row = torch.arange(5.0).view(1, 1, 1, 5)
-    batch = Batch(row, row, torch.ones(1, 1, 5, dtype=torch.uint8))
+    batch = Samples(row, row, torch.ones(1, 1, 5, dtype=torch.uint8))
     rows, columns = torch.zeros(1, 1, dtype=torch.int64), torch.arange(5)[None] - 2
     mirrored = move(batch, rows, columns, "reflect")
     assert mirrored.image.flatten().tolist() == [2, 1, 0, 1, 2]
@@ -86,7 +86,7 @@ def test_a_shift_mirrors_the_tile_or_leaves_nothing() -> None:
 
 
 def test_shifts_reach_their_limit_and_no_further() -> None:
-    ones = Batch(torch.ones(400, 1, 8, 8), torch.ones(400, 1, 8, 8), torch.ones(400, 8, 8))
+    ones = Samples(torch.ones(400, 1, 8, 8), torch.ones(400, 1, 8, 8), torch.ones(400, 8, 8))
     only = Augment(flip=0, shift=0.25, fill="invalid")
     after = augment(ones, only, generator_for(0, 0, 0), blend_labels=False)
     lost = 8 - after.valid.amax(1).sum(1)
@@ -103,7 +103,7 @@ def affine(angle: float = 0.0, zoom: float = 1.0) -> Tensor:
 def test_a_rotation_by_90_degrees_is_a_turn(blend_labels: bool) -> None:
     batch = random_batch(2, count=1)
     after = resample(batch, affine(90), "reflect", blend_labels=blend_labels)
-    turned = Batch(*(part.rot90(1, (-2, -1)) for part in batch))
+    turned = Samples(*(part.rot90(1, (-2, -1)) for part in batch))
     assert torch.equal(after.valid, turned.valid)
     usable = turned.valid[:, None].expand_as(turned.image)
     torch.testing.assert_close(after.image[usable], turned.image[usable], atol=1e-4, rtol=1e-4)
@@ -112,7 +112,7 @@ def test_a_rotation_by_90_degrees_is_a_turn(blend_labels: bool) -> None:
 
 def test_scaling_a_ramp_gives_the_ramp_of_that_slope() -> None:
     ramp = ((torch.arange(16) - 7.5) / 8).expand(1, 1, 16, 16).contiguous()
-    batch = Batch(ramp, torch.ones(1, 1, 16, 16), torch.ones(1, 16, 16))
+    batch = Samples(ramp, torch.ones(1, 1, 16, 16), torch.ones(1, 16, 16))
     torch.testing.assert_close(resample(batch, affine(zoom=2.0), "reflect", blend_labels=True).image, ramp / 2)
 
 
@@ -156,7 +156,7 @@ EVERYTHING = Augment(scale=0.2, turn=True, rotate=10, band_jitter=0.1, haze=0.5,
 def test_the_same_four_numbers_give_the_same_batch_and_others_another() -> None:
     batch, ground = random_batch(4, count=4), torch.tensor([0, 0, 1, 1])
 
-    def after(*numbers: int) -> Batch:
+    def after(*numbers: int) -> Samples:
         return augment(batch, EVERYTHING, generator_for(*numbers), blend_labels=True, ground=ground)
 
     first = after(1, 2, 3, 4)
@@ -168,7 +168,7 @@ def test_the_same_four_numbers_give_the_same_batch_and_others_another() -> None:
 
 def test_the_batch_given_is_left_alone() -> None:
     batch = random_batch(5, count=4)
-    copy = Batch(*(part.clone() for part in batch))
+    copy = Samples(*(part.clone() for part in batch))
     augment(batch, EVERYTHING, generator_for(0, 0, 0), blend_labels=True, ground=torch.zeros(4))
     assert same(batch, copy)
 
@@ -194,7 +194,7 @@ def test_haze_draws_every_pixel_towards_the_veil_and_never_beyond() -> None:
 
 def test_dropped_bands_are_zero_and_one_band_stays() -> None:
     image = torch.ones(500, 3, 2, 2)
-    batch = Batch(image, torch.ones(500, 1, 2, 2), torch.ones(500, 2, 2))
+    batch = Samples(image, torch.ones(500, 1, 2, 2), torch.ones(500, 2, 2))
     after = augment(batch, Augment(flip=0, shift=0, band_drop=0.9), generator_for(0, 0, 0), blend_labels=True)
     bands = after.image.amax((2, 3))
     assert set(bands.unique().tolist()) == {0.0, 1.0}
@@ -206,7 +206,7 @@ def test_times_are_blended_within_one_ground_and_where_both_are_valid() -> None:
     image = torch.tensor([0.0, 1.0, 10.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4).contiguous()
     valid = torch.ones(3, 4, 4, dtype=torch.bool)
     valid[1, 0] = False
-    batch = Batch(image, torch.ones(3, 1, 4, 4), valid)
+    batch = Samples(image, torch.ones(3, 1, 4, 4), valid)
     mixing = Augment(flip=0, shift=0, mix_times=1.0)
     after = augment(batch, mixing, generator_for(0, 0, 0), blend_labels=True, ground=torch.tensor([7, 7, 8])).image
     assert (after[0, :, 0] == 0).all()
@@ -223,15 +223,15 @@ def test_a_crop_is_a_window_of_every_part_at_one_place(seed: int, crop: int) -> 
     side = min(crop, 12)
     for i in range(3):
         top, left = divmod(int(after.image[i, -1, 0, 0]), 12)
-        window = Batch(*(part[i : i + 1, ..., top : top + side, left : left + side] for part in batch))
-        assert same(window, Batch(*(part[i : i + 1] for part in after)))
+        window = Samples(*(part[i : i + 1, ..., top : top + side, left : left + side] for part in batch))
+        assert same(window, Samples(*(part[i : i + 1] for part in after)))
     if crop >= 12:
         assert after.image is batch.image
 
 
 def test_a_crop_reaches_every_place() -> None:
     numbers = torch.arange(6.0).view(1, 1, 1, 6).expand(300, 1, 6, 6)
-    batch = Batch(numbers, numbers, torch.ones(300, 6, 6))
+    batch = Samples(numbers, numbers, torch.ones(300, 6, 6))
     after = augment(batch, Augment(crop=4, flip=0, shift=0), generator_for(0, 0, 0), blend_labels=True)
     assert after.image[:, 0, 0, 0].unique().tolist() == [0, 1, 2]
 
@@ -255,7 +255,7 @@ def test_mixed_tiles_are_lines_between_two_and_count_where_both_do(seed: int) ->
             equal_nan=True,
         )
         assert torch.equal(after.valid[i].bool(), batch.valid[0] & batch.valid[1])
-    alone = Batch(*(part[:1] for part in batch))
+    alone = Samples(*(part[:1] for part in batch))
     assert same(
         alone, augment(alone, Augment(flip=0, shift=0, mix_tiles=1.0), generator_for(seed, 0, 0), blend_labels=True)
     )
@@ -267,7 +267,7 @@ def test_what_cannot_be_is_refused() -> None:
         augment(batch, Augment(mix_tiles=0.5), generator_for(0, 0, 0), blend_labels=False)
     with pytest.raises(ValueError, match="ground"):
         augment(batch, Augment(mix_times=0.5), generator_for(0, 0, 0), blend_labels=True)
-    oblong = Batch(*(part[..., :6] for part in batch))
+    oblong = Samples(*(part[..., :6] for part in batch))
     with pytest.raises(ValueError, match="square"):
         augment(oblong, Augment(turn=True), generator_for(0, 0, 0), blend_labels=True)
     with pytest.raises(ValidationError):

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from greenschemas.errors import ConfigError
-from greenschemas.testing import tiny_contract
 from greentrain.config import load_config
 from greentrain.data.normalise import build_normaliser
 from greentrain.nets.build import build_net
@@ -22,6 +21,7 @@ from greentrain.training.checkpoint import (
     write_checkpoint,
 )
 from greentrain.training.ema import Ema
+from support.stores import tiny_contract
 
 
 def write(run: Path, step: int) -> Path:

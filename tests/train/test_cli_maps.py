@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
-from greenschemas.testing import write_tiny_store
 from greentrain.cli.maps import add_commands, pair_up
 from greentrain.config import load_config
 from greentrain.training.fit import fit
+from support.stores import write_tiny_store
 
 app = typer.Typer()
 add_commands(app)

@@ -13,10 +13,10 @@ import yaml
 from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError
-from greenschemas.testing import write_tiny_store
 from greentrain.cli import app
 from greentrain.study.evaluate import probabilities
 from greentrain.training.trackers import read_rows
+from support.stores import write_tiny_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

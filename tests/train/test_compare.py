@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
-from greenschemas.testing import write_tiny_store
-from greentrain.study.compare import Plan, Result, compare, picture_tiles
+from greentrain.study.compare import ComparePlan, Result, compare, picture_tiles
 from greentrain.study.compare_page import remarks, write_comparison
 from greentrain.study.contenders import check_names, clock
-from greentrain.study.significance import difference, mean_iou, verdicts
+from greentrain.study.significance import compare_pairs, difference, mean_iou
+from support.stores import write_tiny_store
 
 
 def confusion(right: float, groups: int = 8, seeds: int = 3, noise: float = 0.0) -> np.ndarray:
@@ -25,7 +25,7 @@ def confusion(right: float, groups: int = 8, seeds: int = 3, noise: float = 0.0)
 
 
 def test_a_clear_lead_may_be_said() -> None:
-    (verdict,) = verdicts({"worse": confusion(0.6), "better": confusion(0.9)})
+    (verdict,) = compare_pairs({"worse": confusion(0.6), "better": confusion(0.9)})
     assert verdict.sure and verdict.text.startswith("better beats worse: +")
     assert verdict.interval is not None and verdict.interval[0] > 0
 
@@ -34,26 +34,26 @@ def test_a_lead_inside_the_spread_of_the_seeds_may_not_be_said() -> None:
     wild, calm = confusion(0.8), confusion(0.79)
     wild[0] = confusion(0.7)[0]
     wild[1] = confusion(0.95)[0]
-    (verdict,) = verdicts({"wild": wild, "calm": calm})
+    (verdict,) = compare_pairs({"wild": wild, "calm": calm})
     assert not verdict.sure and "inside the seeds' spread" in verdict.text
 
 
 def test_a_lead_that_one_place_makes_may_not_be_said() -> None:
     a, b = confusion(0.8, noise=0.001), confusion(0.8, noise=0.001)
     a[:, 0] = confusion(0.99)[:, 0]
-    (verdict,) = verdicts({"a": a, "b": b})
+    (verdict,) = compare_pairs({"a": a, "b": b})
     assert not verdict.sure and "the interval holds 0" in verdict.text
 
 
 def test_one_group_says_nothing_about_other_places() -> None:
-    (verdict,) = verdicts({"a": confusion(0.9, groups=1), "b": confusion(0.6, groups=1)})
+    (verdict,) = compare_pairs({"a": confusion(0.9, groups=1), "b": confusion(0.6, groups=1)})
     assert not verdict.sure and verdict.interval is None and "one group" in verdict.text
 
 
 def test_a_lead_of_one_seed_each_may_not_be_said() -> None:
-    (verdict,) = verdicts({"a": confusion(0.9, seeds=1), "b": confusion(0.6, seeds=1)})
+    (verdict,) = compare_pairs({"a": confusion(0.9, seeds=1), "b": confusion(0.6, seeds=1)})
     assert not verdict.sure and "with one seed each" in verdict.text
-    (verdict,) = verdicts({"a": confusion(0.9, seeds=2), "constant": confusion(0.6, seeds=1)})
+    (verdict,) = compare_pairs({"a": confusion(0.9, seeds=2), "constant": confusion(0.6, seeds=1)})
     assert verdict.sure
 
 
@@ -68,7 +68,7 @@ def test_a_difference_turns_its_sign_with_the_models(p: float, q: float) -> None
 def test_a_model_does_not_beat_itself() -> None:
     a = confusion(0.7, noise=0.05)
     assert difference(a, a) == (0.0, 0.0)
-    (verdict,) = verdicts({"a": a, "b": a.copy()})
+    (verdict,) = compare_pairs({"a": a, "b": a.copy()})
     assert not verdict.sure
 
 
@@ -86,16 +86,16 @@ def test_models_that_are_not_there_are_refused(names: list[str], found: str) -> 
 
 def test_seeds_and_budget_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for plan in (
-        Plan(tmp_path, ("constant",), 0, 1.0, tmp_path),
-        Plan(tmp_path, ("constant",), 1, 0.0, tmp_path),
-        Plan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",)),
+        ComparePlan(tmp_path, ("constant",), 0, 1.0, tmp_path),
+        ComparePlan(tmp_path, ("constant",), 1, 0.0, tmp_path),
+        ComparePlan(tmp_path, ("constant",), 1, 1.0, tmp_path, changes=("target=trees",)),
     ):
         with pytest.raises(ConfigError):
             compare(plan)
 
 
 def test_what_draws_nothing_needs_one_seed_only(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, ("constant", "linear", "unet"), 2, 1.0, tmp_path)
+    plan = ComparePlan(tmp_path, ("constant", "linear", "unet"), 2, 1.0, tmp_path)
     assert list(plan.runs()) == [("constant", 0), ("linear", 0), ("unet", 0), ("unet", 1)]
 
 
@@ -109,7 +109,7 @@ def test_a_budget_on_a_cpu_does_not_count_while_nothing_is_done() -> None:
 
 def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=8)
-    plan = Plan(tmp_path / "s.zarr", ("constant", "linear", "spectral"), 1, 1.0, tmp_path / "out")
+    plan = ComparePlan(tmp_path / "s.zarr", ("constant", "linear", "spectral"), 1, 1.0, tmp_path / "out")
     report = compare(plan)
     iou = {name: model["mean"]["iou"] for name, model in report["models"].items()}
     assert iou["spectral"] > 0.9 > iou["constant"]

@@ -17,11 +17,11 @@ from greenschemas.bands import Role
 from greenschemas.contract import ATTRIBUTE
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
-from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.data.buffers import Buffers
-from greentrain.data.loader import open_loader, rarity
+from greentrain.data.loader import open_loader, tile_weights
 from greentrain.data.normalise import build_normaliser
 from greentrain.data.tiles import available_memory, forget_tiles
+from support.stores import tiny_contract, write_tiny_store
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_rare_classes_weigh_more(store: Path) -> None:
     sums[2] = [50, 49, 1]
     group["class_sum"][:] = sums  # type: ignore[index]
     opened = open_store(store)
-    weights = rarity(opened, np.arange(18))
+    weights = tile_weights(opened, np.arange(18))
     assert weights[6:9].min() > weights[:6].max()
 
 

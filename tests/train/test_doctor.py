@@ -11,10 +11,10 @@ import zarr
 
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store, write_contract
-from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
 from greentrain.training import doctor
-from greentrain.training.doctor import Level, examine, glance, stop_if_failed
+from greentrain.training.doctor import Severity, all_checks, quick_checks, stop_if_failed
+from support.stores import write_tiny_store
 
 QUICK = (
     "model.preset=tiny",
@@ -32,12 +32,12 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "s.zarr"
 
 
-def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Check]:
-    return {c.name: c for c in glance(open_store(store), load_config(None, [*QUICK, *changes]), **how)}
+def look(store: Path, *changes: str, **how: Any) -> dict[str, doctor.Diagnosis]:
+    return {c.name: c for c in quick_checks(open_store(store), load_config(None, [*QUICK, *changes]), **how)}
 
 
 def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
-    checks = list(examine(open_store(store), load_config(None, QUICK)))
+    checks = list(all_checks(open_store(store), load_config(None, QUICK)))
     assert [c.name for c in checks] == [
         "store",
         "bands",
@@ -50,35 +50,35 @@ def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
         "speed",
         "overfit",
     ]
-    assert all(c.level is Level.OK for c in checks if c.name != "speed"), checks
+    assert all(c.level is Severity.OK for c in checks if c.name != "speed"), checks
     assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
 
 
 def test_each_thing_that_is_wrong_is_named(store: Path) -> None:
-    assert look(store, "bands=B9")["bands"].level is Level.FAIL
-    assert look(store, "bands=B1,B3")["bands"].level is Level.WARN
-    assert look(store, "target=forest")["classes"].level is Level.FAIL
+    assert look(store, "bands=B9")["bands"].level is Severity.FAIL
+    assert look(store, "bands=B1,B3")["bands"].level is Severity.WARN
+    assert look(store, "target=forest")["classes"].level is Severity.FAIL
     group, contract = zarr.open_group(str(store), mode="r+"), open_store(store).contract
     assert contract.split is not None
     assert contract.statistics is not None
     bare = contract.statistics.model_copy(update={"class_share": (0.97, 0.03, 0.0)})
     leaky = contract.split.model_copy(update={"audit": "failed"})
     write_contract(group, contract.model_copy(update={"statistics": bare, "split": leaky}))
-    assert look(store)["store"].level is Level.FAIL
+    assert look(store)["store"].level is Severity.FAIL
     found = look(store, allow_leak=True)
-    assert found["store"].level is found["classes"].level is Level.WARN
+    assert found["store"].level is found["classes"].level is Severity.WARN
     assert "holds no class2" in found["classes"].found
 
 
 @pytest.mark.parametrize(
     ("flat", "level", "says"),
     [
-        ((), Level.OK, "2 channels; not used: B3"),
-        ((1,), Level.WARN, "B2 constant in the train split, seen as 0"),
-        ((0, 1), Level.FAIL, "none ever changes"),
+        ((), Severity.OK, "2 channels; not used: B3"),
+        ((1,), Severity.WARN, "B2 constant in the train split, seen as 0"),
+        ((0, 1), Severity.FAIL, "none ever changes"),
     ],
 )
-def test_bands_that_never_change_are_named(store: Path, flat: tuple[int, ...], level: Level, says: str) -> None:
+def test_bands_that_never_change_are_named(store: Path, flat: tuple[int, ...], level: Severity, says: str) -> None:
     contract = open_store(store).contract
     assert contract.statistics is not None
     bands = tuple(
@@ -97,29 +97,32 @@ def test_a_store_of_one_class_is_not_trained_on(store: Path) -> None:
     statistics = contract.statistics.model_copy(update={"class_share": (0.0, 1.0, 0.0)})
     write_contract(zarr.open_group(str(store), mode="r+"), contract.model_copy(update={"statistics": statistics}))
     found = look(store)["classes"]
-    assert found.level is Level.FAIL
+    assert found.level is Severity.FAIL
     assert "one class only" in found.found
 
 
 def test_batches_larger_than_the_split_are_noticed(store: Path) -> None:
-    assert look(store)["steps"].level is Level.OK
+    assert look(store)["steps"].level is Severity.OK
     for change in ("batch_size=4000", "accumulate=8"):
         found = look(store, change)["steps"]
-        assert found.level is Level.WARN
+        assert found.level is Severity.WARN
         assert "of the train split" in found.found
 
 
 @pytest.mark.parametrize(
     ("array", "value", "level", "says"),
-    [("fraction", 255, Level.FAIL, "nothing to learn from"), ("image", 9000, Level.WARN, "far from the statistics")],
+    [
+        ("fraction", 255, Severity.FAIL, "nothing to learn from"),
+        ("image", 9000, Severity.WARN, "far from the statistics"),
+    ],
 )
-def test_a_batch_that_cannot_teach_is_noticed(store: Path, array: str, value: int, level: Level, says: str) -> None:
+def test_a_batch_that_cannot_teach_is_noticed(store: Path, array: str, value: int, level: Severity, says: str) -> None:
     group = zarr.open_group(str(store), mode="r+")
     group[array][:] = np.full(group[array].shape, value, group[array].dtype)  # type: ignore[index, union-attr]
     found = look(store, "input_clip=null")["a batch"]
     assert found.level is level
     assert says in found.found
-    if level is Level.FAIL:
+    if level is Severity.FAIL:
         with pytest.raises(ConfigError, match=f"a batch: .*{says}"):
             stop_if_failed([found], str(store))
 
@@ -131,13 +134,13 @@ def test_a_kernel_that_is_wrong_is_caught(store: Path, monkeypatch: pytest.Monke
         return right(*inputs, backend=backend) * (1.01 if backend == "auto" else 1)
 
     monkeypatch.setattr(doctor, "selective_scan", wrong)
-    assert look(store)["scan"].level is Level.FAIL
+    assert look(store)["scan"].level is Severity.FAIL
 
 
 def test_a_batch_that_does_not_fit_is_answered_with_one_that_would(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "available_memory", lambda: 3e5)
-    memory = next(c for c in examine(open_store(store), load_config(None, QUICK)) if c.name == "memory")
-    assert memory.level is Level.WARN
+    memory = next(c for c in all_checks(open_store(store), load_config(None, QUICK)) if c.name == "memory")
+    assert memory.level is Severity.WARN
     assert memory.remedy.startswith("set batch_size=")

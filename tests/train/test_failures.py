@@ -15,7 +15,6 @@ from greenschemas.contract import BandStats, Contract
 from greenschemas.errors import SourceError
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.store import open_store, write_contract
-from greenschemas.testing import tiny_contract, write_tiny_store
 from greentrain.config import load_config
 from greentrain.data.loader import open_loader
 from greentrain.data.normalise import build_normaliser
@@ -27,6 +26,7 @@ from greentrain.study.mistakes import find_mistakes
 from greentrain.training.fit import fit
 from greentrain.training.losses import build_loss
 from greentrain.training.watchdogs import find_collapse
+from support.stores import tiny_contract, write_tiny_store
 
 LEARNT = [1246.5, 1049.9, 1010.1, 878.9, 1125.1]  # band means of the owner's scenes
 

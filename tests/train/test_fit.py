@@ -22,16 +22,16 @@ import zarr
 
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store, write_contract
-from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
 from greentrain.nets import build as nets
-from greentrain.study.run_report import write_report
+from greentrain.study.run_report import write_run_report
 from greentrain.training import fit as fit_module
 from greentrain.training import session
 from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import TrainingError, fit
 from greentrain.training.record import read_record, write_record
 from greentrain.training.trackers import Trackers, read_rows
+from support.stores import write_tiny_store
 
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -102,7 +102,7 @@ def test_epochs_between_validations_train_only(store: Path, tmp_path: Path) -> N
     epochs = [row for row in read_rows(tmp_path / "run") if "train_loss" not in row]
     assert [row["epoch"] for row in epochs if "val_iou" in row] == [2, 4, 5]
     assert all("mean_train_loss" in row for row in epochs) and len(epochs) == 5
-    assert "Mean IoU by epoch" in write_report(tmp_path / "run", open_store(store)).read_text()
+    assert "Mean IoU by epoch" in write_run_report(tmp_path / "run", open_store(store)).read_text()
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(store: Path, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
-from greenschemas.testing import write_tiny_store
 from greentrain.data.targets import target_rule
-from greentrain.study.mistakes import Tile, by_group, find_mistakes, judge, write_mistakes
+from greentrain.study.mistakes import Tile, by_group, find_mistakes, judge_tiles, write_mistakes
+from support.stores import write_tiny_store
 
 
 def test_judgement_by_hand() -> None:
@@ -23,7 +23,7 @@ def test_judgement_by_hand() -> None:
     share = torch.cat([share, 1 - share], 1)  # (1, 2, 1, 4): sure of class 0 but in the third pixel
     fraction = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]], [[0.0, 1.0, 1.0, 1.0]]]])
     counted = torch.tensor([[[True, True, True, False]]])
-    found = judge(share, fraction, counted, 0.9)
+    found = judge_tiles(share, fraction, counted, 0.9)
     assert found.pixels.tolist() == [3] and found.says.tolist() == [0]
     assert found.suspect[0] == pytest.approx(1 / 3)
     assert found.loss[0] == pytest.approx(-(np.log(0.95) + np.log(0.05) + np.log(0.4)) / 3, rel=1e-5)
@@ -31,12 +31,14 @@ def test_judgement_by_hand() -> None:
 
 def test_a_mixed_pixel_is_not_doubtful() -> None:
     share = torch.tensor([[[[0.99]], [[0.01]]]])
-    found = judge(share, torch.tensor([[[[0.3]], [[0.7]]]]), torch.ones(1, 1, 1, dtype=torch.bool), 0.9)
+    found = judge_tiles(share, torch.tensor([[[[0.3]], [[0.7]]]]), torch.ones(1, 1, 1, dtype=torch.bool), 0.9)
     assert found.suspect.tolist() == [0] and found.says.tolist() == [-1]
 
 
 def test_a_tile_without_a_label_has_no_loss() -> None:
-    found = judge(torch.full((1, 2, 3, 3), 0.5), torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.bool), 0.9)
+    found = judge_tiles(
+        torch.full((1, 2, 3, 3), 0.5), torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.bool), 0.9
+    )
     assert np.isnan(found.loss[0]) and found.pixels[0] == 0
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from greenschemas.store import open_store
-from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
-from greentrain.study.run_report import curve, write_report
+from greentrain.study.run_report import curve, write_run_report
 from greentrain.training.fit import fit
+from support.stores import write_tiny_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -31,7 +31,7 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
         ],
     )
     fit(store, tmp_path / "run", config, command=("greentrain", "fit", "<b>"))
-    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    page = write_run_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "<b>" not in page.split("<h2>What ran</h2>")[1]
     assert "&lt;b&gt;" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
@@ -50,7 +50,7 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
     ):
         assert text in page
     (tmp_path / "<s>.zarr").rename(tmp_path / "away.zarr")
-    assert "Worst tiles" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "Worst tiles" not in write_run_report(tmp_path / "run").read_text(encoding="utf-8")
 
 
 def test_a_curve_spans_its_frame_and_leaves_gaps() -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
-from greenschemas.testing import write_tiny_store
 from greentrain.config import load_config
 from greentrain.training.fit import fit
 from greentrain.training.trackers import Trackers, read_rows
+from support.stores import write_tiny_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
 

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from greenschemas.errors import ConfigError
-from greenschemas.model import Frozen, digest
-from greenschemas.settings import read_settings
+from greenschemas.frozen import Frozen, digest
+from greenschemas.yaml_file import read_settings
 from greentrain.data.augment import Augment
 from greentrain.data.sampler import Order
 

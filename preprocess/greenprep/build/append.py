@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 from greenprep.store.arrays import SourceTable, TileTable, shard_key
 from greenprep.store.histogram import Histogram
 from greenprep.store.moments import Moments
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
 from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 
-__all__ = ["Base", "open_base"]
+__all__ = ["ExistingStore", "open_base"]
 
 _ALIKE = ("pairing", "bands", "mask", "tile")
 """Parts of the recipe that must not differ between what is there and what is added."""
 
 
-def open_base(location: Place, recipe: Recipe) -> Base:
+def open_base(location: Location, recipe: Recipe) -> ExistingStore:
     """The store that sources are added to.
 
     Raises StoreError where it is not a local one, was made by an older layout, or of another recipe.
@@ -55,11 +55,11 @@ def open_base(location: Place, recipe: Recipe) -> Base:
     for name in ("histogram", "bin_code", "class_count", "fingerprint", "extent", "shard_digest"):
         if name not in store.group:
             raise StoreError(location.url, f"it has no array `{name}`", "build it anew")
-    return Base(store)
+    return ExistingStore(store)
 
 
 @dataclass(frozen=True)
-class Base:
+class ExistingStore:
     """An open store that grows."""
 
     store: Store
@@ -135,7 +135,7 @@ class Base:
         for shard in range(self.contract.tiles // contract.shard_tiles):
             yield shard, tuple(digests[shard].tolist())
 
-    def link_full_shards(self, target: Place, contract: Contract) -> None:
+    def link_full_shards(self, target: Location, contract: Contract) -> None:
         """Hard links to the shards that stay, in the folder of the larger store."""
         for shard in range(self.contract.tiles // contract.shard_tiles):
             for name in TILED:

@@ -19,27 +19,27 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from greenprep.build.append import Base
+from greenprep.build.append import ExistingStore
 from greenprep.build.ledger import Ledger
-from greenprep.build.piece import Part, load_parts, spill_of
-from greenprep.build.shard import Digests, ShardJob, Slot, common_type, recalled, write_shard
+from greenprep.build.piece import SourcePart, load_parts, spill_of
+from greenprep.build.shard import Digests, ShardJob, TileSpans, common_type, recalled, write_shard
 from greenprep.build.sources import Reading, Source
 from greenprep.build.tiling import stride_of
-from greenprep.engine.dask_engine import Engine, Lost
+from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.raw.grid import IDENTITY
 from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
 from greenprep.store.moments import Moments, merge_all
-from greenprep.store.place import Place, exchange
+from greenprep.store.place import Location, swap_into_place
 from greenschemas.bands import Band
 from greenschemas.console import progress
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
+from greenschemas.frozen import digest
 from greenschemas.layout import TILED
 from greenschemas.manifest import Entry
-from greenschemas.model import digest
 from greenschemas.store import write_contract
 
-__all__ = ["Accepted", "assemble", "build_place", "finish", "target_of"]
+__all__ = ["Accepted", "assemble", "build_location", "finish", "target_of"]
 
 Text = np.dtypes.StringDType()
 
@@ -62,18 +62,18 @@ class Accepted:
         return sum(len(part.tiles) for part in self.source.parts if part.tiles is not None)
 
 
-def build_place(store: Place) -> Place:
+def build_location(store: Location) -> Location:
     """The scratch folder of a build: beside the store, so that a rename makes it real."""
     return store.beside(".partial")
 
 
-def target_of(store: Place) -> Place:
+def target_of(store: Location) -> Location:
     """Where shards are written: for a local store beside its name, otherwise at its name, without a contract."""
-    return build_place(store) / "store" if store.local else store
+    return build_location(store) / "store" if store.local else store
 
 
 def assemble(
-    engine: Engine, reading: Reading, store: Place, accepted: Sequence[Accepted], base: Base | None = None
+    engine: Engine, reading: Reading, store: Location, accepted: Sequence[Accepted], base: ExistingStore | None = None
 ) -> Contract:
     """Write the whole store, contract included, into `target_of(store)`.
 
@@ -98,19 +98,19 @@ def assemble(
     return contract
 
 
-def finish(store: Place) -> None:
+def finish(store: Location) -> None:
     """Give a local store its final name, in one step, and remove the scratch folder."""
     if store.local:
         target = target_of(store).path
         if store.path.exists():
-            exchange(target, store.path)
+            swap_into_place(target, store.path)
         else:
             store.path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(target, store.path)
-    build_place(store).remove()
+    build_location(store).remove()
 
 
-def _contract(reading: Reading, accepted: Sequence[Accepted], base: Base | None) -> Contract:
+def _contract(reading: Reading, accepted: Sequence[Accepted], base: ExistingStore | None) -> Contract:
     recipe = reading.recipe
     found = [
         (part.facts.dtype, part.low, part.high)
@@ -157,7 +157,7 @@ def _version() -> str:
         return "0 (not installed)"
 
 
-def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, Part]]:
+def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, SourcePart]]:
     """(index of the source, part) of all parts with tiles, in the order of the tile ids."""
     for index, one in enumerate(accepted):
         for part in one.source.parts:
@@ -166,12 +166,12 @@ def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, Part]]:
 
 
 def _jobs(
-    reading: Reading, target: Place, accepted: Sequence[Accepted], contract: Contract, base: Base | None
+    reading: Reading, target: Location, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
 ) -> Iterator[ShardJob]:
     places, size = contract.shard_tiles, contract.tile_size
     at = base.contract.tiles if base else 0
     kept = at % places
-    slots: list[Slot] = []
+    slots: list[TileSpans] = []
     filled = kept
 
     def job(shard: int) -> ShardJob:
@@ -186,7 +186,7 @@ def _jobs(
             shard,
             places,
             before,
-            Place(base.store.location) if base and before else None,
+            Location(base.store.location) if base and before else None,
             tuple(slots),
             contract.dtype,
             (len(contract.bands), size, size),
@@ -199,7 +199,7 @@ def _jobs(
         spans = part.spans if part.spans is not None else np.zeros((0, len(TILED), 2), np.int64)
         while len(spans):
             taken, spans = spans[: places - filled], spans[places - filled :]
-            slots.append(Slot(spill_of(reading.build, part.key), taken, str(part.facts.dtype)))
+            slots.append(TileSpans(spill_of(reading.build, part.key), taken, str(part.facts.dtype)))
             filled += len(taken)
             if filled == places:
                 yield job(shard)
@@ -209,7 +209,7 @@ def _jobs(
 
 
 def _shards(
-    engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: Base | None, contract: Contract
+    engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: ExistingStore | None, contract: Contract
 ) -> list[Digests]:
     done = ledger.keys()
     found: dict[int, Digests] = dict(base.full_digests(contract)) if base else {}
@@ -217,7 +217,7 @@ def _shards(
     left = [job for job in jobs if job.key not in done]
     with progress("writing shards", len(left)) as ticker:
         for job, result in engine.run(write_shard, left):
-            if isinstance(result, Lost):
+            if isinstance(result, KilledJob):
                 raise StoreError(
                     job.target.url,
                     f"the workers that wrote shard {job.shard} died",
@@ -260,7 +260,7 @@ def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
     )
 
 
-def _codes(accepted: Sequence[Accepted], base: Base | None) -> NDArray[np.int64]:
+def _codes(accepted: Sequence[Accepted], base: ExistingStore | None) -> NDArray[np.int64]:
     """Histogram bins that occur in the store."""
     seen: set[int] = set() if base is None else set(base.codes.tolist())
     for _, part in _parts(accepted):
@@ -269,12 +269,12 @@ def _codes(accepted: Sequence[Accepted], base: Base | None) -> NDArray[np.int64]
 
 
 def _group_moments(
-    ledger: Ledger, accepted: Sequence[Accepted], contract: Contract, base: Base | None
+    ledger: Ledger, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
 ) -> Iterator[Moments]:
     """Of each group in the order of the sorted names; its sources are merged in the order of their paths."""
 
     @lru_cache(maxsize=64)
-    def parts_of(key: str) -> dict[tuple[str, int], Part]:
+    def parts_of(key: str) -> dict[tuple[str, int], SourcePart]:
         return {(part.source, part.row): part for part in load_parts(ledger, key)}
 
     members: dict[str, list[Accepted]] = {name: [] for name in (base.groups if base else ())}
@@ -308,7 +308,7 @@ class _Extremes:
         return [bool(same) for same in self._low == self._high]
 
 
-def _prune(target: Place, contract: Contract) -> None:
+def _prune(target: Location, contract: Contract) -> None:
     """Remove what an earlier, stopped build of other sources may have left."""
     for name in target.names():
         if name not in TILED:

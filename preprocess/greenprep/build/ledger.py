@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 
 __all__ = ["Ledger"]
 
@@ -15,7 +15,7 @@ _ENDING = ".done"
 class Ledger:
     """Records by key in a folder; a key is a digest of all that its record depends on."""
 
-    place: Place
+    place: Location
 
     def keys(self) -> set[str]:
         """Keys of all records."""

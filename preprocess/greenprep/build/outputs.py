@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import ARRAYS
 from greenschemas.manifest import RECIPE_NAME
@@ -12,7 +12,7 @@ from greenschemas.manifest import RECIPE_NAME
 __all__ = ["check_manifest_folder", "check_store_place"]
 
 
-def check_store_place(store: Place, read: Path, *, overwrite: bool) -> None:
+def check_store_place(store: Location, read: Path, *, overwrite: bool) -> None:
     """Raise StoreError where a new store at `store` would destroy anything but a store that may be replaced.
 
     read: the folder that is read, raw or clean. A finished build takes the place of whatever has its name, so that
@@ -35,7 +35,7 @@ def check_store_place(store: Place, read: Path, *, overwrite: bool) -> None:
         )
 
 
-def check_manifest_folder(clean: Path, raw: Path, store: Place, recipe: Path) -> None:
+def check_manifest_folder(clean: Path, raw: Path, store: Location, recipe: Path) -> None:
     """Raise ConfigError where the manifest would lie among raw files, in the store, or its recipe over `recipe`."""
     here = clean.resolve()
     if here == raw.resolve():

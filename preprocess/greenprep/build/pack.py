@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from greenschemas.model import Frozen
+from greenschemas.frozen import Frozen
 
 __all__ = ["pack", "unpack"]
 

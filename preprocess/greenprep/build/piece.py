@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from greenprep.build.ledger import Ledger
 from greenprep.build.pack import pack, unpack
 from greenprep.build.tiling import stride_of, tiles_of, tiles_starting_in
-from greenprep.checks.evidence import Evidence, RowPiece, examine
+from greenprep.checks.evidence import PixelStatistics, RowStatistics, measure_pixels
 from greenprep.checks.judge import bad_file, judge
 from greenprep.checks.texture import Fit, Texture
 from greenprep.raw.labels import LabelCounts
-from greenprep.raw.pair import BadFile, Facts, OpenPair, Pixels, gdal, open_pair
+from greenprep.raw.pair import BadFile, OpenPair, PairHeader, Pixels, gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
 from greenprep.store.arrays import FILLS
@@ -30,14 +30,14 @@ from greenprep.store.codec import encode_chunk
 from greenprep.store.fingerprint import fingerprint
 from greenprep.store.histogram import Histogram
 from greenprep.store.moments import Moments, merge_all
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
 from greenschemas.layout import TILED, UNLABELLED
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import Recipe
 
-__all__ = ["Part", "Piece", "load_parts", "read_piece", "spill_of"]
+__all__ = ["ReadTask", "SourcePart", "load_parts", "read_piece", "spill_of"]
 
 _WHOLE_BYTES = 128 << 20
 """Pairs whose image decodes to no more are read in one go."""
@@ -50,7 +50,7 @@ _MOST_SHIFTED = 64
 
 
 @dataclass(frozen=True)
-class Piece:
+class ReadTask:
     """A job: small pairs, or one strip of a large pair."""
 
     key: str
@@ -58,7 +58,7 @@ class Piece:
     root: str
     candidates: tuple[Candidate, ...]
     recipe: Recipe
-    build: Place
+    build: Location
     """Scratch folder: `spill/` and `ledger/` are in it."""
     judge: bool
     """Whether pixels are checked; otherwise the pairs were accepted before."""
@@ -67,20 +67,20 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SourcePart:
     """What a piece made of one source. n tiles begin in it."""
 
     source: str
     """Name of the candidate."""
     row: int
-    facts: Facts
+    facts: PairHeader
     key: str = ""
     """Of the piece: names the spill file."""
     strips: tuple[tuple[int, int], ...] = ()
     """Not empty: the source is too large to be read in one go, nothing was read, and these are its strips."""
     entry: Entry | None = None
     """The verdict, where the source was read whole and judged."""
-    evidence: Evidence | None = None
+    evidence: PixelStatistics | None = None
     """What the checks found in this strip, where it was not."""
     tiles: NDArray[np.int64] | None = None
     """(n, 2) row and column."""
@@ -100,12 +100,12 @@ class Part:
 
 
 _KINDS = (
-    Part,
-    Facts,
+    SourcePart,
+    PairHeader,
     Candidate,
     Entry,
-    Evidence,
-    RowPiece,
+    PixelStatistics,
+    RowStatistics,
     Texture,
     Fit,
     Reason,
@@ -116,18 +116,18 @@ _KINDS = (
 )
 
 
-def spill_of(build: Place, key: str) -> Place:
+def spill_of(build: Location, key: str) -> Location:
     """The spill file of a piece."""
     return build / f"spill/{key}.bin"
 
 
-def load_parts(ledger: Ledger, key: str) -> list[Part]:
+def load_parts(ledger: Ledger, key: str) -> list[SourcePart]:
     """What a finished piece made of its sources, moments and all."""
-    parts: list[Part] = unpack(ledger.recall(key), _KINDS)
+    parts: list[SourcePart] = unpack(ledger.recall(key), _KINDS)
     return parts
 
 
-def read_piece(piece: Piece) -> list[Part]:
+def read_piece(piece: ReadTask) -> list[SourcePart]:
     """Read a piece, spill its tiles, record it in the ledger; returns its parts without their moments."""
     spill: list[bytes] = []
     with gdal():
@@ -137,9 +137,9 @@ def read_piece(piece: Piece) -> list[Part]:
     return [replace(part, moments=()) for part in parts]
 
 
-def _read_source(piece: Piece, candidate: Candidate, spill: list[bytes]) -> Part:
+def _read_source(piece: ReadTask, candidate: Candidate, spill: list[bytes]) -> SourcePart:
     with open_pair(Path(piece.root), candidate, piece.recipe) as pair:
-        part = Part(candidate.name, piece.strip[0] if piece.strip else 0, pair.facts, piece.key)
+        part = SourcePart(candidate.name, piece.strip[0] if piece.strip else 0, pair.facts, piece.key)
         if not piece.judge and pair.facts.rejected:
             raise _changed(candidate, next(r.found for r in pair.facts.findings if r.level is Level.REJECT))
         if piece.strip is None and (strips := _strips(pair, piece.recipe)):
@@ -158,14 +158,14 @@ def _changed(candidate: Candidate, found: str) -> SourceError:
     )
 
 
-def _spoilt(piece: Piece, pair: OpenPair, problem: BadFile) -> Entry:
+def _spoilt(piece: ReadTask, pair: OpenPair, problem: BadFile) -> Entry:
     """The verdict on a pair one of whose files cannot be decoded to its end."""
     mask = pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where
     reason = bad_file(problem, "mask" if mask else "image", piece.recipe)
     return judge(pair.facts, None, piece.recipe, more=[reason], stamp=_stamp(piece, pair.facts))
 
 
-def _stamp(piece: Piece, facts: Facts) -> str:
+def _stamp(piece: ReadTask, facts: PairHeader) -> str:
     return stamp_of(Path(piece.root), facts.candidate.image, facts.candidate.mask)
 
 
@@ -184,7 +184,7 @@ def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
     return tuple((row, min(step, height - row)) for row in range(0, height, step))
 
 
-def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> Part:
+def _read_rows(piece: ReadTask, pair: OpenPair, part: SourcePart, spill: list[bytes]) -> SourcePart:
     """The strip of the piece, or the whole source."""
     if pair.facts.shape is None or pair.image_file is None:
         return replace(part, entry=judge(pair.facts, None, piece.recipe, stamp=_stamp(piece, pair.facts)))
@@ -192,12 +192,12 @@ def _read_rows(piece: Piece, pair: OpenPair, part: Part, spill: list[bytes]) -> 
     row, rows = piece.strip or (0, height)
     tiles = tiles_starting_in(tiles_of(height, width, piece.recipe.tile), row, rows)
     cut = _Cut(piece.recipe.tile.size, spill)
-    evidence: Evidence | None = None
+    evidence: PixelStatistics | None = None
     for at, count, mine in _windows(pair, tiles, row, rows, piece.recipe.tile.size):
         end = min(height, max(at + count, int(mine[:, 0].max(initial=0)) + piece.recipe.tile.size))
         pixels = pair.read(at, 0, end - at, width)
         if piece.judge:
-            more = examine(pixels if end == at + count else pair.read(at, 0, count, width), piece.recipe)
+            more = measure_pixels(pixels if end == at + count else pair.read(at, 0, count, width), piece.recipe)
             evidence = more if evidence is None else evidence + more
             if piece.strip is None:
                 entry = judge(pair.facts, evidence, piece.recipe, stamp=_stamp(piece, pair.facts))

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from greenprep.build.append import Base, open_base
-from greenprep.build.assemble import Accepted, assemble, build_place, finish, target_of
+from greenprep.build.append import ExistingStore, open_base
+from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
 from greenprep.build.outputs import check_manifest_folder, check_store_place
 from greenprep.build.sources import Reading, Source, read_sources
 from greenprep.checks.judge import judge, judge_collection
@@ -25,20 +25,20 @@ from greenprep.engine.dask_engine import engine, warm_up
 from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
-from greenprep.split.assign import Plan, split_store
+from greenprep.split.assign import SplitPlan, split_store
 from greenprep.split.audit import Audit
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe
 
-__all__ = ["Cluster", "Outcome", "run_recipe", "tile_clean"]
+__all__ = ["BuildResult", "Workforce", "run_recipe", "tile_clean"]
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Workforce:
     """Who does the work."""
 
     workers: int | None = None
@@ -48,7 +48,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildResult:
     """What became of a build."""
 
     contract: Contract
@@ -65,11 +65,11 @@ def tile_clean(
     clean: Path,
     location: str,
     rules: Mapping[str, Any],
-    cluster: Cluster,
+    cluster: Workforce,
     *,
     append: bool = False,
     overwrite: bool = False,
-) -> Outcome:
+) -> BuildResult:
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
     rules: fields of `TileRules` instead of those of the folder's recipe. Raises SourceError, StoreError or RecipeError.
@@ -80,11 +80,11 @@ def tile_clean(
     recipe = recipe.model_copy(update={"tile": tile})
     entries = tuple(sorted(read_manifest(clean), key=_name))
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
-    store = Place.at(location)
+    store = Location.at(location)
     base = _base(store, recipe, clean, append=append, overwrite=overwrite)
     new = [entry for entry in kept if base is None or _is_new(entry, base)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
-    reading = Reading(clean.absolute(), recipe, build_place(store), judge=False)
+    reading = Reading(clean.absolute(), recipe, build_location(store), judge=False)
     with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
         for source in sources:
@@ -97,10 +97,10 @@ def tile_clean(
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
         contract = assemble(run, reading, store, accepted, base)
     finish(store)
-    return Outcome(contract, entries, Summary.of(entries, recipe.hash()), clean, location)
+    return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, location)
 
 
-def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite: bool = False) -> Outcome:
+def run_recipe(path: Path, cluster: Workforce, *, append: bool = False, overwrite: bool = False) -> BuildResult:
     """Clean, tile, split and audit in one reading of the raw files; the recipe says where everything is.
 
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
@@ -110,7 +110,7 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     recipe = load_recipe(path)
     if recipe.raw is None or recipe.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
-    store = Place.at(recipe.store)
+    store = Location.at(recipe.store)
     clean = recipe.clean or _clean_beside(path, recipe.store)
     check_manifest_folder(clean, recipe.raw, store, path)
     if not recipe.raw.is_dir():
@@ -119,7 +119,7 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
     candidates = find_pairs(recipe.raw, recipe.pairing)
     if not candidates:
         raise SourceError(recipe.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
-    reading = Reading(recipe.raw.absolute(), recipe, build_place(store), judge=True)
+    reading = Reading(recipe.raw.absolute(), recipe, build_location(store), judge=True)
     with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
         sources = read_sources(run, reading, candidates)
         entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
@@ -131,9 +131,9 @@ def run_recipe(path: Path, cluster: Cluster, *, append: bool = False, overwrite:
             if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
         ]
         contract = assemble(run, reading, store, accepted, base)
-    contract, audit = split_store(target_of(store).url, Plan(recipe.split))
+    contract, audit = split_store(target_of(store).url, SplitPlan(recipe.split))
     finish(store)
-    return Outcome(contract, entries, summary, clean, str(recipe.store), audit)
+    return BuildResult(contract, entries, summary, clean, str(recipe.store), audit)
 
 
 def _clean_beside(recipe: Path, store: Path | str) -> Path:
@@ -153,7 +153,7 @@ def _recipe_of(clean: Path) -> Recipe:
     return load_recipe(clean / RECIPE_NAME)
 
 
-def _base(store: Place, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> Base | None:
+def _base(store: Location, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> ExistingStore | None:
     """The store to be added to, if any; raises StoreError where anything else would be written over."""
     if append:
         return open_base(store, recipe)
@@ -163,7 +163,7 @@ def _base(store: Place, recipe: Recipe, read: Path, *, append: bool, overwrite: 
     return None
 
 
-def _is_new(entry: Entry, base: Base) -> bool:
+def _is_new(entry: Entry, base: ExistingStore) -> bool:
     """Whether an entry's source is not in the store yet; raises SourceError where it is, with other pixels."""
     known = base.paths.get(_name(entry))
     if known is not None and known != entry.checksum:
@@ -207,7 +207,7 @@ def _verdict(source: Source, reading: Reading) -> Entry:
 def write_manifest(clean: Path, recipe: Recipe, entries: Sequence[Entry]) -> Summary:
     """Write the manifest, its sums and the recipe into `clean`, as `greenprep clean` does; returns the sums."""
     summary = Summary.of(entries, recipe.hash())
-    place = Place.at(clean)
+    place = Location.at(clean)
     (place / MANIFEST_NAME).write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
     (place / SUMMARY_NAME).write(f"{summary.to_json()}\n".encode())
     (place / RECIPE_NAME).write(yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True).encode())

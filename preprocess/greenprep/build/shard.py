@@ -13,21 +13,21 @@ from greenprep.build.ledger import Ledger
 from greenprep.build.pack import pack, unpack
 from greenprep.store.arrays import FILLS, shard_key
 from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, shard_bytes, shard_chunks
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
 
-__all__ = ["Digests", "ShardJob", "Slot", "common_type", "recalled", "write_shard"]
+__all__ = ["Digests", "ShardJob", "TileSpans", "common_type", "recalled", "write_shard"]
 
 Digests = tuple[str, ...]
 """SHA-256 of the shard's file of each of TILED, in their order; empty for a shard of fill alone, which has none."""
 
 
 @dataclass(frozen=True)
-class Slot:
+class TileSpans:
     """Where some tiles, one after the other in the shard, were spilled."""
 
-    spill: Place
+    spill: Location
     """The file, or a shard of a store whose tiles go on before ours."""
     spans: NDArray[np.int64]
     """(n, 3, 2) offsets and lengths of the chunks of TILED."""
@@ -46,15 +46,15 @@ class ShardJob:
     """Tiles that a full shard has."""
     before: int
     """Tiles at its start that the store had before: taken from `old`, the store's own shard."""
-    old: Place | None
-    slots: tuple[Slot, ...]
+    old: Location | None
+    slots: tuple[TileSpans, ...]
     dtype: str
     """Type of the store."""
     shape: tuple[int, int, int]
     """Of a tile's image, for tiles of another type."""
-    target: Place
+    target: Location
     """The store."""
-    build: Place
+    build: Location
 
 
 def write_shard(job: ShardJob) -> tuple[int, Digests]:
@@ -83,14 +83,14 @@ def recalled(ledger: Ledger, job: ShardJob) -> tuple[int, Digests]:
     return job.shard, digests
 
 
-def _verified(file: Place, data: bytes) -> str:
+def _verified(file: Location, data: bytes) -> str:
     """Digest of a shard that was just written, from what can be read back."""
     if data and file.read() != data:
         raise StoreError(file.url, "what was written reads back otherwise", "check the disk, and run it again")
     return digest_of(data)
 
 
-def _old_chunks(file: Place, job: ShardJob) -> list[bytes]:
+def _old_chunks(file: Location, job: ShardJob) -> list[bytes]:
     try:
         shard = file.read()
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _old_chunks(file: Place, job: ShardJob) -> list[bytes]:
     return shard_chunks(shard, job.places)[: job.before]
 
 
-def _spilled(slot: Slot, job: ShardJob) -> list[list[bytes]]:
+def _spilled(slot: TileSpans, job: ShardJob) -> list[list[bytes]]:
     """Chunks of each tiled array, read from the spill file in one go."""
     spans = slot.spans
     stored = spans[spans[:, :, 1] > 0]

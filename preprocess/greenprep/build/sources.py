@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.piece import Part, Piece, load_parts, read_piece
-from greenprep.engine.dask_engine import Engine, Lost
+from greenprep.build.piece import ReadTask, SourcePart, load_parts, read_piece
+from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.raw.pairs import Candidate
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.console import progress
 from greenschemas.errors import SourceError
+from greenschemas.frozen import digest
 from greenschemas.manifest import Entry
-from greenschemas.model import digest
 from greenschemas.recipe import Recipe
 
 __all__ = ["Reading", "Source", "read_sources"]
@@ -38,7 +38,7 @@ class Reading:
 
     root: Path
     recipe: Recipe
-    build: Place
+    build: Location
     judge: bool
 
 
@@ -47,7 +47,7 @@ class Source:
     """A pair that was read whole: its strips in the order of their rows."""
 
     candidate: Candidate
-    parts: tuple[Part, ...]
+    parts: tuple[SourcePart, ...]
     crashed: bool = False
     """It took the worker process down each time; nothing else is known of it."""
 
@@ -62,14 +62,14 @@ def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidat
 
     What the ledger holds from a build that was stopped is not read again. Raises what workers raise.
     """
-    by_name: dict[str, list[Part]] = {}
+    by_name: dict[str, list[SourcePart]] = {}
     crashed: set[str] = set()
     with progress("reading", len(candidates)) as ticker:
-        jobs: list[Piece] = list(_batches(reading, candidates))
+        jobs: list[ReadTask] = list(_batches(reading, candidates))
         while jobs:
-            more: list[Piece] = []
+            more: list[ReadTask] = []
             for piece, parts in _results(engine, reading, jobs):
-                if isinstance(parts, Lost):
+                if isinstance(parts, KilledJob):
                     more.extend(_alone(reading, piece, crashed))
                     continue
                 for part in parts:
@@ -90,8 +90,8 @@ def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidat
 
 
 def _results(
-    engine: Engine, reading: Reading, jobs: Sequence[Piece]
-) -> Iterator[tuple[Piece, list[Part] | Lost[Piece]]]:
+    engine: Engine, reading: Reading, jobs: Sequence[ReadTask]
+) -> Iterator[tuple[ReadTask, list[SourcePart] | KilledJob[ReadTask]]]:
     ledger = Ledger(reading.build / "ledger")
     done = ledger.keys()
     for piece in jobs:
@@ -100,7 +100,7 @@ def _results(
     yield from engine.run(read_piece, [piece for piece in jobs if piece.key not in done])
 
 
-def _batches(reading: Reading, candidates: Sequence[Candidate]) -> Iterator[Piece]:
+def _batches(reading: Reading, candidates: Sequence[Candidate]) -> Iterator[ReadTask]:
     """Pieces of some pairs each, cut by the sizes of their files."""
     batch: list[tuple[Candidate, list[str]]] = []
     held = 0
@@ -141,9 +141,9 @@ def _stamp(reading: Reading, candidate: Candidate) -> tuple[list[str], int]:
 
 def _piece(
     reading: Reading, batch: Sequence[tuple[Candidate, list[str]]], strip: tuple[int, int] | None = None
-) -> Piece:
+) -> ReadTask:
     key = digest(["piece", 1, reading.recipe.about_data(), reading.judge, [stamps for _, stamps in batch], strip])
-    return Piece(
+    return ReadTask(
         key,
         str(reading.root),
         tuple(candidate for candidate, _ in batch),
@@ -154,14 +154,14 @@ def _piece(
     )
 
 
-def _strips(reading: Reading, piece: Piece, part: Part) -> Iterator[Piece]:
+def _strips(reading: Reading, piece: ReadTask, part: SourcePart) -> Iterator[ReadTask]:
     candidate = next(each for each in piece.candidates if each.name == part.source)
     stamps, _ = _stamp(reading, candidate)
     for strip in part.strips:
         yield _piece(reading, [(candidate, stamps)], strip)
 
 
-def _alone(reading: Reading, piece: Piece, crashed: set[str]) -> Iterator[Piece]:
+def _alone(reading: Reading, piece: ReadTask, crashed: set[str]) -> Iterator[ReadTask]:
     """The pairs of a piece that took its worker down, each for itself; one that was alone already has crashed."""
     if len(piece.candidates) == 1:
         crashed.add(piece.candidates[0].name)

@@ -21,7 +21,7 @@ from greenschemas.bands import Role, where_role
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.recipe import Recipe
 
-__all__ = ["Evidence", "RowPiece", "checksum", "examine", "image_digest"]
+__all__ = ["PixelStatistics", "RowStatistics", "checksum", "image_digest", "measure_pixels"]
 
 Array = NDArray[Any]
 FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20)
@@ -33,7 +33,7 @@ IMPULSE = 0.15
 
 
 @dataclass(frozen=True)
-class RowPiece:
+class RowStatistics:
     """What is kept of the rows of a strip."""
 
     row: int
@@ -43,14 +43,14 @@ class RowPiece:
     so that it does not matter how the pair was cut."""
     labels: bytes
     """As `image`, of the coded fractions and validity."""
-    suspect: Array
+    flat_rows: Array
     """(h,) bool: some reflectance band has one value all along the row, or the row repeats the one before."""
     means: Array
     """(N, h) float32: mean of each row of the bands looked at."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PixelStatistics:
     """Sums over disjoint strips of one pair; `+` joins them in any order."""
 
     pixels: int
@@ -65,9 +65,9 @@ class Evidence:
     flagged: int
     """Pixels that a quality band calls cloud; 0 with `has_flags` False: no band says anything."""
     has_flags: bool
-    bright: float
+    bright_cloud: float
     """Sum over strips of pixels * share of cells that look like cloud; -1 a pixel where that cannot be told."""
-    filler: Array
+    undeclared_nodata: Array
     """(len(FILLERS),) pixels with that value in a reflectance band, not declared as empty."""
     labels: LabelCounts
     class_sum: Array
@@ -81,37 +81,37 @@ class Evidence:
     """(C,) float64 sum over present pixels."""
     square: Array
     """(C,) float64 sum of squares over present pixels."""
-    top: Array
+    saturated: Array
     """(C,) values equal to the greatest that the type can hold; all 0 for floats."""
-    twins: frozenset[tuple[int, int]]
+    identical_bands: frozenset[tuple[int, int]]
     """Pairs of reflectance bands that are equal in every pixel."""
     texture: Texture
     columns: Array
     """(N, W) sums down the columns of the bands looked at."""
     fit: Fit
-    rows: tuple[RowPiece, ...]
+    rows: tuple[RowStatistics, ...]
 
-    def __add__(self, other: Evidence) -> Evidence:
+    def __add__(self, other: PixelStatistics) -> PixelStatistics:
         joined: dict[str, Any] = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
             if field.name not in _OTHERWISE
         }
-        return Evidence(
+        return PixelStatistics(
             **joined,
             has_flags=self.has_flags or other.has_flags,
             single=self.single and other.single and int(np.argmax(self.class_sum)) == int(np.argmax(other.class_sum)),
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
-            twins=self.twins & other.twins,
+            identical_bands=self.identical_bands & other.identical_bands,
             rows=tuple(sorted(self.rows + other.rows, key=lambda piece: piece.row)),
         )
 
 
-_OTHERWISE = frozenset({"has_flags", "single", "low", "high", "twins", "rows"})
+_OTHERWISE = frozenset({"has_flags", "single", "low", "high", "identical_bands", "rows"})
 
 
-def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
+def measure_pixels(pixels: Pixels, recipe: Recipe) -> PixelStatistics:
     """The evidence of one strip of full width."""
     image, bands = pixels.image, recipe.bands
     reflectance = where_role(bands, Role.REFLECTANCE)
@@ -128,12 +128,12 @@ def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
         sums = values.sum(axis=1, dtype=np.float64)
         texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
         fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
-        bright = bright_clouds(image, bands, scale) if recipe.limits.reflectance_scale else None
+        bright_cloud = bright_clouds(image, bands, scale) if recipe.limits.reflectance_scale else None
     lit = image[reflectance] != 0
     # Where there is no label, all classes hold UNLABELLED.
     without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
     coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without
-    return Evidence(
+    return PixelStatistics(
         pixels=present.size,
         valid=_count(pixels.valid),
         present=_count(present),
@@ -142,8 +142,8 @@ def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
         empty=_count(pixels.empty),
         flagged=_count(pixels.cloud),
         has_flags=pixels.cloud is not None,
-        bright=present.size * (-1.0 if bright is None else bright),
-        filler=_fillers(image[reflectance], pixels.empty, low[reflectance]),
+        bright_cloud=present.size * (-1.0 if bright_cloud is None else bright_cloud),
+        undeclared_nodata=_fillers(image[reflectance], pixels.empty, low[reflectance]),
         labels=pixels.labels,
         class_sum=coded / FRACTION_SCALE,
         single=int(np.count_nonzero(coded)) == 1,
@@ -151,8 +151,8 @@ def examine(pixels: Pixels, recipe: Recipe) -> Evidence:
         high=high,
         total=sums,
         square=_squares(values),
-        top=_top(values, high),
-        twins=_twins(image, sums, reflectance),
+        saturated=_top(values, high),
+        identical_bands=_twins(image, sums, reflectance),
         texture=texture,
         columns=seen.sum(axis=1, dtype=np.float64),
         fit=fit,
@@ -211,16 +211,18 @@ def _twins(image: Array, sums: Array, reflectance: slice | list[int]) -> frozens
     )
 
 
-def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowPiece:
+def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowStatistics:
     labels = np.concatenate([pixels.fraction, pixels.valid[None].view(np.uint8)])
     means = seen.mean(axis=2)
     part = pixels.image[reflectance]
-    suspect = np.zeros(part.shape[1], bool)
+    flat_rows = np.zeros(part.shape[1], bool)
     if part.shape[2] > 1:
-        suspect = (part == part[:, :, :1]).all(axis=2).any(axis=0)
+        flat_rows = (part == part[:, :, :1]).all(axis=2).any(axis=0)
         for row in np.flatnonzero((means[:, 1:] == means[:, :-1]).all(axis=0)) + 1:
-            suspect[row] |= np.array_equal(part[:, row], part[:, row - 1])
-    return RowPiece(pixels.row, _digest(pixels.image, pixels.whole), _digest(labels, pixels.whole), suspect, means)
+            flat_rows[row] |= np.array_equal(part[:, row], part[:, row - 1])
+    return RowStatistics(
+        pixels.row, _digest(pixels.image, pixels.whole), _digest(labels, pixels.whole), flat_rows, means
+    )
 
 
 def _digest(pixels: Array, whole: bool) -> bytes:
@@ -229,12 +231,12 @@ def _digest(pixels: Array, whole: bool) -> bytes:
     return b"".join(hashlib.sha256(row.data).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
 
 
-def image_digest(evidence: Evidence, dtype: str) -> str:
+def image_digest(evidence: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of the image's pixels as handed on: equal pixels, equal digest, however they were read."""
     return hashlib.sha256(dtype.encode() + b"".join(piece.image for piece in evidence.rows)).hexdigest()
 
 
-def checksum(evidence: Evidence, dtype: str) -> str:
+def checksum(evidence: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of image, labels and validity as handed on."""
     rows = (piece for kind in ("image", "labels") for piece in (getattr(p, kind) for p in evidence.rows))
     return hashlib.sha256(dtype.encode() + b"".join(rows)).hexdigest()

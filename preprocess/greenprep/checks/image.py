@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from greenprep.checks.evidence import FILLERS, Evidence
+from greenprep.checks.evidence import FILLERS, PixelStatistics
 from greenprep.findings import finding
-from greenprep.raw.pair import Facts
+from greenprep.raw.pair import PairHeader
 from greenschemas.bands import Role
 from greenschemas.codes import Code
 from greenschemas.limits import NanPolicy
@@ -23,7 +23,7 @@ TEXTURE_MIN = 400
 """Pixels below which textures say nothing."""
 
 
-def image_findings(evidence: Evidence, facts: Facts, recipe: Recipe) -> list[Reason]:
+def image_findings(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> list[Reason]:
     """All findings about the image, in the order of the catalogue."""
     if evidence.present == 0:
         return [*_nonfinite(evidence, recipe), _all_invalid(evidence, recipe)]
@@ -38,7 +38,7 @@ def image_findings(evidence: Evidence, facts: Facts, recipe: Recipe) -> list[Rea
     ]
 
 
-def _all_invalid(evidence: Evidence, recipe: Recipe) -> Reason:
+def _all_invalid(evidence: PixelStatistics, recipe: Recipe) -> Reason:
     return finding(
         Code.ALL_NODATA,
         "image",
@@ -48,7 +48,7 @@ def _all_invalid(evidence: Evidence, recipe: Recipe) -> Reason:
     )
 
 
-def _nonfinite(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _nonfinite(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     if evidence.nonfinite:
         limits = recipe.limits
         level = Level.REJECT if limits.nan is NanPolicy.REJECT else Level.WARN
@@ -62,7 +62,7 @@ def _nonfinite(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _content(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     limits = recipe.limits
     reflectance = _reflectance(recipe)
     content = evidence.content / evidence.pixels
@@ -87,7 +87,7 @@ def _content(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _bands(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     limits, bands = recipe.limits, recipe.bands
     reflectance = _reflectance(recipe) if evidence.present > 1 else []
     constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]]
@@ -117,7 +117,7 @@ def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
                 limit=f"{limits.constant_std:g} of the mean",
                 limits=limits,
             )
-    for one, other in sorted(evidence.twins):
+    for one, other in sorted(evidence.identical_bands):
         if one not in constant:
             yield finding(
                 Code.IDENTICAL_BANDS,
@@ -126,18 +126,18 @@ def _bands(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
                 limit="bands that differ",
                 limits=limits,
             )
-    worst = max(reflectance, key=lambda i: evidence.top[i], default=None)
-    if worst is not None and evidence.top[worst] > limits.saturated_max * evidence.present:
+    worst = max(reflectance, key=lambda i: evidence.saturated[i], default=None)
+    if worst is not None and evidence.saturated[worst] > limits.saturated_max * evidence.present:
         yield finding(
             Code.SATURATED,
             "image",
-            f"{bands[worst].name}: {evidence.top[worst] / evidence.present:.1%} at {evidence.high[worst]:g}",
+            f"{bands[worst].name}: {evidence.saturated[worst] / evidence.present:.1%} at {evidence.high[worst]:g}",
             limit=f"{limits.saturated_max:.0%}",
             limits=limits,
         )
 
 
-def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]:
+def _scale(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> Iterator[Reason]:
     limits, texture = recipe.limits, evidence.texture
     if texture.greys is not None and texture.pixels >= TEXTURE_MIN:
         jumps = float(np.sort(texture.jumps / max(texture.pairs[0], 1))[-2:].mean())
@@ -178,7 +178,7 @@ def _scale(evidence: Evidence, facts: Facts, recipe: Recipe) -> Iterator[Reason]
         )
 
 
-def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _shares(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     limits = recipe.limits
     bare = evidence.pixels - evidence.content
     if bare > limits.nodata_max * evidence.pixels:
@@ -189,7 +189,7 @@ def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
             limit=f"{limits.nodata_max:.0%}",
             limits=limits,
         )
-    for value, count in zip(FILLERS, evidence.filler.tolist(), strict=True):
+    for value, count in zip(FILLERS, evidence.undeclared_nodata.tolist(), strict=True):
         if count > limits.undeclared_max * evidence.pixels:
             yield finding(
                 Code.UNDECLARED_NODATA,
@@ -198,7 +198,7 @@ def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
                 limit=f"{limits.undeclared_max:.2%}",
                 limits=limits,
             )
-    cloud = evidence.flagged if evidence.has_flags else evidence.bright
+    cloud = evidence.flagged if evidence.has_flags else evidence.bright_cloud
     if cloud > limits.cloud_max * evidence.pixels:
         how = "the quality bands" if evidence.has_flags else "brightness, greyness and cirrus"
         yield finding(
@@ -210,7 +210,7 @@ def _shares(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _texture(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _texture(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     limits, texture = recipe.limits, evidence.texture
     deviation = np.sqrt(texture.variance)
     if texture.pixels < TEXTURE_MIN or deviation.max() == 0:
@@ -245,17 +245,17 @@ NOISE_FLOOR = 0.01
 """Deviation of noise, in reflectance, below which it is the sensor's own."""
 
 
-def _lines(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _lines(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     limits, texture = recipe.limits, evidence.texture
-    suspect = np.concatenate([piece.suspect for piece in evidence.rows])
-    inner = np.flatnonzero(~suspect)
+    flat_rows = np.concatenate([piece.flat_rows for piece in evidence.rows])
+    inner = np.flatnonzero(~flat_rows)
     if evidence.empty == 0 and len(inner):
-        dropped = int(np.count_nonzero(suspect[inner[0] : inner[-1] + 1]))
-        if dropped > limits.dropped_lines_max * len(suspect):
+        dropped = int(np.count_nonzero(flat_rows[inner[0] : inner[-1] + 1]))
+        if dropped > limits.dropped_lines_max * len(flat_rows):
             yield finding(
                 Code.DROPPED_LINES,
                 "image",
-                f"{dropped} of {len(suspect)} lines",
+                f"{dropped} of {len(flat_rows)} lines",
                 limits=limits,
                 limit=f"{limits.dropped_lines_max:.1%}",
             )
@@ -264,7 +264,7 @@ def _lines(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
     rows = np.concatenate([piece.means for piece in evidence.rows], axis=1)
     for name, means, squared, count in (
         ("rows", rows, texture.down, texture.pairs[1]),
-        ("columns", evidence.columns / max(len(suspect), 1), texture.across, texture.pairs[0]),
+        ("columns", evidence.columns / max(len(flat_rows), 1), texture.across, texture.pairs[0]),
     ):
         jump = _jump(means)
         expected = np.sqrt(squared / max(count, 1))
@@ -292,5 +292,5 @@ def _reflectance(recipe: Recipe) -> list[int]:
     return [i for i, band in enumerate(recipe.bands) if band.role is Role.REFLECTANCE]
 
 
-def _share(count: int, evidence: Evidence) -> str:
+def _share(count: int, evidence: PixelStatistics) -> str:
     return f"{count / max(evidence.pixels, 1):.2%}"

@@ -1,6 +1,6 @@
 """Verdicts: from what the headers and the pixels of a pair say, by the recipe's limits. Pure: no file is opened here.
 
-`examine` a strip, add the evidence up, `judge` the pair; when all pairs are judged, `judge_collection`.
+`measure_pixels` a strip, add the evidence up, `judge` the pair; when all pairs are judged, `judge_collection`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,29 @@ import math
 from collections.abc import Sequence
 
 from greenprep.checks.collection import judge_collection
-from greenprep.checks.evidence import Evidence, checksum, examine, image_digest
+from greenprep.checks.evidence import PixelStatistics, checksum, image_digest, measure_pixels
 from greenprep.checks.image import image_findings
 from greenprep.checks.mask import mask_findings
 from greenprep.checks.verdict import in_order, verdict_of
 from greenprep.findings import About, finding
-from greenprep.raw.pair import Facts
+from greenprep.raw.pair import PairHeader
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.manifest import Entry, Reason
 from greenschemas.recipe import Recipe
 
-__all__ = ["Evidence", "bad_file", "examine", "judge", "judge_collection"]
+__all__ = ["PixelStatistics", "bad_file", "judge", "judge_collection", "measure_pixels"]
 
 PLACES = 6
 """Significant digits of measures in the manifest: sums made in another order agree in these."""
 
 
 def judge(
-    facts: Facts, evidence: Evidence | None, recipe: Recipe, *, more: Sequence[Reason] = (), stamp: str | None = None
+    facts: PairHeader,
+    evidence: PixelStatistics | None,
+    recipe: Recipe,
+    *,
+    more: Sequence[Reason] = (),
+    stamp: str | None = None,
 ) -> Entry:
     """The manifest line of one pair; `evidence` is None where its image could not be read, `more` says why."""
     reasons = [*facts.findings, *more]
@@ -62,7 +67,7 @@ def bad_file(problem: BadFile, about: About, recipe: Recipe) -> Reason:
     )
 
 
-def _measures(evidence: Evidence, recipe: Recipe) -> dict[str, float]:
+def _measures(evidence: PixelStatistics, recipe: Recipe) -> dict[str, float]:
     """Shares, and mean and deviation by band, for the report and the checks over the collection."""
     pixels, present = max(evidence.pixels, 1), max(evidence.present, 1)
     out = {
@@ -74,8 +79,8 @@ def _measures(evidence: Evidence, recipe: Recipe) -> dict[str, float]:
     }
     if evidence.has_flags:
         out["cloud"] = evidence.flagged / pixels
-    elif evidence.bright >= 0:
-        out["cloud"] = evidence.bright / pixels
+    elif evidence.bright_cloud >= 0:
+        out["cloud"] = evidence.bright_cloud / pixels
     mean = evidence.total / present
     std = (evidence.square / present - mean * mean).clip(0) ** 0.5
     for index, band in enumerate(recipe.bands):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from greenprep.checks.evidence import Evidence
+from greenprep.checks.evidence import PixelStatistics
 from greenprep.findings import finding
 from greenschemas.codes import Code
 from greenschemas.manifest import Reason
@@ -17,7 +17,7 @@ GAIN = 0.08
 """By how much a shifted place must fit better to be believed."""
 
 
-def mask_findings(evidence: Evidence, recipe: Recipe) -> list[Reason]:
+def mask_findings(evidence: PixelStatistics, recipe: Recipe) -> list[Reason]:
     """All findings about the mask; none where it could not be read, which the header's findings say."""
     if evidence.labels.pixels == 0:
         return []
@@ -34,7 +34,7 @@ def mask_findings(evidence: Evidence, recipe: Recipe) -> list[Reason]:
     return [*found, *_fit(evidence, recipe)]
 
 
-def _broken(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _broken(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     labels, limits = evidence.labels, recipe.limits
     allowed = limits.bad_labels_max * labels.pixels
     if labels.out_of_range > allowed:
@@ -80,9 +80,9 @@ def _broken(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _fit(evidence: Evidence, recipe: Recipe) -> Iterator[Reason]:
+def _fit(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     here = evidence.fit.here
-    cloud = evidence.flagged if evidence.has_flags else evidence.bright
+    cloud = evidence.flagged if evidence.has_flags else evidence.bright_cloud
     if math.isnan(here) or cloud > recipe.limits.cloud_max * evidence.pixels:
         return  # Clouds hide the edges that labels should fit.
     best, (rows, cols) = evidence.fit.best

@@ -28,7 +28,7 @@ from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Summary, Verdict
 from greenschemas.recipe import Recipe
 
-__all__ = ["REPORT_NAME", "write_report"]
+__all__ = ["REPORT_NAME", "write_clean_report"]
 
 REPORT_NAME = "report.html"
 PICTURES = 60
@@ -41,7 +41,7 @@ PIXELS_MAX = 4_000_000
 """Larger pairs are shown without a picture: a report is no reason to read gigabytes again."""
 
 
-def write_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry], summary: Summary) -> Path:
+def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry], summary: Summary) -> Path:
     """Write the page; opens only the pairs that it shows. Raises SourceError where OUT cannot be written."""
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

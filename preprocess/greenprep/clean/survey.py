@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from greenprep.checks.evidence import Evidence
-from greenprep.checks.judge import bad_file, examine, judge
+from greenprep.checks.evidence import PixelStatistics
+from greenprep.checks.judge import bad_file, judge, measure_pixels
 from greenprep.findings import About
 from greenprep.raw.pair import OpenPair, Pixels, open_pair
 from greenprep.raw.pairs import Candidate
@@ -40,13 +40,13 @@ def survey_open(
     each: Callable[[Pixels], None] | None = None,
 ) -> Entry:
     """As `survey`, for a pair that is already open."""
-    evidence: Evidence | None = None
+    evidence: PixelStatistics | None = None
     try:
         for row, height in pair.strips(align):
             pixels = pair.read(row, 0, height, pair.facts.shape[2] if pair.facts.shape else 0)
             if each is not None:
                 each(pixels)
-            part = examine(pixels, recipe)
+            part = measure_pixels(pixels, recipe)
             evidence = part if evidence is None else evidence + part
     except BadFile as problem:
         mask = pair.mask_file

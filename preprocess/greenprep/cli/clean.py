@@ -68,9 +68,9 @@ def clean(
             tick=tick,
         )
     if not dry_run:
-        from greenprep.clean.report import write_report
+        from greenprep.clean.report import write_clean_report
 
-        write_report(raw, out, rules, entries, summary)
+        write_clean_report(raw, out, rules, entries, summary)
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:

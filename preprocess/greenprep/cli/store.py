@@ -47,14 +47,14 @@ def tile(
     from greenprep.engine.dask_engine import warm_up
 
     warm_up(workers)
-    from greenprep.build.run import Cluster, tile_clean
+    from greenprep.build.run import Workforce, tile_clean
 
     said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
     outcome = tile_clean(
         clean,
         store,
         {key: value for key, value in said.items() if value is not None},
-        Cluster(workers, scheduler),
+        Workforce(workers, scheduler),
         append=append,
         overwrite=overwrite,
     )
@@ -77,9 +77,9 @@ def run(
     from greenprep.engine.dask_engine import warm_up
 
     warm_up(workers)
-    from greenprep.build.run import Cluster, run_recipe
+    from greenprep.build.run import Workforce, run_recipe
 
-    outcome = run_recipe(recipe, Cluster(workers, scheduler), append=append, overwrite=overwrite)
+    outcome = run_recipe(recipe, Workforce(workers, scheduler), append=append, overwrite=overwrite)
     summary = outcome.summary
     if not as_json:
         say(
@@ -117,11 +117,11 @@ def split(
 
     Example: greenprep split data/city.zarr --val 0.2 --test 0.1 --seed 1
     """
-    from greenprep.split.assign import Plan, rules_of, split_store
+    from greenprep.split.assign import SplitPlan, rules_of, split_store
     from greenschemas.store import open_store
 
     rules = rules_of(open_store(store), val, test, seed, by)
-    contract, found = split_store(store, Plan(rules, folds, fold, block, buffer, file, exclude))
+    contract, found = split_store(store, SplitPlan(rules, folds, fold, block, buffer, file, exclude))
     if as_json:
         print_json({"split": contract.model_dump(mode="json")["split"], "audit": found.as_json()})
         return
@@ -225,9 +225,9 @@ def report(
 
     Example: greenprep report data/city.zarr --out city.html
     """
-    from greenprep.inspect.report import write_report
+    from greenprep.inspect.report import write_store_report
 
-    typer.echo(str(write_report(store, out)))
+    typer.echo(str(write_store_report(store, out)))
 
 
 @app.command()

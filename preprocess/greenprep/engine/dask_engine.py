@@ -17,7 +17,7 @@ from greenprep.engine.pool import check_main
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
 
-__all__ = ["Engine", "Here", "Lost", "OnDask", "engine", "warm_up", "worker_count"]
+__all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_up", "worker_count"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -25,7 +25,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_
 
 
 @dataclass(frozen=True)
-class Lost(Generic[J]):
+class KilledJob(Generic[J]):
     """A job that took its worker process down each time it was tried."""
 
     job: J
@@ -49,15 +49,15 @@ def warm_up(workers: int | None) -> None:
 class Engine(Protocol):
     """Runs a function over many jobs, in whatever order they finish."""
 
-    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
+    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
         """(job, result) as they come. Raises what `function` raises."""
         ...
 
 
-class Here:
+class SerialEngine:
     """Does the work in this process: for stores that no other sees, and where a cluster costs more than it saves."""
 
-    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
+    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
         """One after the other."""
         for job in jobs:
             yield job, function(job)
@@ -75,7 +75,7 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
     worker processes cannot start (`check_main`).
     """
     if not shared or (workers == 0 and scheduler is None):
-        yield Here()
+        yield SerialEngine()
         return
     if scheduler is None:
         check_main()
@@ -94,7 +94,7 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
     with dask.config.set(settings), _client(workers, scheduler) as client:
         say(f"Dashboard: {client.dashboard_link}")
-        yield OnDask(client)
+        yield DaskEngine(client)
 
 
 @contextmanager
@@ -132,13 +132,13 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
             client.wait_for_workers(count, timeout=20)
 
 
-class OnDask:
+class DaskEngine:
     """Sends jobs to the workers of a cluster, some at a time: what Dask has to remember stays small."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Lost[J]]]:
+    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
         """(job, result) as they come; a job whose worker dies again and again comes as Lost.
 
         Dask also blames jobs that only waited on the worker that died. So who is under suspicion is tried once more
@@ -163,7 +163,7 @@ class OnDask:
                 submit(1)
                 job = at.pop(future)
                 outcome = _outcome(future, job)
-                if isinstance(outcome, Lost):
+                if isinstance(outcome, KilledJob):
                     suspects.append(job)
                 else:
                     yield job, outcome
@@ -180,4 +180,4 @@ def _outcome(future: Any, job: J) -> Any:
     try:
         return future.result()
     except KilledWorker:
-        return Lost(job)
+        return KilledJob(job)

@@ -25,7 +25,7 @@ from greenschemas.layout import SPLITS
 from greenschemas.manifest import Entry, Verdict, read_manifest
 from greenschemas.store import Store, open_store
 
-__all__ = ["write_report"]
+__all__ = ["write_store_report"]
 
 _COLOURS = {"train": "#4477aa", "val": "#ee6677", "test": "#228833", "none": "#bbbbbb"}
 _SAMPLES = 12
@@ -57,7 +57,7 @@ td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left; 
 """
 
 
-def write_report(location: str, out: Path | None, clean: Path | None = None) -> Path:
+def write_store_report(location: str, out: Path | None, clean: Path | None = None) -> Path:
     """Write the page and return its path; by default beside a local store.
 
     clean: folder with the manifest; by default the one that `greenprep run` leaves beside the store.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from greenprep.store.arrays import FILLS, shard_count, shard_key, tile_shapes
 from greenprep.store.codec import decode_chunk, digest_of, shard_chunks
 from greenprep.store.moments import Moments, merge
-from greenprep.store.place import Place
+from greenprep.store.place import Location
 from greenschemas.errors import StoreError
 from greenschemas.layout import SPLITS, TILED
 from greenschemas.store import Store, open_store
@@ -81,7 +81,7 @@ def _shards(store: Store) -> Iterator[str]:
     if "shard_digest" not in store.group:
         return
     digests = store.texts("shard_digest")
-    place = Place.at(store.location)
+    place = Location.at(store.location)
     for column, name in enumerate(TILED):
         there = set((place / f"{name}/c").names())
         for shard in range(shard_count(store.contract)):
@@ -115,7 +115,7 @@ def _pixels(store: Store) -> Iterator[str]:
 
 def _file(store: Store, name: str, shard: int) -> bytes:
     try:
-        return (Place.at(store.location) / shard_key(name, shard)).read()
+        return (Location.at(store.location) / shard_key(name, shard)).read()
     except FileNotFoundError:
         return b""
 

@@ -13,7 +13,7 @@ from greenprep.findings import About, finding
 from greenprep.raw.grid import Grid
 from greenprep.raw.labels import guess_scale, native_scale
 from greenprep.raw.pairs import Candidate
-from greenprep.raw.tiff import Dress, Tiff, open_tiff
+from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Role, where_role
 from greenschemas.codes import Code
@@ -206,9 +206,9 @@ def _mask(file: File, header: Header) -> File | None:
 
 
 def _common(file: File, about: About, header: Header) -> None:
-    if file.tiff.dress is Dress.PAGED:
+    if file.tiff.band_layout is BandLayout.PAGED:
         header.add(Code.PAGED, about, f"{file.tiff.bands} pages of one band", limit="one image of all bands")
-    if file.tiff.dress is Dress.TURNED:
+    if file.tiff.band_layout is BandLayout.CHANNELS_LAST:
         height, width, bands = file.tiff.grid.height, file.tiff.grid.width, file.tiff.bands
         header.add(Code.CHANNEL_LAST, about, f"{height} bands of {width} x {bands} pixels", limit=f"{bands} bands")
     if file.flipped:

@@ -16,7 +16,7 @@ from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.recipe import MaskKind, MaskRules
 
-__all__ = ["SCALES", "LabelCounts", "decode", "guess_scale", "native_scale", "to_fraction"]
+__all__ = ["SCALES", "LabelCounts", "decode_labels", "guess_scale", "native_scale", "to_fraction"]
 
 SCALES = (1, 100, 200, 255, 1000, 10_000)
 """What a whole pixel may be written as: fraction, percent, coded as here, bytes, per mille, per ten thousand."""
@@ -78,7 +78,7 @@ def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> in
     return None
 
 
-def decode(
+def decode_labels(
     raw: NDArray[Any], rules: MaskRules, limits: Limits, *, nodata: float | None, scale: int
 ) -> tuple[NDArray[np.uint8], LabelCounts]:
     """((K, h, w) coded fractions, what was found). Pixels that break a rule become unlabelled.

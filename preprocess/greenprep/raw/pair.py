@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from greenprep.raw.clouds import flagged_clouds
 from greenprep.raw.files import File, Header, examine_header, open_file
 from greenprep.raw.grid import Grid, Match, match
-from greenprep.raw.labels import LabelCounts, decode
+from greenprep.raw.labels import LabelCounts, decode_labels
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, same_crs
 from greenprep.raw.tiff_header import BadFile
@@ -27,14 +27,14 @@ from greenschemas.limits import CloudPolicy, NanPolicy
 from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import Recipe
 
-__all__ = ["BadFile", "Facts", "OpenPair", "Pixels", "gdal", "open_pair"]
+__all__ = ["BadFile", "OpenPair", "PairHeader", "Pixels", "gdal", "open_pair"]
 
 STRIP_BYTES = 64 << 20
 """Files that decode to no more than this are read in one go; larger ones in strips of about this size."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class PairHeader:
     """What is known of a pair before its pixels are judged."""
 
     candidate: Candidate
@@ -85,7 +85,7 @@ class OpenPair:
     """A pair whose files are open; from `open_pair`."""
 
     def __init__(
-        self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None, facts: Facts
+        self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None, facts: PairHeader
     ) -> None:
         self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
         self.facts = facts
@@ -193,7 +193,7 @@ class OpenPair:
         source = self._mask
         raw = self.mask_values(row, col, height, width)
         inside = source.inside(row + top, height, col + left, width)
-        fraction, labels = decode(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
+        fraction, labels = decode_labels(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
         if inside is not None and not inside.all():
             fraction[:, ~inside] = UNLABELLED
         return fraction, labels
@@ -229,7 +229,7 @@ def _assemble(candidate: Candidate, recipe: Recipe, image: File | None, mask: Fi
                 mask, grids = None, Match(image.grid)
     grid = grids.grid if grids else Grid(0, 0)
     shape = (image.tiff.bands, grid.height, grid.width) if image is not None and grids is not None else None
-    facts = Facts(
+    facts = PairHeader(
         candidate,
         shape,
         str(image.target) if image is not None else None,

@@ -1,4 +1,4 @@
-"""Open one TIFF with GDAL, safely, and read rows of it as (bands, rows, columns), whatever dress it wears.
+"""Open one TIFF with GDAL, safely, and read rows of it as (bands, rows, columns), however its bands are laid out.
 
 Safe: the GTiff driver alone, by the path of a real file whose header was looked at first; no sidecar, no virtual file,
 no network. GDAL is opened nowhere else but here and where repaired files are written.
@@ -30,7 +30,7 @@ from greenprep.raw.tiff_header import BadFile, Page, read_pages
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 
-__all__ = ["Dress", "Tiff", "gdal", "open_tiff", "same_crs"]
+__all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "same_crs"]
 
 SAFE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no .ovr, .msk or .aux.xml is looked for
@@ -49,13 +49,13 @@ GDAL_ERRORS = (RasterioError, OSError, ValueError, TypeError, AttributeError, Me
 Transform = tuple[float, float, float, float, float, float]
 
 
-class Dress(StrEnum):
+class BandLayout(StrEnum):
     """How the bands are laid out."""
 
-    PLAIN = "plain"
+    PIXEL_PLANES = "pixel_planes"
     PAGED = "paged"
     """Each band is a directory of its own."""
-    TURNED = "turned"
+    CHANNELS_LAST = "channels_last"
     """(rows, columns, bands) was written as if it were (bands, rows, columns)."""
 
 
@@ -80,7 +80,7 @@ class Tiff:
     """An open TIFF; use within `gdal()` and close it."""
 
     path: Path
-    dress: Dress
+    band_layout: BandLayout
     bands: int
     grid: Grid
     dtype: np.dtype[Any]
@@ -108,10 +108,10 @@ class Tiff:
         window = Window(col, row, width, height)
         whole = (row, col, height, width) == (0, 0, self.grid.height, self.grid.width)
         try:
-            if self.dress is Dress.PAGED:
+            if self.band_layout is BandLayout.PAGED:
                 return np.stack([page.read(1, window=window) for page in self._sets])
             source = self._sets[0]
-            if self.dress is Dress.TURNED:
+            if self.band_layout is BandLayout.CHANNELS_LAST:
                 turned = source.read(list(range(row + 1, row + height + 1)), window=Window(0, col, self.bands, width))
                 return np.ascontiguousarray(np.moveaxis(turned, -1, 0))
             if self.alpha:
@@ -154,17 +154,17 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
     """
     pages, size = read_pages(path)
     _check_claims(path, pages, size, limits)
-    dress = _dress(pages, bands)
+    band_layout = _band_layout(pages, bands)
     stack = ExitStack()
     try:
-        names = [path] if dress is not Dress.PAGED else [f"GTIFF_DIR:{i + 1}:{path}" for i in range(bands)]
+        names = [path] if band_layout is not BandLayout.PAGED else [f"GTIFF_DIR:{i + 1}:{path}" for i in range(bands)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             # Asking PROJ what a coordinate system is costs as much as decoding a small file.
             known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _PLACES else {}
             # `rasterio.open` would set up a session for each file, as if it might lie on a server.
             sets = tuple(stack.enter_context(DatasetReader(str(name), driver="GTiff", **known)) for name in names)
-        return _describe(path, pages, dress, bands, sets, stack)
+        return _describe(path, pages, band_layout, bands, sets, stack)
     except GDAL_ERRORS as problem:
         stack.close()
         if isinstance(problem, BadFile):
@@ -196,37 +196,49 @@ def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits
             )
 
 
-def _dress(pages: tuple[Page, ...], bands: int) -> Dress:
+def _band_layout(pages: tuple[Page, ...], bands: int) -> BandLayout:
     first = pages[0]
     alike = {(page.width, page.height, page.samples, page.bits) for page in pages}
     if bands > 1 and len(pages) == bands and len(alike) == 1 and first.samples == 1:
-        return Dress.PAGED
+        return BandLayout.PAGED
     # One more than a few bands: a real image of exactly as many columns as bands, but of another count, is not one.
     if first.samples not in (bands, bands + 1) and first.width == bands and len(pages) == 1 and first.samples > 1:
-        return Dress.TURNED
-    return Dress.PLAIN
+        return BandLayout.CHANNELS_LAST
+    return BandLayout.PIXEL_PLANES
 
 
 def _describe(
-    path: Path, pages: tuple[Page, ...], dress: Dress, bands: int, sets: tuple[Any, ...], stack: ExitStack
+    path: Path, pages: tuple[Page, ...], band_layout: BandLayout, bands: int, sets: tuple[Any, ...], stack: ExitStack
 ) -> Tiff:
     source = sets[0]
     kinds = {np.dtype(_numpy_name(kind)) for one in sets for kind in one.dtypes}
     if len(kinds) > 1 or next(iter(kinds)).kind not in "uif":
         raise BadFile(path, f"pixels of type {', '.join(sorted(map(str, kinds)))}", "export as uint16", Code.DTYPE)
-    alpha = dress is Dress.PLAIN and source.count == bands + 1 and source.colorinterp[-1] is ColorInterp.alpha
-    height, width = (source.count, source.height) if dress is Dress.TURNED else (source.height, source.width)
-    count = len(sets) if dress is Dress.PAGED else bands if dress is Dress.TURNED else source.count - alpha
+    alpha = (
+        band_layout is BandLayout.PIXEL_PLANES
+        and source.count == bands + 1
+        and source.colorinterp[-1] is ColorInterp.alpha
+    )
+    height, width = (
+        (source.count, source.height) if band_layout is BandLayout.CHANNELS_LAST else (source.height, source.width)
+    )
+    count = (
+        len(sets)
+        if band_layout is BandLayout.PAGED
+        else bands
+        if band_layout is BandLayout.CHANNELS_LAST
+        else source.count - alpha
+    )
     return Tiff(
         path=path,
-        dress=dress,
+        band_layout=band_layout,
         bands=count,
         dtype=kinds.pop(),
         nodata=source.nodata,
         alpha=alpha,
         grid=Grid(height, width, *_place(source, pages[0].georeference)),
-        names=tuple(source.descriptions) if dress is Dress.PLAIN else (None,) * count,
-        block_rows=1 if dress is Dress.TURNED else max(1, min(pages[0].block[0], height)),
+        names=tuple(source.descriptions) if band_layout is BandLayout.PIXEL_PLANES else (None,) * count,
+        block_rows=1 if band_layout is BandLayout.CHANNELS_LAST else max(1, min(pages[0].block[0], height)),
         masked=pages[0].masked,
         nbytes=sum(page.nbytes for page in pages[: len(sets)]),
         _sets=sets,

@@ -25,14 +25,14 @@ from greenschemas.layout import NO_SPLIT, SPLITS
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["Plan", "rules_of", "split_store"]
+__all__ = ["SplitPlan", "rules_of", "split_store"]
 
 _TOLD = 5
 """Leaks that the contract tells of."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """How to split, beyond the recipe's rules."""
 
     rules: SplitRules
@@ -68,7 +68,7 @@ def rules_of(store: Store, val: float | None, test: float | None, seed: int | No
     return SplitRules.parse("split", {**own.model_dump(), **{k: v for k, v in said.items() if v is not None}})
 
 
-def split_store(location: str | Path, plan: Plan) -> tuple[Contract, Audit]:
+def split_store(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]:
     """Split the store at `location`, audit the result, and write both with the statistics of its train split.
 
     Until the last write the store has no split at all, so that no reader sees an old one with new statistics. Raises
@@ -87,7 +87,7 @@ def split_store(location: str | Path, plan: Plan) -> tuple[Contract, Audit]:
     return contract, audit
 
 
-def _choose(store: Store, plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def _choose(store: Store, plan: SplitPlan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """(G,) split of each group, and (G,) its fold if there are folds."""
     fold = None
     if plan.given is not None:
@@ -104,7 +104,7 @@ def _choose(store: Store, plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uin
     return split, fold
 
 
-def _units(store: Store, plan: Plan) -> NDArray[np.int64]:
+def _units(store: Store, plan: SplitPlan) -> NDArray[np.int64]:
     """(G,) unit of each group, -1 for a group without tiles that can be used."""
     index = store.read("group_index")
     if plan.block is not None:
@@ -123,7 +123,9 @@ def _units(store: Store, plan: Plan) -> NDArray[np.int64]:
     return units
 
 
-def _dealt(store: Store, plan: Plan, units: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def _dealt(
+    store: Store, plan: SplitPlan, units: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     used = units >= 0
     _, unit = np.unique(units[used], return_inverse=True)
     if not len(unit):
@@ -216,7 +218,7 @@ def _excluded(store: Store, path: Path) -> NDArray[np.int64]:
     return index if column == "group" else np.unique(store.read("group_index")[index])
 
 
-def _with_split(store: Store, split: NDArray[np.uint8], plan: Plan, audit: Audit) -> Contract:
+def _with_split(store: Store, split: NDArray[np.uint8], plan: SplitPlan, audit: Audit) -> Contract:
     usable = split[store.tile_group()[store.usable_tiles()]]
     outcome = Split(
         recipe=plan.as_json(),

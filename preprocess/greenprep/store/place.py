@@ -13,18 +13,18 @@ from typing import Any
 
 from greenschemas.errors import StoreError
 
-__all__ = ["Place", "exchange"]
+__all__ = ["Location", "swap_into_place"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Travels to workers as its address alone."""
 
     url: str
     """A path, or a URL that fsspec knows, without a slash at the end."""
 
     @classmethod
-    def at(cls, location: str | Path) -> Place:
+    def at(cls, location: str | Path) -> Location:
         """The place at a path (made absolute, since workers may stand elsewhere) or URL."""
         text = str(location)
         if "://" in text:
@@ -46,12 +46,12 @@ class Place:
         """As a path; only for local places."""
         return Path(self.url)
 
-    def __truediv__(self, name: str) -> Place:
-        return Place(f"{self.url}/{name}")
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.url}/{name}")
 
-    def beside(self, ending: str) -> Place:
+    def beside(self, ending: str) -> Location:
         """The place of the same name with `ending` added."""
-        return Place(self.url + ending)
+        return Location(self.url + ending)
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
@@ -132,7 +132,7 @@ class Place:
             (self / name).write((folder / name).read_bytes())
 
 
-def exchange(new: Path, old: Path) -> None:
+def swap_into_place(new: Path, old: Path) -> None:
     """Put the folder `new` where `old` stands, in one step where the system can (Linux), and remove the old one."""
     if not _swap(new, old):
         aside = old.with_name(f".{old.name}.old")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from greenprep.store.histogram import Histogram
 from greenprep.store.moments import Moments
 from greenschemas.bands import feature_names
+from greenschemas.class_weights import class_weights
 from greenschemas.contract import BandStats, Contract, Statistics
 from greenschemas.store import Store
-from greenschemas.weights import class_weights
 
 __all__ = ["PERCENTILES", "group_table", "merged", "statistics", "stats_table"]
 

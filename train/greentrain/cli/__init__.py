@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-class Split(StrEnum):
+class SplitName(StrEnum):
     """Tiles to score."""
 
     VAL = "val"
@@ -126,9 +126,9 @@ def fit(
         again += [flag for flag, given in flags.items() if given]  # which are no settings, and not in the checkpoint
         say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: {shlex.join(again)}")
         raise typer.Exit(128 + outcome.signal)
-    from greentrain.study.run_report import write_report
+    from greentrain.study.run_report import write_run_report
 
-    say(f"{outcome.status} after {outcome.epochs} epochs: {write_report(out)}")
+    say(f"{outcome.status} after {outcome.epochs} epochs: {write_run_report(out)}")
     if outcome.best is not None:
         typer.echo(_table(outcome.best))
 
@@ -137,7 +137,7 @@ def fit(
 def evaluate(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     store: Annotated[str | None, typer.Option(help="Another store of the same bands and classes.")] = None,
-    split: Annotated[Split, typer.Option(help="Tiles to score.")] = Split.VAL,
+    split: Annotated[SplitName, typer.Option(help="Tiles to score.")] = SplitName.VAL,
     checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -174,16 +174,16 @@ def doctor(
 
     from greenschemas.store import open_store
     from greentrain.config import load_config
-    from greentrain.training.doctor import Level, examine
+    from greentrain.training.doctor import Severity, all_checks
 
     checks = []
-    for check in examine(open_store(store), load_config(config, changes or [])):
+    for check in all_checks(open_store(store), load_config(config, changes or [])):
         checks.append(check)
         if not as_json:
             typer.echo(f"{check.level:5} {check.name}: {check.found}" + (f". {check.remedy}" if check.remedy else ""))
     if as_json:
         print_json([asdict(check) for check in checks])
-    if any(check.level is Level.FAIL for check in checks):
+    if any(check.level is Severity.FAIL for check in checks):
         raise typer.Exit(1)
 
 
@@ -193,9 +193,9 @@ def report(run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder 
 
     Example: greentrain report runs/city
     """
-    from greentrain.study.run_report import write_report
+    from greentrain.study.run_report import write_run_report
 
-    typer.echo(write_report(run_path))
+    typer.echo(write_run_report(run_path))
 
 
 @app.command()

@@ -140,12 +140,12 @@ def compare(
 
     Example: greentrain compare city.zarr --models constant,spectral,unet,vmunet --seeds 3 --out compared --budget 20
     """
-    from greentrain.study.compare import Plan
+    from greentrain.study.compare import ComparePlan
     from greentrain.study.compare import compare as compare_models
     from greentrain.study.compare_page import write_comparison
 
     names = tuple(name.strip() for name in models.split(",") if name.strip())
-    plan = Plan(store, names, seeds, budget, out, split, tuple(changes or ()))
+    plan = ComparePlan(store, names, seeds, budget, out, split, tuple(changes or ()))
     with progress("compare", len(list(plan.runs()))) as bar:
         report = compare_models(plan, bar)
     write_comparison(plan, report, out / "compare.html")

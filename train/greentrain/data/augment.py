@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-__all__ = ["Augment", "Batch", "augment", "generator_for", "move", "resample"]
+__all__ = ["Augment", "Samples", "augment", "generator_for", "move", "resample"]
 
 
 class Augment(BaseModel):
@@ -56,7 +56,7 @@ class Augment(BaseModel):
     """Probability that a tile and its fractions are blended with another of the batch, at most half and half."""
 
 
-class Batch(NamedTuple):
+class Samples(NamedTuple):
     """The three that belong together; shapes at the top of the module."""
 
     image: Tensor
@@ -71,8 +71,8 @@ def generator_for(seed: int, epoch: int, step: int, rank: int = 0) -> Generator:
 
 
 def augment(
-    batch: Batch, settings: Augment, generator: Generator, *, blend_labels: bool, ground: Tensor | None = None
-) -> Batch:
+    batch: Samples, settings: Augment, generator: Generator, *, blend_labels: bool, ground: Tensor | None = None
+) -> Samples:
     """The batch, changed by chance as `settings` say.
 
     blend_labels: True where fractions are the target, so that scaling may interpolate them.
@@ -95,7 +95,7 @@ def augment(
     return batch._replace(image=_colour(batch.image, settings, generator))
 
 
-def _check(batch: Batch, settings: Augment, blend_labels: bool, ground: Tensor | None) -> None:
+def _check(batch: Samples, settings: Augment, blend_labels: bool, ground: Tensor | None) -> None:
     height, width = batch.valid.shape[1:]
     if settings.mix_times > 0 and ground is None:
         raise ValueError("mix_times needs `ground`, the number of each tile's ground")
@@ -105,7 +105,7 @@ def _check(batch: Batch, settings: Augment, blend_labels: bool, ground: Tensor |
         raise ValueError(f"turns and rotation need square tiles, these are {height} x {width}")
 
 
-def move(batch: Batch, rows: Tensor, columns: Tensor, fill: Literal["reflect", "invalid"]) -> Batch:
+def move(batch: Samples, rows: Tensor, columns: Tensor, fill: Literal["reflect", "invalid"]) -> Samples:
     """Whole pixels to new places: output (y, x) is input (rows[b, y], columns[b, x]).
 
     rows (B, H), columns (B, W): integers from -H+1 to 2H-2 (W likewise); beyond the tile lies its mirror.
@@ -119,11 +119,11 @@ def move(batch: Batch, rows: Tensor, columns: Tensor, fill: Literal["reflect", "
         across = columns[:, None, None, :].expand(-1, values.shape[1], height, -1)
         return values.gather(2, down).gather(3, across)
 
-    moved = Batch(take(batch.image), take(batch.fraction), take(batch.valid[:, None])[:, 0])
+    moved = Samples(take(batch.image), take(batch.fraction), take(batch.valid[:, None])[:, 0])
     return moved if fill == "reflect" else _cut_out(moved, inside)
 
 
-def resample(batch: Batch, matrix: Tensor, fill: Literal["reflect", "invalid"], *, blend_labels: bool) -> Batch:
+def resample(batch: Samples, matrix: Tensor, fill: Literal["reflect", "invalid"], *, blend_labels: bool) -> Samples:
     """The batch seen through an affine map, matrix (B, 2, 3) from output to input places, both in -1..1.
 
     The image is interpolated bilinearly; a pixel is valid only if all that it was made of is. Fractions are
@@ -143,10 +143,10 @@ def resample(batch: Batch, matrix: Tensor, fill: Literal["reflect", "invalid"], 
     share = look(labelled, mode)
     fraction = look(batch.fraction.masked_fill(labelled == 0, 0.0), mode)
     fraction = (fraction / share.clamp_min(0.5) if blend_labels else fraction).masked_fill(share < 0.5, math.nan)
-    return Batch(image.masked_fill(~valid[:, None], 0.0), fraction, valid.to(batch.valid.dtype))
+    return Samples(image.masked_fill(~valid[:, None], 0.0), fraction, valid.to(batch.valid.dtype))
 
 
-def _flip_and_shift(batch: Batch, settings: Augment, generator: Generator) -> Batch:
+def _flip_and_shift(batch: Samples, settings: Augment, generator: Generator) -> Samples:
     places = []
     for side in batch.valid.shape[1:]:
         flipped = torch.rand((len(batch.valid), 1), generator=generator) < settings.flip
@@ -157,13 +157,13 @@ def _flip_and_shift(batch: Batch, settings: Augment, generator: Generator) -> Ba
     return move(batch, places[0], places[1], settings.fill)
 
 
-def _turn(batch: Batch, generator: Generator) -> Batch:
+def _turn(batch: Samples, generator: Generator) -> Samples:
     quarters = torch.randint(4, (len(batch.valid),), generator=generator).tolist()
 
     def turned(values: Tensor) -> Tensor:
         return torch.stack([one.rot90(q, (-2, -1)) for one, q in zip(values, quarters, strict=True)])
 
-    return Batch(*(turned(values) for values in batch))
+    return Samples(*(turned(values) for values in batch))
 
 
 def _matrices(count: int, settings: Augment, generator: Generator) -> Tensor:
@@ -193,7 +193,7 @@ def _colour(image: Tensor, settings: Augment, generator: Generator) -> Tensor:
     return image
 
 
-def _crop(batch: Batch, side: int, generator: Generator) -> Batch:
+def _crop(batch: Samples, side: int, generator: Generator) -> Samples:
     """A window of each tile, its place drawn evenly; axes that are no longer than `side` are kept whole."""
     count, height, width = batch.valid.shape
     room = torch.tensor([max(height - side, 0), max(width - side, 0)])
@@ -202,10 +202,10 @@ def _crop(batch: Batch, side: int, generator: Generator) -> Batch:
     corner = (torch.rand((count, 2), generator=generator) * (room + 1)).long()
     high, wide = min(side, height), min(side, width)
     windows = [(..., slice(top, top + high), slice(left, left + wide)) for top, left in corner.tolist()]
-    return Batch(*(torch.stack([tile[window] for tile, window in zip(part, windows, strict=True)]) for part in batch))
+    return Samples(*(torch.stack([tile[window] for tile, window in zip(part, windows, strict=True)]) for part in batch))
 
 
-def _mix_times(batch: Batch, ground: Tensor, probability: float, generator: Generator) -> Batch:
+def _mix_times(batch: Samples, ground: Tensor, probability: float, generator: Generator) -> Samples:
     """Each tile blended, by chance, with one other tile of its ground; labels stay its own."""
     same = (ground[:, None] == ground[None, :]).cpu() & ~torch.eye(len(ground), dtype=torch.bool)
     blended, both, _ = _mixed(batch, same, probability, generator)
@@ -213,19 +213,21 @@ def _mix_times(batch: Batch, ground: Tensor, probability: float, generator: Gene
     return batch._replace(image=torch.where(both[:, None], blended.image, batch.image))
 
 
-def _mix_tiles(batch: Batch, probability: float, generator: Generator) -> Batch:
+def _mix_tiles(batch: Samples, probability: float, generator: Generator) -> Samples:
     """Each tile and its fractions blended, by chance, with another tile (Zhang et al.: mixup, 2018)."""
     others = ~torch.eye(len(batch.image), dtype=torch.bool)
     blended, both, mixed = _mixed(batch, others, probability, generator)
     at = mixed.view(-1, 1, 1, 1)
-    return Batch(
+    return Samples(
         torch.where(at, blended.image, batch.image),
         torch.where(at, blended.fraction, batch.fraction),
         torch.where(mixed.view(-1, 1, 1), both, batch.valid.bool()).to(batch.valid.dtype),
     )
 
 
-def _mixed(batch: Batch, partners: Tensor, probability: float, generator: Generator) -> tuple[Batch, Tensor, Tensor]:
+def _mixed(
+    batch: Samples, partners: Tensor, probability: float, generator: Generator
+) -> tuple[Samples, Tensor, Tensor]:
     """(the batch blended with a partner of each tile, where both are valid (B, H, W), which tiles were (B,)).
 
     partners: (B, B), on the CPU, True where the tile of the column may be blended into that of the row.
@@ -237,7 +239,7 @@ def _mixed(batch: Batch, partners: Tensor, probability: float, generator: Genera
     partner, mixed = partner.to(device), mixed.to(device)
     image, fraction = (torch.lerp(part, part[partner], share.to(part)) for part in (batch.image, batch.fraction))
     both = batch.valid.bool() & batch.valid[partner].bool() & mixed.view(-1, 1, 1)
-    return Batch(image, fraction, both), both, mixed
+    return Samples(image, fraction, both), both, mixed
 
 
 def _mirrored(place: Tensor, side: int) -> Tensor:
@@ -246,9 +248,9 @@ def _mirrored(place: Tensor, side: int) -> Tensor:
     return torch.where(place >= side, 2 * (side - 1) - place, place)
 
 
-def _cut_out(batch: Batch, inside: Tensor) -> Batch:
+def _cut_out(batch: Samples, inside: Tensor) -> Samples:
     outside = ~inside
-    return Batch(
+    return Samples(
         batch.image.masked_fill(outside[:, None], 0.0),
         batch.fraction.masked_fill(outside[:, None], math.nan),
         batch.valid.masked_fill(outside, 0),

@@ -1,7 +1,7 @@
 """Loops that put a batch together out of raw tiles: each value is fetched, computed and put in its place in one pass.
 
 Compiled by numba and run without Python's one lock: by the calling thread, so that several batches are put together at
-the same time, or `together`, several threads on one batch. The code is kept on the disk for the next process. The
+the same time, or `parallel`, several threads on one batch. The code is kept on the disk for the next process. The
 results are those of NumPy's float32 arithmetic, to the bit.
 
 Letters: N tiles of a block of memory, n those asked for, B tiles of the batch, C bands, K classes, H rows, W columns.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greentrain.threads import forked, on_threads
 
-__all__ = ["copy", "decode", "normalise"]
+__all__ = ["gather_fractions", "gather_normalised", "gather_pixels"]
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -40,13 +40,13 @@ def compiled(function: Callable[..., None], *, parallel: bool = False) -> Callab
         return anew
 
 
-def copy(block: NDArray[Any], rows: Ids, places: Ids, out: NDArray[Any], *, together: bool = False) -> None:
+def gather_pixels(block: NDArray[Any], rows: Ids, places: Ids, out: NDArray[Any], *, parallel: bool = False) -> None:
     """Rows (n,) of block (N, …) to the places (n,) of out (B, …) of the same type; both C-contiguous."""
     source, target = block.reshape(len(block), -1).view(np.uint8), out.reshape(len(out), -1).view(np.uint8)
-    _run(together, _copy_together, _copy, source, rows, places, target)
+    _run(parallel, _copy_parallel, _copy, source, rows, places, target)
 
 
-def normalise(
+def gather_normalised(
     image: NDArray[Any],
     valid: NDArray[np.uint8],
     rows: Ids,
@@ -56,7 +56,7 @@ def normalise(
     clip: float | None,
     out: Floats,
     *,
-    together: bool = False,
+    parallel: bool = False,
 ) -> None:
     """(image - mean) * scale, clipped, and 0 where invalid: rows of image (N, C, H, W) to places of out (B, C, H, W).
 
@@ -65,10 +65,10 @@ def normalise(
     if image.dtype == np.float16:  # which numba does not know
         image, valid, rows = image[rows].astype(np.float32), valid[rows], np.arange(len(rows))
     most = np.float32(np.inf if clip is None else clip)
-    _run(together, _normalise_together, _normalise, image, valid, rows, places, mean, scale, most, out)
+    _run(parallel, _normalise_parallel, _normalise, image, valid, rows, places, mean, scale, most, out)
 
 
-def decode(
+def gather_fractions(
     fraction: NDArray[np.uint8],
     valid: NDArray[np.uint8],
     rows: Ids,
@@ -76,17 +76,17 @@ def decode(
     share: Floats,
     usable: NDArray[np.bool_],
     *,
-    together: bool = False,
+    parallel: bool = False,
 ) -> None:
     """Labels as a net learns them: rows of fraction (N, K, H, W) and valid (N, H, W) to places of share and usable.
 
     share: (B, K, H, W) 0..1, NaN where unlabelled. usable: (B, H, W).
     """
-    _run(together, _decode_together, _decode, fraction, valid, rows, places, share, usable)
+    _run(parallel, _decode_parallel, _decode, fraction, valid, rows, places, share, usable)
 
 
-def _run(together: bool, by_many: Callable[..., None], by_one: Callable[..., None], *arguments: Any) -> None:
-    if together and not forked():
+def _run(parallel: bool, by_many: Callable[..., None], by_one: Callable[..., None], *arguments: Any) -> None:
+    if parallel and not forked():
         on_threads(MOST_THREADS, by_many, *arguments)
     else:
         by_one(*arguments)
@@ -149,13 +149,13 @@ def _decode(
 
 
 @partial(compiled, parallel=True)
-def _copy_together(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.uint8]) -> None:
+def _copy_parallel(source: NDArray[np.uint8], rows: Ids, places: Ids, target: NDArray[np.uint8]) -> None:
     for i in prange(len(rows)):
         _copy(source, rows[i : i + 1], places[i : i + 1], target)
 
 
 @partial(compiled, parallel=True)
-def _normalise_together(
+def _normalise_parallel(
     image: NDArray[Any],
     valid: NDArray[np.uint8],
     rows: Ids,
@@ -170,7 +170,7 @@ def _normalise_together(
 
 
 @partial(compiled, parallel=True)
-def _decode_together(
+def _decode_parallel(
     fraction: NDArray[np.uint8],
     valid: NDArray[np.uint8],
     rows: Ids,

@@ -31,9 +31,9 @@ from greentrain.data import compose
 from greentrain.data.buffers import Buffers
 from greentrain.data.normalise import Normaliser, build_normaliser
 from greentrain.data.sampler import Order, Sampler
-from greentrain.data.tiles import Budget, Piece, TileReader
+from greentrain.data.tiles import Budget, TileBlock, TileReader
 
-__all__ = ["Batch", "Loader", "open_loader", "rarity"]
+__all__ = ["Batch", "Loader", "open_loader", "tile_weights"]
 
 Batch = dict[str, Tensor]
 
@@ -83,7 +83,7 @@ class Loader:
         if self._reader.holds(order):
             if self._device is None:  # nothing to wait for: fewer batches under way stay in the CPU's cache
                 for tiles in chosen:
-                    yield self.load(tiles, together=True)
+                    yield self.load(tiles, parallel=True)
                 return
             ahead = min(ahead, 2)
         under_way: deque[Future[Batch]] = deque()
@@ -98,11 +98,11 @@ class Loader:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def load(self, tiles: NDArray[np.int64], *, together: bool = False) -> Batch:
-        """The batch of these tiles, on the CPU; put `together` by several threads or by this one."""
+    def load(self, tiles: NDArray[np.int64], *, parallel: bool = False) -> Batch:
+        """The batch of these tiles, on the CPU; put `parallel` by several threads or by this one."""
         draft = self._draft(len(tiles))
         for piece in self._reader.read(tiles, draft.image if self._normaliser is None else None):
-            self._fill(draft, piece, together)
+            self._fill(draft, piece, parallel)
         return self._finished(draft, tiles)
 
     def _draft(self, count: int) -> _Draft:
@@ -113,10 +113,10 @@ class Loader:
             lend((count, *reader.image_shape[1:]), np.bool_),
         )
 
-    def _fill(self, draft: _Draft, piece: Piece, together: bool) -> None:
+    def _fill(self, draft: _Draft, piece: TileBlock, parallel: bool) -> None:
         rows, places, normaliser = piece.rows, piece.places, self._normaliser
         if normaliser is not None:
-            compose.normalise(
+            compose.gather_normalised(
                 piece.image,
                 piece.valid,
                 rows,
@@ -125,11 +125,13 @@ class Loader:
                 normaliser.scale,
                 normaliser.clip,
                 draft.image,
-                together=together,
+                parallel=parallel,
             )
         elif piece.image is not draft.image:  # else it was read into its place
-            compose.copy(piece.image, rows, places, draft.image, together=together)
-        compose.decode(piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, together=together)
+            compose.gather_pixels(piece.image, rows, places, draft.image, parallel=parallel)
+        compose.gather_fractions(
+            piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, parallel=parallel
+        )
 
     def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:
         image = draft.image if self._normaliser is None else self._normaliser.project(draft.image)
@@ -210,7 +212,7 @@ def open_loader(
         world_size,
         kind,
         block=8 * contract.shard_tiles,
-        weights=rarity(opened, tiles) if kind is Order.WEIGHTED else None,
+        weights=tile_weights(opened, tiles) if kind is Order.WEIGHTED else None,
     )
     return Loader(
         reader,
@@ -223,7 +225,7 @@ def open_loader(
     )
 
 
-def rarity(store: Store, tiles: NDArray[np.int64]) -> NDArray[np.float64]:
+def tile_weights(store: Store, tiles: NDArray[np.int64]) -> NDArray[np.float64]:
     """(N,) how often each tile shall come: the mean over its group's pixels of 1 / sqrt(share of the pixel's class).
 
     From the class sums of groups in the store, so that no pixel is read.

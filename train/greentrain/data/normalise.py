@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
-from greentrain.data.compose import normalise
+from greentrain.data.compose import gather_normalised
 
 __all__ = ["Normaliser", "build_normaliser"]
 
@@ -45,7 +45,7 @@ class Normaliser:
         """(B, P, H, W) of raw values (B, C, H, W) and validity (B, H, W)."""
         out, rows = np.empty(raw.shape, np.float32), np.arange(len(raw))
         usable = np.ascontiguousarray(valid).view(np.uint8)
-        normalise(np.ascontiguousarray(raw), usable, rows, rows, self.mean, self.scale, self.clip, out)
+        gather_normalised(np.ascontiguousarray(raw), usable, rows, rows, self.mean, self.scale, self.clip, out)
         return self.project(out)
 
     def project(self, normalised: Floats) -> Floats:

@@ -20,7 +20,7 @@ from greenschemas.errors import StoreError
 from greenschemas.store import Store
 from greentrain.data.buffers import Buffers
 
-__all__ = ["Budget", "Piece", "TileReader", "available_memory", "forget_tiles"]
+__all__ = ["Budget", "TileBlock", "TileReader", "available_memory", "forget_tiles"]
 
 Budget = Literal["auto", "none"] | float
 """Memory for raw tiles: half of what is free, none, or so many GB (1e9 bytes)."""
@@ -31,7 +31,7 @@ _LABEL_POOL = 64_000_000
 
 
 @dataclass(frozen=True)
-class Piece:
+class TileBlock:
     """Tiles of a batch that lie in one block of memory, as stored. Nobody may write there."""
 
     image: NDArray[Any]
@@ -77,7 +77,7 @@ class TileReader:
         """Whether all of these are in memory already."""
         return self._cache is not None and self._cache.holds(tiles)
 
-    def read(self, tiles: NDArray[np.int64], image: NDArray[Any] | None = None) -> list[Piece]:
+    def read(self, tiles: NDArray[np.int64], image: NDArray[Any] | None = None) -> list[TileBlock]:
         """The tiles of these ids: where they lie in memory if they are kept there, else read into one piece.
 
         image: (B, C, S, S) in the store's type, where images that are not kept go; None for any place.
@@ -88,7 +88,7 @@ class TileReader:
             image = self._lend(0, len(tiles))
         fraction, valid = self._lend(1, len(tiles)), self._lend(2, len(tiles))
         self._read_into(tiles, (image, fraction, valid), slice(None))
-        return [Piece(image, fraction, valid, np.arange(len(tiles)), np.arange(len(tiles)))]
+        return [TileBlock(image, fraction, valid, np.arange(len(tiles)), np.arange(len(tiles)))]
 
     def _lend(self, array: int, count: int) -> NDArray[Any]:
         return self._buffers.lend((count, *self._shapes[array]), self._types[array])
@@ -154,7 +154,7 @@ class _Cache:
         """Whether all of these have been read."""
         return bool(self._filled[tiles].all())
 
-    def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[Piece]:
+    def look(self, tiles: NDArray[np.int64], read_into: Any) -> list[TileBlock]:
         """These tiles where they lie, those not there yet read first. Two threads may read the same one: same bytes."""
         absent = tiles[~self._filled[tiles]]
         for block in set(self._block[absent].tolist()):
@@ -165,7 +165,7 @@ class _Cache:
         for block in set(blocks.tolist()):
             image, fraction, valid = self._blocks[block]
             places = np.flatnonzero(blocks == block)
-            pieces.append(Piece(image, fraction, valid, rows[places], places))
+            pieces.append(TileBlock(image, fraction, valid, rows[places], places))
         return pieces
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from greenschemas.colours import class_colours
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
-from greenschemas.model import digest
+from greenschemas.frozen import digest
 from greentrain.data.value_range import check_units, usual_levels
 from greentrain.maps.blend import Axis, Block, blend, blocks, cut
 from greentrain.maps.raster import Grid, Layer, Scene, open_raster, open_scene, write_map

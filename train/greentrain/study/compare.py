@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
-from greenschemas.model import digest
+from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import load_config
 from greentrain.data.loader import open_loader
@@ -35,15 +35,15 @@ from greentrain.files import write_whole
 from greentrain.scores.fractions import fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.study.contenders import WITHOUT_CHANCE, Learnt, Task, check_names, learn
-from greentrain.study.significance import mean_iou, verdicts
+from greentrain.study.significance import compare_pairs, mean_iou
 
-__all__ = ["Plan", "Result", "compare", "picture_tiles", "report"]
+__all__ = ["ComparePlan", "Result", "compare", "picture_tiles", "report"]
 
 _PICTURES = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparePlan:
     """What is compared with what, on what, for how long."""
 
     store: Path
@@ -92,7 +92,7 @@ class Result:
         return np.array(self.confusion, np.int64)
 
 
-def compare(plan: Plan, tick: Ticker | None = None) -> dict[str, Any]:
+def compare(plan: ComparePlan, tick: Ticker | None = None) -> dict[str, Any]:
     """Train and score every run that is not there yet; the whole report, also written to `DIR/compare.json`.
 
     Raises ConfigError for models, seeds or a budget that cannot be, StoreError for a store without the split.
@@ -115,7 +115,7 @@ def compare(plan: Plan, tick: Ticker | None = None) -> dict[str, Any]:
     return whole
 
 
-def report(plan: Plan, store: Store, results: Sequence[Result]) -> dict[str, Any]:
+def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[str, Any]:
     """Everything that the page shows, ready for JSON."""
     classes = store.contract.classes
     by_model = {name: [r for r in results if r.model == name] for name in plan.models}
@@ -131,9 +131,9 @@ def report(plan: Plan, store: Store, results: Sequence[Result]) -> dict[str, Any
         "machine": _machine(),
         "settings": list(plan.changes),
         "models": {name: _model_report(by_model[name], stacked[name], classes) for name in plan.models},
-        "verdicts": [
+        "compare_pairs": [
             {**asdict(verdict), "interval": verdict.interval and list(verdict.interval)}
-            for verdict in verdicts(stacked)
+            for verdict in compare_pairs(stacked)
         ],
     }
 
@@ -146,7 +146,7 @@ def picture_tiles(store: Store, split: str) -> tuple[int, ...]:
     return tuple(int(tile) for tile in usable[np.sort(first)][chosen])
 
 
-def _checked(plan: Plan) -> Store:
+def _checked(plan: ComparePlan) -> Store:
     check_names(list(plan.models))
     if plan.seeds < 1:
         raise ConfigError("--seeds", f"{plan.seeds}", "give at least 1; 3 show whether a difference is chance")

@@ -12,14 +12,14 @@ from greenschemas.store import Store, open_store
 from greentrain.data.loader import open_loader
 from greentrain.pages.page import as_png, legend, show_bands, write_page
 from greentrain.pages.pictures import paint, true_colour
-from greentrain.study.compare import Plan, picture_tiles
+from greentrain.study.compare import ComparePlan, picture_tiles
 
 __all__ = ["remarks", "write_comparison"]
 
 _LEFT, _SCALE, _ROW = 110, 560, 30  # pixels of the chart: names, from 0 to 1, one bar
 
 
-def write_comparison(plan: Plan, report: dict[str, Any], path: Path) -> None:
+def write_comparison(plan: ComparePlan, report: dict[str, Any], path: Path) -> None:
     """Write the page; pictures are those that the runs of the first seed left."""
     best = max(report["models"], key=lambda name: report["models"][name]["mean"]["iou"] or 0.0)
     store = open_store(plan.store)
@@ -80,7 +80,7 @@ def _chart(models: dict[str, Any]) -> dict[str, Any]:
     return {"width": _LEFT + _SCALE + 20, "height": len(bars) * _ROW + 26, "left": _LEFT, "bars": bars, "ticks": ticks}
 
 
-def _pictures(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def _pictures(plan: ComparePlan, store: Store) -> list[dict[str, Any]]:
     """A row a tile: image, truth, then each model's map."""
     tiles = picture_tiles(store, plan.split)
     classes = store.contract.classes

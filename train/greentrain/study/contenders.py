@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from greenschemas.errors import ConfigError, nearest
-from greenschemas.model import digest
+from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
 from greentrain.data.loader import open_loader

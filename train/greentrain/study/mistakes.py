@@ -30,7 +30,7 @@ from greentrain.pages.page import as_png, legend, show_bands, write_page
 from greentrain.pages.pictures import paint, true_colour
 from greentrain.training.checkpoint import Trained
 
-__all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge", "write_mistakes"]
+__all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge_tiles", "write_mistakes"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Group:
     suspect: float
 
 
-def judge(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -> Judgement:
+def judge_tiles(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -> Judgement:
     """Compare predicted probabilities (B, K, H, W) with label shares (B, K, H, W) where counted (B, H, W)."""
     pixels = counted.flatten(1).sum(1)
     entropy = -(fraction * share.clamp_min(1e-7).log()).sum(1)
@@ -110,9 +110,11 @@ def find_mistakes(
         for batch in loader:
             share = trained.probabilities(batch["image"], batch["valid"])
             target = trained.rule(batch["fraction"], batch["valid"])
-            told = judge(share, target.fraction, target.counted, sure)
+            judgement = judge_tiles(share, target.fraction, target.counted, sure)
             found += [
-                describe.tile(int(tile), told, i, names) for i, tile in enumerate(batch["tile"]) if told.pixels[i] > 0
+                describe.tile(int(tile), judgement, i, names)
+                for i, tile in enumerate(batch["tile"])
+                if judgement.pixels[i] > 0
             ]
             bar.advance()
     return tuple(sorted(found, key=lambda tile: -tile.loss))
@@ -173,7 +175,7 @@ class _Places:
         self._path, self._group_name, self._split = (store.read(name) for name in ("path", "group_name", "split"))
         self._group = store.tile_group()
 
-    def tile(self, index: int, told: Judgement, i: int, names: Sequence[str]) -> Tile:
+    def tile(self, index: int, judgement: Judgement, i: int, names: Sequence[str]) -> Tile:
         """Tile `index` with line `i` of a judgement."""
         group = self._group[index]
         code = int(self._split[group])
@@ -184,10 +186,10 @@ class _Places:
             int(self._col[index]),
             str(self._group_name[group]),
             SPLITS[code] if code < len(SPLITS) else "none",
-            float(told.loss[i]),
-            float(told.suspect[i]),
-            int(told.pixels[i]),
-            names[told.says[i]] if told.says[i] >= 0 else "",
+            float(judgement.loss[i]),
+            float(judgement.suspect[i]),
+            int(judgement.pixels[i]),
+            names[judgement.says[i]] if judgement.says[i] >= 0 else "",
         )
 
 

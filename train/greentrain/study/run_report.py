@@ -23,14 +23,14 @@ from greentrain.training.checkpoint import Trained, load_trained
 from greentrain.training.record import read_record
 from greentrain.training.trackers import read_rows
 
-__all__ = ["curve", "write_report"]
+__all__ = ["curve", "write_run_report"]
 
 _SHOWN = 4
 """Best and worst tiles on the page."""
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 560, 220, 56, 24
 
 
-def write_report(run: Path, store: Store | None = None) -> Path:
+def write_run_report(run: Path, store: Store | None = None) -> Path:
     """Write the page of a run that has at least one checkpoint; `store`: its own unless given.
 
     Pictures are of the val split (train where there is none). Raises ConfigError where there is no run.

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from greentrain.scores.metrics import class_scores, mean_scores
 
-__all__ = ["Verdict", "difference", "mean_iou", "verdicts"]
+__all__ = ["PairComparison", "compare_pairs", "difference", "mean_iou"]
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PairComparison:
     """One pair of models."""
 
     better: str
@@ -61,13 +61,13 @@ def difference(a: Counts, b: Counts, *, draws: int = 1000, seed: int = 0) -> tup
     return float(low), float(high)
 
 
-def verdicts(models: Mapping[str, Counts]) -> tuple[Verdict, ...]:
+def compare_pairs(models: Mapping[str, Counts]) -> tuple[PairComparison, ...]:
     """A verdict on every pair, the largest differences first; matrices (S, G, K, K) by model, S may differ."""
-    found = [_verdict(*pair, models) for pair in combinations(models, 2)]
+    found = [_compare_pair(*pair, models) for pair in combinations(models, 2)]
     return tuple(sorted(found, key=lambda verdict: -verdict.difference))
 
 
-def _verdict(first: str, second: str, models: Mapping[str, Counts]) -> Verdict:
+def _compare_pair(first: str, second: str, models: Mapping[str, Counts]) -> PairComparison:
     by_seed = {name: mean_iou(models[name].sum(1)) for name in (first, second)}
     better, worse = sorted((first, second), key=lambda name: -float(by_seed[name].mean()))
     gap = float(by_seed[better].mean() - by_seed[worse].mean())
@@ -80,7 +80,7 @@ def _verdict(first: str, second: str, models: Mapping[str, Counts]) -> Verdict:
         text = f"It cannot be said that {better} beats {worse}: {size}, but {' and '.join(reasons)}."
     else:
         text = f"{better} beats {worse}: {size}, every seed above every seed."
-    return Verdict(better, worse, gap, interval, not reasons, text)
+    return PairComparison(better, worse, gap, interval, not reasons, text)
 
 
 def _doubts(better: Floats, worse: Floats, interval: tuple[float, float] | None) -> Sequence[str]:

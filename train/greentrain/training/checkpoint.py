@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from greenschemas.console import say
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
-from greenschemas.model import digest
+from greenschemas.frozen import digest
 from greentrain.config import Config
 from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import TargetRule, target_rule

@@ -27,10 +27,10 @@ from greentrain.devices import find_device
 from greentrain.nets.scan import selective_scan
 from greentrain.training.session import Session, build_session, check_split, normaliser_for, start_fabric
 
-__all__ = ["Check", "Level", "examine", "glance", "stop_if_failed"]
+__all__ = ["Diagnosis", "Severity", "all_checks", "quick_checks", "stop_if_failed"]
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -39,37 +39,37 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class Diagnosis:
     """One line of the doctor's report."""
 
     name: str
-    level: Level
+    level: Severity
     found: str
     """With the numbers."""
     remedy: str = ""
     """What to do; empty where all is well."""
 
 
-def glance(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Check]:
+def quick_checks(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Diagnosis]:
     """What takes a second: contract, bands, classes, a batch, the scan."""
     try:
         check_split(store, allow_leak)
     except StoreError as problem:
-        yield Check("store", Level.FAIL, problem.found, problem.remedy)
+        yield Diagnosis("store", Severity.FAIL, problem.found, problem.remedy)
         return
     yield _audit(store)
     settings = _bands(store, config), _values(store), _classes(store, config), _steps(store, config)
     yield from settings
-    if all(check.level is not Level.FAIL for check in settings):
+    if all(check.level is not Severity.FAIL for check in settings):
         yield _batch(store, config)
     yield _scan(config.model.scan)
 
 
-def examine(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Check]:
+def all_checks(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Diagnosis]:
     """All of it; builds the net and trains it for moments on one batch."""
     failed = False
-    for check in glance(store, config, allow_leak=allow_leak):
-        failed = failed or check.level is Level.FAIL
+    for check in quick_checks(store, config, allow_leak=allow_leak):
+        failed = failed or check.level is Severity.FAIL
         yield check
     if failed:
         return
@@ -80,36 +80,36 @@ def examine(store: Store, config: Config, *, allow_leak: bool = False) -> Iterat
     yield _overfit(session, batch)
 
 
-def stop_if_failed(checks: list[Check], where: str) -> None:
+def stop_if_failed(checks: list[Diagnosis], where: str) -> None:
     """Raise ConfigError for the first check that failed."""
     for check in checks:
-        if check.level is Level.FAIL:
+        if check.level is Severity.FAIL:
             raise ConfigError(f"{where}, {check.name}", check.found, check.remedy)
 
 
-def _audit(store: Store) -> Check:
+def _audit(store: Store) -> Diagnosis:
     split = store.contract.split
     assert split is not None
     tiles = ", ".join(f"{count} {name}" for name, count in split.tiles.items())
     if split.audit == "passed":
-        return Check("store", Level.OK, f"{tiles} tiles; no ground in two splits")
+        return Diagnosis("store", Severity.OK, f"{tiles} tiles; no ground in two splits")
     found = f"{tiles} tiles; {'ground in two splits' if split.audit == 'failed' else 'never looked for leaks'}"
-    return Check("store", Level.WARN, found, "run `greenprep audit` on it")
+    return Diagnosis("store", Severity.WARN, found, "run `greenprep audit` on it")
 
 
-def _bands(store: Store, config: Config) -> Check:
+def _bands(store: Store, config: Config) -> Diagnosis:
     try:
         normaliser = normaliser_for(store, config)
     except ConfigError as problem:
-        return Check("bands", Level.FAIL, problem.found, problem.remedy)
+        return Diagnosis("bands", Severity.FAIL, problem.found, problem.remedy)
     role = {band.name: band.role for band in store.contract.bands}
     odd = [name for name in normaliser.bands if role[name] in (Role.MASK, Role.DEAD)]
     flat = [name for name, scale in zip(normaliser.bands, normaliser.scale, strict=True) if scale == 0]
     found = f"{', '.join(normaliser.bands)}: {normaliser.channels} channels"
     if len(flat) == len(normaliser.bands):
-        return Check(
+        return Diagnosis(
             "bands",
-            Level.FAIL,
+            Severity.FAIL,
             f"{found}; none ever changes in the train split: nothing to see",
             "look at the images: `greenprep clean` says what they hold",
         )
@@ -122,61 +122,63 @@ def _bands(store: Store, config: Config) -> Check:
             )
             if names
         ]
-        return Check("bands", Level.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")
+        return Diagnosis("bands", Severity.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")
     left = [band.name for band in store.contract.bands if band.name not in normaliser.bands]
-    return Check("bands", Level.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
+    return Diagnosis("bands", Severity.OK, found + (f"; not used: {', '.join(left)}" if left else ""))
 
 
-def _values(store: Store) -> Check:
+def _values(store: Store) -> Diagnosis:
     wrapped = wrapped_store(store.contract)
     if wrapped is None:
-        return Check("values", Level.OK, "not wrapped into 8 bits")
-    return Check("values", Level.WARN, wrapped, "export the images again as 16 bits: what was cut off is lost")
+        return Diagnosis("values", Severity.OK, "not wrapped into 8 bits")
+    return Diagnosis("values", Severity.WARN, wrapped, "export the images again as 16 bits: what was cut off is lost")
 
 
-def _classes(store: Store, config: Config) -> Check:
+def _classes(store: Store, config: Config) -> Diagnosis:
     try:
         target_rule(config.target, store.contract.classes, config.min_purity)
     except ConfigError as problem:
-        return Check("classes", Level.FAIL, problem.found, problem.remedy)
+        return Diagnosis("classes", Severity.FAIL, problem.found, problem.remedy)
     assert store.contract.statistics is not None
     shares = dict(zip(store.contract.classes, store.contract.statistics.class_share, strict=True))
     found = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     if max(shares.values()) == 1:
-        return Check(
+        return Diagnosis(
             "classes",
-            Level.FAIL,
+            Severity.FAIL,
             f"{found}: the train split holds one class only, nothing to tell apart",
             "check the masks' classes in the recipe, and that masks belong to their images",
         )
     if absent := [name for name, share in shares.items() if share == 0]:
-        return Check(
+        return Diagnosis(
             "classes",
-            Level.WARN,
+            Severity.WARN,
             f"{found}: the train split holds no {', '.join(absent)}",
             "it cannot be learnt: split with another seed, or leave the class out",
         )
     if max(shares.values()) > 0.95:
-        return Check("classes", Level.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat")
-    return Check("classes", Level.OK, found)
+        return Diagnosis(
+            "classes", Severity.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat"
+        )
+    return Diagnosis("classes", Severity.OK, found)
 
 
-def _steps(store: Store, config: Config) -> Check:
+def _steps(store: Store, config: Config) -> Diagnosis:
     """How often the weights will move: too seldom is why nets that could learn do not."""
     tiles, size = len(store.usable_tiles("train")), config.batch_size * config.accumulate
     epoch = -(-tiles // size)
     found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, were there one device"
     if size > tiles:
-        return Check(
+        return Diagnosis(
             "steps",
-            Level.WARN,
+            Severity.WARN,
             f"{found}: more than the {tiles} of the train split",
             f"set batch_size to {max(1, min(8, tiles // 4))} or so, and accumulate=1",
         )
-    return Check("steps", Level.OK, found)
+    return Diagnosis("steps", Severity.OK, found)
 
 
-def _batch(store: Store, config: Config) -> Check:
+def _batch(store: Store, config: Config) -> Diagnosis:
     loader = open_loader(
         store,
         "train",
@@ -196,25 +198,25 @@ def _batch(store: Store, config: Config) -> Check:
         f"{float(valid.float().mean()):.0%} valid, {float(labelled.float().mean()):.0%} labelled"
     )
     if not image.isfinite().all():
-        return Check(
+        return Diagnosis(
             "a batch",
-            Level.FAIL,
+            Severity.FAIL,
             f"{found}; some values are not finite",
             "mark such pixels invalid: `greenprep clean` and `tile` do",
         )
     if not labelled.any():
-        return Check(
+        return Diagnosis(
             "a batch",
-            Level.FAIL,
+            Severity.FAIL,
             f"{found}: nothing to learn from",
             "check that masks and images were paired, and the masks' unlabelled value",
         )
     if float(means.abs().max()) > 3:
-        return Check("a batch", Level.WARN, f"{found}: far from the statistics", "run `greenprep split` again")
-    return Check("a batch", Level.OK, found)
+        return Diagnosis("a batch", Severity.WARN, f"{found}: far from the statistics", "run `greenprep split` again")
+    return Diagnosis("a batch", Severity.OK, found)
 
 
-def _scan(backend: str) -> Check:
+def _scan(backend: str) -> Diagnosis:
     """The kernel against the definition, forward and backward, on small random numbers."""
     chance = torch.Generator().manual_seed(0)
 
@@ -232,16 +234,16 @@ def _scan(backend: str) -> Check:
         results.append([y.detach(), *(part.grad for part in tensors if part.grad is not None)])
     worst = max(float((a - b).abs().max() / b.abs().max().clamp_min(1)) for a, b in zip(*results, strict=True))
     if worst < 1e-3:
-        return Check("scan", Level.OK, f"kernel `{backend}` within {worst:.1e} of the definition, gradients too")
-    return Check(
+        return Diagnosis("scan", Severity.OK, f"kernel `{backend}` within {worst:.1e} of the definition, gradients too")
+    return Diagnosis(
         "scan",
-        Level.FAIL,
+        Severity.FAIL,
         f"kernel `{backend}` is {worst:.1e} off the definition",
         "set model.scan=reference, and report it",
     )
 
 
-def _memory(session: Session, batch: Batch) -> Check:
+def _memory(session: Session, batch: Batch) -> Diagnosis:
     """What a step keeps for its backward pass, measured on one tile."""
     kept: dict[int, int] = {}
 
@@ -262,11 +264,11 @@ def _memory(session: Session, batch: Batch) -> Check:
     found = f"about {(fixed + size * tile) / 1e9:.2f} GB for batches of {size}, {free / 1e9:.1f} GB free"
     if fits < size:
         fits = max(fits, 1)
-        return Check("memory", Level.WARN, found, f"set batch_size={fits} and accumulate={-(-size // fits)}")
-    return Check("memory", Level.OK, f"{found}; batches of {fits} would fit")
+        return Diagnosis("memory", Severity.WARN, found, f"set batch_size={fits} and accumulate={-(-size // fits)}")
+    return Diagnosis("memory", Severity.OK, f"{found}; batches of {fits} would fit")
 
 
-def _rates(session: Session, batch: Batch) -> Check:
+def _rates(session: Session, batch: Batch) -> Diagnosis:
     """Tiles a second that the loader can feed, without its cache, and that the net eats."""
     loader = open_loader(
         session.store,
@@ -291,11 +293,13 @@ def _rates(session: Session, batch: Batch) -> Check:
         f"the loader can feed {feeds / eats:.1f} times what the net eats ({feeds:.0f} and {eats:.1f} tiles a second)"
     )
     if feeds < eats:
-        return Check("speed", Level.WARN, found, "set cache to what memory allows, or order=blocks on a slow disk")
-    return Check("speed", Level.OK, found)
+        return Diagnosis(
+            "speed", Severity.WARN, found, "set cache to what memory allows, or order=blocks on a slow disk"
+        )
+    return Diagnosis("speed", Severity.OK, found)
 
 
-def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Check:
+def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Diagnosis:
     """A few tiles learnt by heart: proof that labels arrive and gradients flow."""
     few = {name: part[:4].to(session.fabric.device) for name, part in batch.items()}
     for settings in session.optimiser.param_groups:
@@ -308,15 +312,17 @@ def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Check:
         session.optimiser.step()
     found = f"loss {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps on {len(few['tile'])} tiles"
     if idle:
-        return Check("overfit", Level.WARN, f"{found}; no gradient reaches {', '.join(idle[:3])}", "look at that layer")
+        return Diagnosis(
+            "overfit", Severity.WARN, f"{found}; no gradient reaches {', '.join(idle[:3])}", "look at that layer"
+        )
     if not losses[-1] < 0.9 * losses[0]:
-        return Check(
+        return Diagnosis(
             "overfit",
-            Level.FAIL,
+            Severity.FAIL,
             f"{found}: it does not even learn these by heart",
             "check that labels belong to images, and the loss",
         )
-    return Check("overfit", Level.OK, found)
+    return Diagnosis("overfit", Severity.OK, found)
 
 
 def _without_gradient(session: Session, batch: Batch) -> list[str]:

@@ -27,21 +27,20 @@ from greenschemas.console import Ticker, progress, say
 from greenschemas.errors import ConfigError, GreenError
 from greenschemas.store import Store
 from greentrain.config import Config, commented_yaml, differences
-from greentrain.data.augment import Batch as Parts
-from greentrain.data.augment import augment, generator_for
+from greentrain.data.augment import Samples, augment, generator_for
 from greentrain.data.loader import Batch
 from greentrain.files import write_whole
 from greentrain.scores.validate import validate
 from greentrain.training.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
-from greentrain.training.doctor import Check, Level, glance, stop_if_failed
+from greentrain.training.doctor import Diagnosis, Severity, quick_checks, stop_if_failed
 from greentrain.training.record import Record, make_record, read_record, write_record
 from greentrain.training.schedule import best_since, rate_share
-from greentrain.training.session import Place, Session, build_session, check_split, start_fabric
+from greentrain.training.session import Position, Session, build_session, check_split, start_fabric
 from greentrain.training.signals import StopSignals
 from greentrain.training.trackers import Trackers
 from greentrain.training.watchdogs import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
 
-__all__ = ["Outcome", "TrainingError", "fit", "settings_of"]
+__all__ = ["FitResult", "TrainingError", "fit", "settings_of"]
 
 
 class TrainingError(GreenError):
@@ -49,7 +48,7 @@ class TrainingError(GreenError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitResult:
     """How a run ended."""
 
     status: str
@@ -72,19 +71,19 @@ def fit(
     command: tuple[str, ...] = (),
     mlflow: bool = False,
     wandb: bool = False,
-) -> Outcome:
+) -> FitResult:
     """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
 
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
     `stop_on_collapse`, a watchdog barks.
     """
     check_split(store, allow_leak)
-    checks = list(glance(store, config, allow_leak=allow_leak))
+    checks = list(quick_checks(store, config, allow_leak=allow_leak))
     stop_if_failed(checks, store.location)
     saved = _saved_state(store, run, config, resume)
     fabric = start_fabric(config)
     session = build_session(store, run, config, fabric)
-    place = Place()
+    place = Position()
     if saved is not None:
         _restore(session, place, saved)
     first = fabric.is_global_zero
@@ -110,10 +109,10 @@ def fit(
                 run, record.model_copy(update={"status": status, "seconds": record.seconds + time.time() - began})
             )
     best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
-    return Outcome(status, stop.received, place.epoch, best, first)
+    return FitResult(status, stop.received, place.epoch, best, first)
 
 
-def _train(session: Session, place: Place, trackers: Trackers | None, stop: StopSignals) -> str:
+def _train(session: Session, place: Position, trackers: Trackers | None, stop: StopSignals) -> str:
     """Epochs until the end, an early stop or a signal; the status for the record."""
     config, fabric = session.config, session.fabric
     saving, saved_at = 0.0, time.monotonic()
@@ -152,7 +151,7 @@ def _tell(trackers: Trackers | None, bar: Ticker | None, row: dict[str, Any]) ->
             say(_line(row))
 
 
-def _epoch(session: Session, place: Place) -> Iterator[dict[str, Any]]:
+def _epoch(session: Session, place: Position) -> Iterator[dict[str, Any]]:
     """Train to the end of the present epoch; a row of numbers after each step."""
     config, batches = session.config, session.train.batches(place.epoch, place.batch)
     session.model.train()
@@ -178,7 +177,7 @@ def _epoch(session: Session, place: Place) -> Iterator[dict[str, Any]]:
         }
 
 
-def _step(session: Session, place: Place, group: list[Batch]) -> float:
+def _step(session: Session, place: Position, group: list[Batch]) -> float:
     """Move the weights once, by the gradient of the batches in `group`; the mean of their losses."""
     config, fabric = session.config, session.fabric
     total = 0.0
@@ -209,11 +208,11 @@ def _step(session: Session, place: Place, group: list[Batch]) -> float:
     return total / len(group)
 
 
-def _augmented(batch: Batch, session: Session, place: Place) -> Parts:
+def _augmented(batch: Batch, session: Session, place: Position) -> Samples:
     chance = generator_for(session.config.seed, place.epoch, place.batch, session.fabric.global_rank)
     ground = _ground(session.store, batch["tile"]) if session.config.augment.mix_times > 0 else None
     return augment(
-        Parts(batch["image"], batch["fraction"], batch["valid"]),
+        Samples(batch["image"], batch["fraction"], batch["valid"]),
         session.config.augment,
         chance,
         blend_labels=not session.rule.hard,
@@ -258,7 +257,7 @@ def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor
     return torch.cat(own), *(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
 
 
-def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Batch, image: Tensor) -> None:
+def _stop_if_not_finite(session: Session, place: Position, value: float, batch: Batch, image: Tensor) -> None:
     finding = find_non_finite(value, batch["tile"].tolist(), None)
     if finding is None:
         return
@@ -271,7 +270,7 @@ def _stop_if_not_finite(session: Session, place: Place, value: float, batch: Bat
     )
 
 
-def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
+def _finish_epoch(session: Session, place: Position) -> dict[str, Any]:
     """Validate, count the epoch, keep the net if it is the best so far; the row of numbers."""
     fabric = session.fabric
     place.losses.append(place.loss_sum / max(place.loss_steps, 1))
@@ -297,7 +296,7 @@ def _finish_epoch(session: Session, place: Place) -> dict[str, Any]:
     }
 
 
-def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
+def _ending(session: Session, place: Position, *, validated: bool) -> str | None:
     """Why to end after this epoch, if so; lets the watchdogs bark on the way."""
     config = session.config
     findings = [find_rising(place.losses)]
@@ -313,7 +312,7 @@ def _ending(session: Session, place: Place, *, validated: bool) -> str | None:
     return None
 
 
-def _bark(session: Session, place: Place, finding: Finding) -> None:
+def _bark(session: Session, place: Position, finding: Finding) -> None:
     if session.config.stop_on_collapse:
         _save(session, place)
         raise TrainingError(
@@ -325,7 +324,7 @@ def _bark(session: Session, place: Place, finding: Finding) -> None:
         say(f"WARNING {finding}")
 
 
-def _save(session: Session, place: Place) -> None:
+def _save(session: Session, place: Position) -> None:
     """A checkpoint from which training goes on to the bit."""
     if not session.fabric.is_global_zero:
         return
@@ -347,7 +346,7 @@ def _save(session: Session, place: Place) -> None:
     prune(session.run, session.config.checkpoint_keep)
 
 
-def _save_best(session: Session, place: Place) -> None:
+def _save_best(session: Session, place: Position) -> None:
     """What prediction needs of the net as it is."""
     write_checkpoint(
         session.run / "checkpoints" / "best.pt",
@@ -359,7 +358,7 @@ def _save_best(session: Session, place: Place) -> None:
     )
 
 
-def _restore(session: Session, place: Place, saved: dict[str, Any]) -> None:
+def _restore(session: Session, place: Position, saved: dict[str, Any]) -> None:
     """Put a run back to where its checkpoint was written."""
     now = session.config.batch_size * session.fabric.world_size
     if saved["global_batch"] != now:
@@ -433,9 +432,9 @@ def _write_settings(run: Path, config: Config, record: Record) -> None:
     write_whole(run / "config.yaml", commented_yaml(config))
 
 
-def _say_start(session: Session, place: Place, checks: list[Check]) -> None:
+def _say_start(session: Session, place: Position, checks: list[Diagnosis]) -> None:
     for check in checks:
-        if check.level is not Level.OK:
+        if check.level is not Severity.OK:
             say(f"WARNING {check.name}: {check.found}. {check.remedy}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
@@ -461,7 +460,7 @@ def _line(row: dict[str, Any]) -> str:
     return f"{text}  val loss {row['val_loss']:.4f}  mean IoU {row['val_iou']:.4f} (constant {row['constant_iou']:.4f})"
 
 
-def _rate_share(session: Session, place: Place) -> float:
+def _rate_share(session: Session, place: Position) -> float:
     config = session.config
     return rate_share(
         place.step,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from greenschemas.errors import ConfigError
-from greenschemas.model import Frozen
+from greenschemas.frozen import Frozen
 from greentrain.files import write_whole
 
 __all__ = ["Record", "make_record", "read_record", "write_record"]

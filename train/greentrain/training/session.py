@@ -13,11 +13,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from greenschemas.class_weights import class_weights
 from greenschemas.console import say
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
-from greenschemas.weights import class_weights
 from greentrain.config import Config
 from greentrain.data.bands import choose_bands
 from greentrain.data.loader import Loader, open_loader
@@ -31,7 +31,7 @@ from greentrain.training.ema import Ema
 from greentrain.training.losses import WeightedSum, build_loss
 
 __all__ = [
-    "Place",
+    "Position",
     "Session",
     "build_session",
     "check_split",
@@ -44,7 +44,7 @@ __all__ = [
 
 
 @dataclass
-class Place:
+class Position:
     """How far a run has come; goes into its checkpoints as it is."""
 
     epoch: int = 0
@@ -144,13 +144,13 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Se
     rule = target_rule(config.target, contract.classes, config.min_purity)
     normaliser = normaliser_for(store, config)
     loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
-    seat = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    rank_of = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     common: dict[str, Any] = {
         "normaliser": normaliser,
         "cache": config.cache,
         "ahead": config.ahead,
         "device": device,
-        **seat,
+        **rank_of,
     }
     train = open_loader(store, "train", config.batch_size, seed=config.seed, order=config.order, **common)
     val = open_loader(store, "val", config.batch_size, order="sequential", **common)

@@ -1,0 +1,1 @@
+"""What several tests make: stores, in the shape of the contract."""
