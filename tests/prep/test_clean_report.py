@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from greenprep.clean.clean import clean
-from greenprep.clean.report import write_report
+from greenprep.clean.report import write_clean_report
 from greenprep.pictures import class_picture, png, true_colour
 from greenprep.synth.city import write_city
 from greenschemas.bands import SENTINEL2_L1C_19
@@ -38,7 +38,7 @@ def test_the_page_is_whole_in_itself_and_escapes_names(tmp_path: Path) -> None:
     evil.write_bytes(b"no")
     (raw / "images" / "SYNTH" / "SYNTH_2020_0_1_GeoTIFF.tif").write_bytes(b"<html>")
     entries, summary = clean(raw, out, Recipe(), workers=1)
-    page = write_report(raw, out, Recipe(), entries, summary).read_text(encoding="utf-8")
+    page = write_clean_report(raw, out, Recipe(), entries, summary).read_text(encoding="utf-8")
     links = Links()
     links.feed(page)
     assert all(link.startswith("data:image/png;base64,") for link in links.found)
@@ -50,7 +50,7 @@ def test_the_page_is_whole_in_itself_and_escapes_names(tmp_path: Path) -> None:
 
 
 def test_a_report_on_nothing_wrong_and_nothing_placed_still_stands(tmp_path: Path) -> None:
-    page = write_report(tmp_path, tmp_path, Recipe(), [], Summary.of([], "x")).read_text(encoding="utf-8")
+    page = write_clean_report(tmp_path, tmp_path, Recipe(), [], Summary.of([], "x")).read_text(encoding="utf-8")
     assert "Nothing was found wrong." in page
 
 

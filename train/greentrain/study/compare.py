@@ -131,7 +131,7 @@ def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[s
         "machine": _machine(),
         "settings": list(plan.changes),
         "models": {name: _model_report(by_model[name], stacked[name], classes) for name in plan.models},
-        "compare_pairs": [
+        "verdicts": [
             {**asdict(verdict), "interval": verdict.interval and list(verdict.interval)}
             for verdict in compare_pairs(stacked)
         ],
