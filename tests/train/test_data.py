@@ -6,19 +6,22 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import zarr
+from lightning_fabric import Fabric
+from torch.utils.data import DataLoader
 
 from greenschemas.bands import Role
 from greenschemas.contract import ATTRIBUTE
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
 from greentrain.data.buffers import Buffers
-from greentrain.data.loader import open_loader, tile_weights
+from greentrain.data.loader import Batch, open_loader, tile_weights
 from greentrain.data.normalise import build_normaliser
 from greentrain.data.tiles import available_memory, forget_tiles
 from support.stores import tiny_contract, write_tiny_store
@@ -75,6 +78,66 @@ def test_a_loader_starts_anywhere_in_an_epoch(store: Path) -> None:
     assert [b["tile"].tolist() for b in open_loader(store, None, 4, seed=3, epoch=2)] == whole
 
 
+def test_iterating_again_gives_the_next_epoch(store: Path) -> None:
+    loader = open_loader(store, None, 4, seed=3, epoch=5)
+    seen = [[b["tile"].tolist() for b in loader] for _ in range(3)]
+    assert seen == [[b["tile"].tolist() for b in loader.batches(epoch)] for epoch in (5, 6, 7)]
+    assert seen[0] != seen[1] != seen[2]
+    loader.epoch = 6
+    assert [b["tile"].tolist() for b in loader] == seen[1]
+
+
+def test_an_epoch_left_early_counts_as_one(store: Path) -> None:
+    loader = open_loader(store, None, 4)
+    next(iter(loader))
+    assert loader.epoch == 1
+
+
+def test_torch_dataloader_hands_on_the_batches_and_the_epochs(store: Path) -> None:
+    wrapped = DataLoader(open_loader(store, "train", 4, seed=1), batch_size=None)
+    plain = open_loader(store, "train", 4, seed=1)
+    assert len(wrapped) == len(plain)
+    for _ in range(2):
+        for a, b in zip(wrapped, plain, strict=True):
+            assert a.keys() == b.keys()
+            assert all(torch.equal(torch.nan_to_num(a[name]), torch.nan_to_num(b[name])) for name in a)
+
+
+def test_a_loader_in_worker_processes_is_refused_where_each_would_give_the_whole_epoch(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greentrain.data.loader.get_worker_info", lambda: "worker 0 of 2")
+    with pytest.raises(ConfigError, match=r"num_workers: .*Leave it at 0"):
+        iter(open_loader(store, "train", 4))
+
+
+# Fabric looks for an optional package of its own through an interface that Python is giving up.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrapper", ["none", "torch", "fabric"])
+def test_a_plain_loop_of_pytorch_learns_from_a_loader(store: Path, wrapper: str) -> None:
+    """The loop that people write themselves; Fabric is what Lightning's Trainer wraps a DataLoader with."""
+    torch.manual_seed(0)
+    batches: Iterable[Batch] = open_loader(store, "train", 4)
+    net = torch.nn.Conv2d(3, 3, 1)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.05)
+    if wrapper != "none":
+        batches = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    if wrapper == "fabric":
+        batches = Fabric(accelerator="cpu", devices=1).setup_dataloaders(batches)  # type: ignore[assignment, arg-type]
+    losses = []
+    for _epoch in range(12):
+        for batch in batches:
+            counted = batch["valid"] & ~batch["fraction"].isnan().any(1)
+            logits = net(batch["image"]).movedim(1, -1)[counted]
+            loss = torch.nn.functional.cross_entropy(logits, batch["fraction"].movedim(1, -1)[counted])
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+    assert len(losses) == 12 * 3
+    assert losses[-1] < losses[0] / 2
+
+
 @pytest.mark.parametrize("ahead", [1, 2, 7])
 def test_the_number_of_readers_does_not_change_the_batches(store: Path, ahead: int) -> None:
     one = list(open_loader(store, "all", 4, ahead=1))
@@ -90,7 +153,7 @@ assert torch.get_num_threads() == 1  # without a first question torch would set 
 from greentrain.data.loader import open_loader
 loader = open_loader(sys.argv[1], "all", 4)
 def epoch(seen):
-    seen.append([(batch["tile"].tolist(), batch["image"].sum().item()) for batch in loader])
+    seen.append([(batch["tile"].tolist(), batch["image"].sum().item()) for batch in loader.batches(0)])
 expected, seen = [], []
 epoch(expected)
 epoch(expected)  # from memory

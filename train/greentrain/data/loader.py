@@ -1,6 +1,10 @@
 """From a store to batches: asynchronous reading, several batches ahead, no worker processes.
 
-    for batch in open_loader("city.zarr", "train", 16): …
+    loader = open_loader("city.zarr", "train", 16)
+    for epoch in range(50):
+        for batch in loader: …  # another order each epoch
+
+Lightning's Trainer takes a loader as it is, and `torch.utils.data.DataLoader(loader, batch_size=None)` wraps one.
 
 Letters: B tiles of a batch, C feature bands (or principal components), K classes, H = W pixels a side.
 A batch is a dict of tensors:
@@ -24,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
@@ -47,8 +52,12 @@ class _Draft:
     valid: NDArray[np.bool_]
 
 
-class Loader:
-    """Batches of one epoch after the other; iterating it gives the epoch it was opened for."""
+class Loader(IterableDataset[Batch]):
+    """Batches of one epoch after the other: each time it is iterated it gives the next one.
+
+    `epoch` is the one that the next iteration gives; set it to go on from there. `batches` gives any epoch, from any
+    batch on, and counts nothing. Being an IterableDataset, it can be given to whoever asks for one.
+    """
 
     def __init__(
         self,
@@ -74,7 +83,16 @@ class Loader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.batches(self.epoch)
+        """The batches of `epoch`, which is one more from now on.
+
+        Raises ConfigError in a worker process of a DataLoader: each would read, and give, the whole epoch.
+        """
+        if get_worker_info() is not None:
+            raise ConfigError(
+                "num_workers", "a loader in a worker process", "leave it at 0: the loader reads ahead by threads"
+            )
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self.batches(epoch)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from position `start` on. Those under way when the caller stops are dropped."""
@@ -177,6 +195,7 @@ def open_loader(
     """A loader of a split's usable tiles; the module's first lines say what a batch holds.
 
     split: train, val or test; `all` or None for every tile.
+    epoch: the one that the first iteration gives, from 0; the order is a function of `seed` and the epoch alone.
     normalise: by the store's training statistics, band by band and without clipping; False for raw values.
     bands: by name; None for the feature bands, or for all if `normalise` is False.
     normaliser: another than the store's own, such as that of a run; it brings its bands.
