@@ -13,7 +13,7 @@ import torch
 from greentrain.nets.export import export_model
 from greentrain.nets.presets import build_model
 from greentrain.nets.scan.doubling import doubling_scan
-from greentrain.nets.scan.reference import reference_scan
+from greentrain.nets.scan.reference import ScanInputs, reference_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -27,8 +27,8 @@ def test_the_scan_by_doubling_is_the_reference(length: int, decay: float) -> Non
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
     A = -decay * torch.exp(r(6, 4))
-    inputs = (r(2, 6, length), r(2, 6, length), A, r(2, 2, 4, length), r(2, 2, 4, length), r(6), r(6), True)
-    torch.testing.assert_close(doubling_scan(*inputs), reference_scan(*inputs), atol=1e-11, rtol=1e-10)
+    inputs = ScanInputs(r(2, 6, length), r(2, 6, length), A, r(2, 2, 4, length), r(2, 2, 4, length), r(6), r(6), True)
+    torch.testing.assert_close(doubling_scan(inputs), reference_scan(inputs), atol=1e-11, rtol=1e-10)
 
 
 def test_an_exported_net_gives_the_net_s_logits_without_this_package(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 COMPARE = """
 import torch
 from greentrain.nets.scan import selective_scan
-from greentrain.nets.scan.reference import reference_scan
+from greentrain.nets.scan.reference import ScanInputs, reference_scan
 from greentrain.nets.scan.triton_scan import triton_scan
 
 def r(*shape):
@@ -36,7 +36,7 @@ for b, G, width, N, L, softplus, vectors, decay in [
     results = []
     for scan, dtype in ((reference_scan, torch.float64), (triton_scan, torch.float32)):
         leaves = [None if t is None else t.detach().clone().to(dtype).requires_grad_() for t in case]
-        y = scan(*leaves, softplus)
+        y = scan(ScanInputs(*leaves, softplus))
         y.backward(dy.to(dtype))
         results.append([y.detach()] + [t.grad for t in leaves if t is not None])
     for i, (truth, found) in enumerate(zip(*results, strict=True)):

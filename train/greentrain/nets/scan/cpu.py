@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from greentrain.nets.scan import native
-from greentrain.nets.scan.reference import reference_scan
+from greentrain.nets.scan.reference import ScanInputs, reference_scan
 
 __all__ = ["cpu_scan", "kernel"]
 
@@ -38,39 +39,30 @@ def kernel() -> ModuleType:
     return native
 
 
-def cpu_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def cpu_scan(inputs: ScanInputs) -> Tensor:
     """What `reference_scan` computes, with O(L) memory; float32 or float64, on the CPU."""
-    if u.dtype == torch.float64 and u.dtype not in kernel().DTYPES:
-        return reference_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
-    given = [t for t in (u, delta, A, B, C, D, delta_bias) if t is not None]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-    y, _ = _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, keep)
+    if inputs.u.dtype == torch.float64 and torch.float64 not in kernel().DTYPES:
+        return reference_scan(inputs)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs if isinstance(t, Tensor))
+    y, _ = _forward(*inputs, keep)
     return y  # type: ignore[no-any-return]
 
 
-@torch.library.custom_op("greentrain::scan_forward", mutates_args=(), device_types="cpu")
-def _forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    state = u.new_empty(_states_kept(u, B) if keep else 0)
-    return kernel().forward(*_contiguous(u, delta, A, B, C, D, bias), softplus, state if keep else None), state
+_INPUTS = "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? bias, bool softplus"
+"""`ScanInputs` in the language of operators."""
+
+
+@torch.library.custom_op(
+    "greentrain::scan_forward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_INPUTS}, bool keep) -> (Tensor, Tensor)",
+)
+def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *given, keep = arguments
+    inputs = _contiguous(given)
+    state = inputs.u.new_empty(_states_kept(inputs.u, inputs.B) if keep else 0)
+    return kernel().forward(inputs, state if keep else None), state
 
 
 @_forward.register_fake
@@ -87,21 +79,14 @@ def _states_kept(u: Tensor, B: Tensor) -> int:
     return batch * groups * -(-length // CHUNK) * width * lanes
 
 
-@torch.library.custom_op("greentrain::scan_backward", mutates_args=(), device_types="cpu")
-def _backward(
-    dy: Tensor,
-    state: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = _contiguous(u, delta, A, B, C, D, bias)
-    return kernel().backward(dy.contiguous(), state, *inputs, softplus)  # type: ignore[no-any-return]
+@torch.library.custom_op(
+    "greentrain::scan_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor dy, Tensor state, {_INPUTS}) -> ({', '.join(['Tensor'] * 7)})",
+)
+def _backward(dy: Tensor, state: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    return kernel().backward(dy.contiguous(), state, _contiguous(given))  # type: ignore[no-any-return]
 
 
 @_backward.register_fake
@@ -111,8 +96,8 @@ def _(dy: Tensor, state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor,
     return tuple(like)
 
 
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
-    return [None if t is None else t.contiguous() for t in tensors]
+def _contiguous(given: Sequence[Any]) -> ScanInputs:
+    return ScanInputs(*(t.contiguous() if isinstance(t, Tensor) else t for t in given))  # type: ignore[arg-type]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

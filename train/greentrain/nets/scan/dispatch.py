@@ -14,7 +14,7 @@ from greenschemas.errors import ConfigError, nearest
 from greentrain.nets.scan.cpu import cpu_scan
 from greentrain.nets.scan.doubling import doubling_scan
 from greentrain.nets.scan.mamba import mamba_available, mamba_scan
-from greentrain.nets.scan.reference import reference_scan
+from greentrain.nets.scan.reference import ScanInputs, reference_scan
 
 __all__ = ["BACKENDS", "selective_scan"]
 
@@ -22,7 +22,7 @@ BACKENDS = ("auto", "reference", "cpu", "triton", "mamba-ssm")
 """What `backend` may be. `auto` is `cpu` on the CPU, and on a GPU `triton`, or `mamba-ssm` without Triton; in
 torch.export it is the scan of plain operators, whose program runs without this package."""
 
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, bool], Tensor]
+Kernel = Callable[[ScanInputs], Tensor]
 
 
 def selective_scan(
@@ -43,13 +43,11 @@ def selective_scan(
 
     Raises ConfigError for an unknown backend or shapes that do not fit together.
     """
-    _check(u, delta, A, B, C, D, delta_bias)
+    given = ScanInputs(u, delta, A, B, C, D, delta_bias, delta_softplus)
+    _check(given)
     wide = torch.float64 if u.dtype == torch.float64 else torch.float32
-    u_, delta, A, B, C = (t.to(wide) for t in (u, delta, A, B, C))
-    D = None if D is None else D.to(wide)
-    delta_bias = None if delta_bias is None else delta_bias.to(wide)
-    y = _kernel(backend, u)(u_, delta, A, B, C, D, delta_bias, delta_softplus)
-    return y.to(u.dtype)
+    inputs = ScanInputs(*(t.to(wide) if isinstance(t, Tensor) else t for t in given))  # type: ignore[arg-type]
+    return _kernel(backend, u)(inputs).to(u.dtype)
 
 
 def _kernel(backend: str, u: Tensor) -> Kernel:
@@ -101,10 +99,9 @@ def _triton(u: Tensor) -> Kernel:
     return triton_scan
 
 
-def _check(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
-) -> None:
+def _check(inputs: ScanInputs) -> None:
     """Refuse shapes that do not fit together: a kernel would read past the end of an array."""
+    u, delta, A, B, C, D, delta_bias, _ = inputs
     found = ", ".join(f"{k} {tuple(t.shape)}" for k, t in (("u", u), ("delta", delta), ("A", A), ("B", B), ("C", C)))
     fits = u.dim() == 3 and A.dim() == 2 and B.dim() == 4
     fits = fits and delta.shape == u.shape and A.shape[0] == u.shape[1] and C.shape == B.shape

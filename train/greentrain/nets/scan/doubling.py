@@ -9,23 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from greentrain.nets.scan.reference import ScanInputs
+
 __all__ = ["doubling_scan"]
 
 
-def doubling_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def doubling_scan(inputs: ScanInputs) -> Tensor:
     """What `reference_scan` computes. After step k each place holds the map over the 2^k steps that end there.
 
     Only products of decays are formed, never quotients, so strong decay is harmless.
     """
+    u, delta, A, B, C, D, delta_bias, delta_softplus = inputs
     batch, channels, length = u.shape
     groups, states = B.shape[1:3]
     if delta_bias is not None:

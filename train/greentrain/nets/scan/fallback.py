@@ -14,6 +14,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from greentrain.nets.scan.reference import ScanInputs
 from greentrain.threads import on_threads
 
 __all__ = ["DTYPES", "backward", "forward"]
@@ -25,70 +26,45 @@ BLOCK = 64
 
 MATHS = {"contract", "arcp", "reassoc", "nsz"}  # not nnan or ninf: what is not finite must stay so
 
-Array = np.ndarray[Any, Any]
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
-
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-    state: Tensor | None,
-) -> Tensor:
+def forward(inputs: ScanInputs, state: Tensor | None) -> Tensor:
     """y; the states at the start of each chunk, which `backward` wants, go to `state`."""
+    u, states = inputs.u, inputs.A.shape[1]
     y = torch.empty_like(u)
-    arrays = _arrays(u, delta, A, B, C, D, bias)
-    starts = u.new_empty(*u.shape[:2], 0, A.shape[1]) if state is None else _starts(state, u, A)
-    on_threads(torch.get_num_threads(), _forward, *arrays, softplus, y.numpy(), starts.numpy())
+    starts = u.new_empty(*u.shape[:2], 0, states) if state is None else _starts(state, u, states)
+    on_threads(torch.get_num_threads(), _forward, *_arrays(inputs), y.numpy(), starts.numpy())
     return y
 
 
-def backward(
-    dy: Tensor,
-    state: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-) -> Gradients:
+def backward(dy: Tensor, state: Tensor, inputs: ScanInputs) -> tuple[Tensor, ...]:
     """Gradients of u, delta, A, B, C, D and bias (of the last two also where they are None)."""
+    u = inputs.u
     batch, channels, length = u.shape
-    groups, states = B.shape[1:3]
+    groups, states = inputs.B.shape[1:3]
     blocks = -(-(channels // groups) // BLOCK)
     du, ddelta = torch.empty_like(u), torch.empty_like(u)
     dA = u.new_zeros(batch, channels, states)
     dB, dC = (u.new_zeros(batch, groups, blocks, length, states) for _ in range(2))
     dD, dbias = (u.new_zeros(batch, channels) for _ in range(2))
-    arrays = _arrays(u, delta, A, B, C, D, bias)
-    starts = _starts(state, u, A)
+    starts = _starts(state, u, states).numpy()
     outputs = (t.numpy() for t in (du, ddelta, dA, dB, dC, dD, dbias))
-    on_threads(torch.get_num_threads(), _backward, *arrays, softplus, dy.detach().numpy(), starts.numpy(), *outputs)
+    on_threads(torch.get_num_threads(), _backward, *_arrays(inputs), dy.detach().numpy(), starts, *outputs)
     summed = (t.sum(2).transpose(2, 3).contiguous() for t in (dB, dC))
-    return du, ddelta, dA.sum(0), *summed, dD.sum(0), dbias.sum(0)  # type: ignore[return-value]
+    return du, ddelta, dA.sum(0), *summed, dD.sum(0), dbias.sum(0)
 
 
-def _arrays(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, bias: Tensor | None
-) -> list[Array]:
-    """As numpy sees them; B and C (batch, G, L, N); zeros for what is None."""
+def _arrays(inputs: ScanInputs) -> list[Any]:
+    """As numpy sees them; B and C (batch, G, L, N); zeros for what is None; last, whether there is a softplus."""
+    u, delta, A, B, C, D, bias, softplus = inputs
     zeros = u.new_zeros(u.shape[1])
     by_step = (t.transpose(2, 3).contiguous() for t in (B, C))
     vectors = (zeros if t is None else t for t in (D, bias))
-    return [t.detach().numpy() for t in (u, delta, A, *by_step, *vectors)]
+    return [*(t.detach().numpy() for t in (u, delta, A, *by_step, *vectors)), softplus]
 
 
-def _starts(state: Tensor, u: Tensor, A: Tensor) -> Tensor:
+def _starts(state: Tensor, u: Tensor, states: int) -> Tensor:
     """The beginning of `state` as (batch, D, chunks, N)."""
-    shape = (*u.shape[:2], -(-u.shape[2] // CHUNK), A.shape[1])
+    shape = (*u.shape[:2], -(-u.shape[2] // CHUNK), states)
     return state[: math.prod(shape)].view(shape)
 
 

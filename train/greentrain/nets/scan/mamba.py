@@ -8,6 +8,8 @@ import importlib
 import torch
 from torch import Tensor
 
+from greentrain.nets.scan.reference import ScanInputs
+
 __all__ = ["mamba_available", "mamba_scan"]
 
 
@@ -23,18 +25,10 @@ def mamba_available() -> bool:
     return True
 
 
-def mamba_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def mamba_scan(inputs: ScanInputs) -> Tensor:
     """What `reference_scan` computes, in float32, up to 256 states. Its backward pass adds in no fixed order."""
     interface = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
-    inputs = (t if t is None else t.contiguous() for t in (u, delta, A, B, C, D))
-    y: Tensor = interface.selective_scan_fn(*inputs, delta_bias=delta_bias, delta_softplus=delta_softplus)
+    *tensors, softplus = inputs
+    whole = (t if t is None else t.contiguous() for t in tensors)
+    y: Tensor = interface.selective_scan_fn(*whole, delta_softplus=softplus)
     return y

@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from greentrain.nets.scan.reference import ScanInputs
+
 __all__ = ["DTYPES", "BuildError", "backward", "forward", "library"]
 
 DTYPES = (torch.float32, torch.float64)
@@ -31,8 +33,6 @@ TUNING = (("-march=native",), ("-mcpu=native",), ())
 
 BLOCK = 64
 """Channels of a task. A constant, so that sums are taken in the same order on any number of threads."""
-
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class BuildError(Exception):
@@ -51,41 +51,20 @@ class _Args(ctypes.Structure):
     )
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-    state: Tensor | None,
-) -> Tensor:
+def forward(inputs: ScanInputs, state: Tensor | None) -> Tensor:
     """y; the states at the start of each chunk, which `backward` wants, go to `state`. All inputs contiguous."""
-    args = _arguments(u, delta, A, B, C, D, bias, softplus)
-    y = torch.empty_like(u)
+    args = _arguments(inputs)
+    y = torch.empty_like(inputs.u)
     args.y, args.state = y.data_ptr(), None if state is None else state.data_ptr()
-    _call(u.dtype, args, backward=False)
+    _call(y.dtype, args, backward=False)
     return y
 
 
-def backward(
-    dy: Tensor,
-    state: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-) -> Gradients:
+def backward(dy: Tensor, state: Tensor, inputs: ScanInputs) -> tuple[Tensor, ...]:
     """Gradients of u, delta, A, B, C, D and bias (of the last two also where they are None); all inputs contiguous."""
-    args = _arguments(u, delta, A, B, C, D, bias, softplus)
+    args, u = _arguments(inputs), inputs.u
     batch, channels = u.shape[:2]
-    groups, states, length = B.shape[1:]
+    groups, states, length = inputs.B.shape[1:]
     blocks = -(-args.width // BLOCK)
     du, ddelta = torch.empty_like(u), torch.empty_like(u)
     dA = u.new_empty(batch, channels, states)
@@ -98,15 +77,13 @@ def backward(
     return du, ddelta, dA.sum(0), dB.sum(2), dC.sum(2), dD.sum(0), dbias.sum(0)
 
 
-def _arguments(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, bias: Tensor | None, softplus: bool
-) -> _Args:
-    args = _Args()
-    for name, tensor in (("u", u), ("delta", delta), ("A", A), ("B", B), ("C", C), ("D", D), ("bias", bias)):
-        setattr(args, name, None if tensor is None else tensor.data_ptr())
+def _arguments(inputs: ScanInputs) -> _Args:
+    args, u, B = _Args(), inputs.u, inputs.B
+    for name, tensor in zip(("u", "delta", "A", "B", "C", "D", "bias"), inputs, strict=False):
+        setattr(args, name, None if tensor is None else tensor.data_ptr())  # type: ignore[union-attr]
     args.batch, args.groups, args.states, args.length = u.shape[0], *B.shape[1:]
     args.width = u.shape[1] // B.shape[1]
-    args.block, args.softplus, args.threads = BLOCK, softplus, torch.get_num_threads()
+    args.block, args.softplus, args.threads = BLOCK, inputs.delta_softplus, torch.get_num_threads()
     args.parallel = _torch_threads()
     return args
 

@@ -5,24 +5,37 @@ Shapes: B batch, G groups, D channels, H = D / G channels of a group, N states, 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["reference_scan"]
+__all__ = ["ScanInputs", "reference_scan"]
 
 
-def reference_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
-    """y (B, D, L) of u, delta (B, D, L), A (D, N), B and C (B, G, N, L), D and delta_bias (D,).
+class ScanInputs(NamedTuple):
+    """What every kernel is given; all tensors of one type, on one device."""
+
+    u: Tensor
+    """(B, D, L)."""
+    delta: Tensor
+    """(B, D, L), step sizes before the bias and softplus."""
+    A: Tensor
+    """(D, N), below zero."""
+    B: Tensor
+    """(B, G, N, L)."""
+    C: Tensor
+    """(B, G, N, L)."""
+    D: Tensor | None
+    """(D,), the share of u that is added to the output; None for none."""
+    delta_bias: Tensor | None
+    """(D,); None for none."""
+    delta_softplus: bool
+
+
+def reference_scan(inputs: ScanInputs) -> Tensor:
+    """y (B, D, L).
 
     With d = softplus(delta + delta_bias), or d = delta + delta_bias without `delta_softplus`:
 
@@ -32,6 +45,7 @@ def reference_scan(
     Channels come in G equal groups that share B and C. Gu and Dao: Mamba (2023), equations 2 and 4, with the
     simplified discretisation of their code.
     """
+    u, delta, A, B, C, D, delta_bias, delta_softplus = inputs
     channels = u.shape[1]
     groups, states = B.shape[1:3]
     if delta_bias is not None:

@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from greentrain.nets.scan.reference import ScanInputs
+
 __all__ = ["triton_scan"]
 
 CHUNK = 128
@@ -22,21 +24,12 @@ BLOCK = 16
 """Channels of a program of the backward pass."""
 
 
-def triton_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def triton_scan(inputs: ScanInputs) -> Tensor:
     """What `reference_scan` computes, in float32."""
-    zeros = u.new_zeros(u.shape[1])
-    D, bias = (zeros if t is None else t for t in (D, delta_bias))
-    inputs = (t.contiguous() for t in (u, delta, A, B, C, D, bias))
-    y: Tensor = _Scan.apply(*inputs, delta_softplus)  # type: ignore[no-untyped-call]
+    *tensors, softplus = inputs
+    zeros = inputs.u.new_zeros(inputs.u.shape[1])
+    given = (zeros if t is None else t.contiguous() for t in tensors)
+    y: Tensor = _Scan.apply(*given, softplus)  # type: ignore[no-untyped-call]
     return y
 
 
