@@ -292,13 +292,13 @@ def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
 
 
 CRASH = """
-from greenprep.engine.dask_engine import Lost, engine, warm_up
+from greenprep.engine.dask_engine import KilledJob, engine, warm_up
 if __name__ == "__main__":
     warm_up(2)
     bad = "__import__('os')._exit(3)"
     with engine(2, None) as run:
         answers = dict(run.run(eval, ["1 + 1", bad, "2 + 2", "3 + 3"]))
-    assert answers == {"1 + 1": 2, bad: Lost(bad), "2 + 2": 4, "3 + 3": 6}, answers
+    assert answers == {"1 + 1": 2, bad: KilledJob(bad), "2 + 2": 4, "3 + 3": 6}, answers
 """
 
 

@@ -139,7 +139,7 @@ class DaskEngine:
         self._client = client
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
-        """(job, result) as they come; a job whose worker dies again and again comes as Lost.
+        """(job, result) as they come; a job whose worker dies again and again comes as KilledJob.
 
         Dask also blames jobs that only waited on the worker that died. So who is under suspicion is tried once more
         at the end, with no other job beside it: what then takes its worker down did it.
