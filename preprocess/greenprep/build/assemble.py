@@ -34,6 +34,7 @@ from greenschemas.bands import Band
 from greenschemas.console import progress
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
+from greenschemas.files import sync_folder
 from greenschemas.frozen import digest
 from greenschemas.layout import TILED
 from greenschemas.manifest import Entry
@@ -107,6 +108,7 @@ def finish(store: Location) -> None:
         else:
             store.path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(target, store.path)
+            sync_folder(store.path.parent)
     build_location(store).remove()
 
 

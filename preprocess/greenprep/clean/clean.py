@@ -8,7 +8,6 @@ each line is appended whole, so that a killed run goes on where it was.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import ConfigError, GreenError, SourceError
+from greenschemas.files import write_whole
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, load_recipe
 
@@ -159,10 +159,9 @@ def _journal(out: Path, recipe: Recipe, old: Iterable[Entry], dry_run: bool) -> 
         yield lambda entry: None
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
         known = "".join(entry.to_json() + "\n" for entry in old)
-        _write(out / JOURNAL_NAME, known)
-        _write(out / RECIPE_NAME, yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True))
+        write_whole(out / JOURNAL_NAME, known)
+        write_whole(out / RECIPE_NAME, yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True))
         (out / MANIFEST_NAME).unlink(missing_ok=True)
         (out / SUMMARY_NAME).unlink(missing_ok=True)
         with (out / JOURNAL_NAME).open("a", encoding="utf-8") as file:
@@ -233,8 +232,8 @@ def _outputs(out: Path, entry: Entry) -> list[Path]:
 
 def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
     try:
-        _write(out / MANIFEST_NAME, "".join(entry.to_json() + "\n" for entry in judged))
-        _write(out / SUMMARY_NAME, summary.to_json() + "\n")
+        write_whole(out / MANIFEST_NAME, "".join(entry.to_json() + "\n" for entry in judged))
+        write_whole(out / SUMMARY_NAME, summary.to_json() + "\n")
         (out / JOURNAL_NAME).unlink(missing_ok=True)
     except OSError as problem:
         raise _unwritable(out, problem) from None
@@ -242,13 +241,3 @@ def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
 
 def _unwritable(out: Path, problem: OSError) -> SourceError:
     return SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file beside its name, then rename it: it is there whole, or as it was."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from greenprep.raw.pair import OpenPair
 from greenprep.raw.tiff import gdal
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
+from greenschemas.files import whole
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Level
 from greenschemas.recipe import Recipe
@@ -38,31 +39,27 @@ def touches(entry: Entry) -> tuple[bool, bool]:
 
 
 def write_repaired(pair: OpenPair, entry: Entry, recipe: Recipe, out: Path) -> None:
-    """Write those files of a repaired pair that need it below `out`: beside their names first, renamed when whole.
+    """Write those files of a repaired pair that need it below `out`: each appears whole or not at all.
 
     Raises SourceError where the folder cannot be written.
     """
     image, mask = touches(entry)
     if image and entry.image is not None:
-        _replace(out / entry.image, lambda part: _write_image(part, pair, entry, recipe))
+        _replace(out / entry.image, lambda draft: _write_image(draft, pair, entry, recipe))
     if mask and entry.mask is not None:
-        _replace(out / entry.mask, lambda part: _write_mask(part, pair, recipe))
+        _replace(out / entry.mask, lambda draft: _write_mask(draft, pair, recipe))
 
 
-def _replace(path: Path, write: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with gdal(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), warnings.catch_warnings():
+        with whole(path) as draft, gdal(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            write(part)
-        os.replace(part, path)
+            write(draft)
     except OSError as problem:
-        part.unlink(missing_ok=True)
         raise SourceError(path, f"cannot be written ({problem})", "make room, or choose another folder") from None
 
 
-def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> None:
+def _write_image(draft: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> None:
     """Whole numbers that were NaN, and what a mask or alpha band hid, are told apart by an internal mask."""
     source = pair.image_file
     if source is None or pair.facts.dtype is None:
@@ -77,7 +74,7 @@ def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> No
         or any(reason.code == Code.NAN for reason in entry.reasons)
     )
     names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in recipe.bands)
-    with _create(part, pair, source, dtype, nodata) as sink:
+    with _create(draft, pair, source, dtype, nodata) as sink:
         sink.descriptions = names
         for window, pixels in _windows(pair):
             sink.write(np.ascontiguousarray(pixels.image), window=window)
@@ -85,7 +82,7 @@ def _write_image(part: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> No
                 sink.write_mask(pixels.present, window=window)
 
 
-def _write_mask(part: Path, pair: OpenPair, recipe: Recipe) -> None:
+def _write_mask(draft: Path, pair: OpenPair, recipe: Recipe) -> None:
     """Floats and rescaled values hold NaN, declared as nodata, where there is no label; integers stay as they are."""
     source = pair.mask_file
     if source is None:
@@ -95,7 +92,7 @@ def _write_mask(part: Path, pair: OpenPair, recipe: Recipe) -> None:
     rescale = rescale or (source.scale == 255 and any(r.code == Code.MASK_SCALE for r in pair.facts.findings))
     floating = rescale or source.tiff.dtype.kind == "f"
     dtype = np.dtype("float32") if rescale else source.tiff.dtype
-    with _create(part, pair, source, dtype, float("nan") if floating else source.tiff.nodata) as sink:
+    with _create(draft, pair, source, dtype, float("nan") if floating else source.tiff.nodata) as sink:
         if any(source.tiff.names):
             sink.descriptions = source.tiff.names
         for window, pixels in _windows(pair):
@@ -116,12 +113,12 @@ def _windows(pair: OpenPair) -> Any:
         yield Window(0, row, width, height), pair.read(row, 0, height, width)
 
 
-def _create(part: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], nodata: float | None) -> Any:
+def _create(draft: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], nodata: float | None) -> Any:
     grid = pair.grid_of(source)
     placed = {"transform": Affine(*grid.transform)} if grid.placed else {}
     predictor = 1 if dtype.itemsize > 4 else 3 if dtype.kind == "f" else 2
     return rasterio.open(
-        part,
+        draft,
         "w",
         driver="GTiff",
         height=grid.height,

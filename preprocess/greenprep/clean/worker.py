@@ -16,6 +16,7 @@ from greenprep.raw.pair import gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
 from greenschemas.errors import SourceError
+from greenschemas.files import whole
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import Recipe
 
@@ -49,20 +50,14 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
         return
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError:
-        pass  # There already, on another file system, or of one that has no links.
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
+        pass  # No folder yet, there already, on another file system, or of one that has no links.
     try:
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copy2(source, part)
-        # Renaming one name of a file onto another name of the same file does nothing, and leaves both.
-        os.replace(part, target)
-        part.unlink(missing_ok=True)
+        with whole(target) as draft:
+            try:
+                os.link(source, draft)
+            except OSError:
+                shutil.copy2(source, draft)
     except OSError as problem:
         raise SourceError(
             target, f"cannot be written ({problem.strerror})", "make room, or choose another folder"

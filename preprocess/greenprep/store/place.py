@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from greenschemas.errors import StoreError
+from greenschemas.files import sync_folder, whole
 
 __all__ = ["Location", "swap_into_place"]
 
@@ -87,22 +87,17 @@ class Location:
             return []
 
     def write(self, data: bytes | Sequence[bytes]) -> None:
-        """Make this file hold `data`, or its pieces one after the other: at once, so that nobody sees a part of it."""
+        """Make this file hold `data`, or its pieces one after the other: nobody sees a part of it.
+
+        A local one is on the disk when this returns.
+        """
         pieces = [data] if isinstance(data, bytes) else data
         if not self.local:
             fs, path = self._remote
             fs.pipe_file(path, b"".join(pieces))
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(pieces)
-            os.chmod(name, 0o644)
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with whole(self.path) as draft, draft.open("wb") as file:
+            file.writelines(pieces)
 
     def read(self, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes of this file from `start` to `end`; raises FileNotFoundError."""
@@ -139,6 +134,7 @@ def swap_into_place(new: Path, old: Path) -> None:
         os.rename(old, aside)
         os.rename(new, old)
         new = aside
+    sync_folder(old.parent)
     shutil.rmtree(new)
 
 

@@ -8,7 +8,6 @@ Letters: B windows in a batch, C bands that the net sees, K classes, H rows, W c
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor
 from greenschemas.colours import class_colours
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
+from greenschemas.files import whole
 from greenschemas.frozen import digest
 from greentrain.data.value_range import check_units, usual_levels
 from greentrain.maps.blend import Axis, Block, blend, blocks, cut
@@ -269,10 +269,8 @@ def _save(path: Path, share: Floats, options: Options) -> None:
     arrays: dict[str, NDArray[np.generic]] = {"label": label}
     if options.fractions or options.confidence:
         arrays["share"] = share
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
+    with whole(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub mixes it up with allow_pickle
-    os.replace(draft, path)
 
 
 def _assemble(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from greenschemas.colours import NO_DATA, Colour
 from greenschemas.errors import ConfigError, SourceError
+from greenschemas.files import whole
 
 try:
     import rasterio
@@ -252,14 +253,14 @@ def write_map(
 
     pieces: (row, column, values (C, H, W)) that together cover the grid. Memory stays at one piece and GDAL's cache.
     """
-    draft, done = path.with_name(f".{path.name}.draft"), path.with_name(f".{path.name}.done")
+    draft = path.with_name(f".{path.name}.draft")
     measured = layer.dtype.startswith("float")
     packing = {"compress": "DEFLATE", "predictor": 3 if measured else 1, "bigtiff": "IF_SAFER"}
     where: dict[str, Any] = {"transform": Affine(*grid.transform)}
     if grid.crs is None and Affine(*grid.transform) == Affine.identity():
         where = {}  # an identity matrix is how rasterio says that there is none
     try:
-        with _quietly():
+        with whole(path) as done, _quietly():
             with rasterio.open(
                 draft,
                 "w",
@@ -297,10 +298,8 @@ def write_map(
                 predictor="FLOATING_POINT" if measured else "NO",
                 overview_resampling="AVERAGE" if measured else "MODE",
             )
-        os.replace(done, path)
     finally:
         draft.unlink(missing_ok=True)
-        done.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from greenschemas.colours import as_hex, class_colours
 from greenschemas.contract import Contract
-from greentrain.files import write_whole
+from greenschemas.files import write_whole
 
 __all__ = ["as_png", "legend", "show_bands", "write_page"]
 

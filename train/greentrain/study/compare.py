@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
+from greenschemas.files import write_whole
 from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import load_config
 from greentrain.data.loader import open_loader
-from greentrain.files import write_whole
 from greentrain.scores.fractions import fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.study.contenders import WITHOUT_CHANCE, Learnt, Task, check_names, learn

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from greenschemas.errors import ConfigError, nearest
+from greenschemas.files import write_whole
 from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
 from greentrain.data.loader import open_loader
-from greentrain.files import write_whole
 from greentrain.study.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
 from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import fit

@@ -10,7 +10,6 @@ Letters: B tiles of a batch, K classes, H rows, W columns.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from greenschemas.console import progress
 from greenschemas.errors import ConfigError
+from greenschemas.files import whole
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 from greentrain.data.loader import open_loader
@@ -194,14 +194,12 @@ class _Places:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Tile] | Sequence[Group]) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in rows:
             values = [getattr(row, column) for column in columns]
             writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    os.replace(draft, path)
 
 
 def _pictures(trained: Trained, store: Store, tiles: Sequence[Tile]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from greenschemas.console import say
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
+from greenschemas.files import whole
 from greenschemas.frozen import digest
 from greentrain.config import Config
 from greentrain.data.normalise import Normaliser
@@ -70,24 +71,15 @@ class Trained:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` beside `path`, sync it to the disk, and rename it: `path` is whole at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    _sync_folder(path.parent)
+    """Write `content` to `path`, which is whole, and on the disk, at any moment."""
+    with whole(path) as draft:
+        torch.save({"format": FORMAT, **content}, draft)
 
 
 def link_last(path: Path) -> None:
     """Let `last.pt` be the checkpoint at `path`."""
-    beside = path.with_name(f".last.{os.getpid()}.tmp")
-    beside.unlink(missing_ok=True)
-    os.link(path, beside)
-    beside.replace(path.with_name("last.pt"))
-    _sync_folder(path.parent)
+    with whole(path.with_name("last.pt")) as draft:
+        os.link(path, draft)
 
 
 def newest_checkpoint(run: Path) -> dict[str, Any] | None:
@@ -193,12 +185,3 @@ def _normaliser(saved: Mapping[str, Any]) -> Normaliser:
         saved["clip"],
         None if projection is None else np.asarray(projection),
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk only once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

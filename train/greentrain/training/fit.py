@@ -25,11 +25,11 @@ from torch.nn.functional import pad
 
 from greenschemas.console import Ticker, progress, say
 from greenschemas.errors import ConfigError, GreenError
+from greenschemas.files import write_whole
 from greenschemas.store import Store
 from greentrain.config import Config, commented_yaml, differences
 from greentrain.data.augment import Samples, augment, generator_for
 from greentrain.data.loader import Batch
-from greentrain.files import write_whole
 from greentrain.scores.validate import validate
 from greentrain.training.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
 from greentrain.training.doctor import Diagnosis, Severity, quick_checks, stop_if_failed

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from greenschemas.errors import ConfigError
+from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
-from greentrain.files import write_whole
 
 __all__ = ["Record", "make_record", "read_record", "write_record"]
 

@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
-from greentrain.files import write_whole
+from greenschemas.files import write_whole
 
 __all__ = ["Trackers", "read_rows"]
 

@@ -1,0 +1,57 @@
+"""Files that are whole at any moment: no reader, and no run started again after a kill, meets half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["sync_folder", "whole", "write_whole"]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` for the block to write a file at, which takes the name `path` when the block ends well.
+
+    Whoever opens `path` finds the old file or the new one, and the new one is on the disk, name and all, when this
+    returns. After an error the old one stays and nothing is left beside it. Makes the folder where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    try:
+        yield draft
+        _sync(draft)
+        draft.replace(path)
+        sync_folder(path.parent)
+    finally:
+        # There after an error, and where both are names of one file: to rename one to the other then does nothing.
+        draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Make the file at `path` hold `data`, text in UTF-8, as `whole` does."""
+    with whole(path) as draft:
+        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk: a file that was renamed or linked is safe only then."""
+    if os.name == "nt":  # Windows opens no folders, and writes names down by itself.
+        return
+    try:
+        _sync(folder)
+    except OSError as problem:
+        # Some network file systems know no such thing as a folder that waits to be written.
+        if problem.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

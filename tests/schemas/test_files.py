@@ -1,0 +1,69 @@
+"""Files appear whole or not at all, and are on the disk before they bear their name."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenschemas.files import whole, write_whole
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@given(old=st.binary(), new=st.binary())
+def test_a_file_holds_what_was_written_last_and_nothing_stands_beside_it(
+    tmp_path_factory: pytest.TempPathFactory, old: bytes, new: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("files") / "sub" / "a.bin"
+    for data in (old, new):
+        write_whole(path, data)
+        assert path.read_bytes() == data
+    assert _names(path.parent) == ["a.bin"]
+
+
+def test_text_is_written_as_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", "grün\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"gr\xc3\xbcn\n"
+
+
+def test_after_an_error_the_old_file_stays_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_whole(path, "old")
+    with pytest.raises(KeyboardInterrupt), whole(path) as draft:
+        draft.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_a_link_to_the_file_that_is_there_already_leaves_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_whole(path, "same")
+    with whole(path) as draft:
+        os.link(path, draft)
+    assert path.read_text() == "same"
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_the_file_is_synced_before_it_is_renamed_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append("folder" if os.path.samestat(os.fstat(handle), tmp_path.stat()) else "file")
+        fsync(handle)
+
+    def renamed(draft: Path, path: Path) -> Path:
+        done.append("rename")
+        return replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_whole(tmp_path / "a.txt", "text")
+    assert done == ["file", "rename", "folder"]
