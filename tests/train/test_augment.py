@@ -1,4 +1,4 @@
-"""Augmentation: identity to the bit, the three parts move together, labels that were there, seeds."""
+"""Augmentation: identity bit for bit, the three parts move together, labels that were there, seeds."""
 
 import math
 

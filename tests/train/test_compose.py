@@ -1,4 +1,4 @@
-"""The compiled loops against NumPy, to the bit."""
+"""The compiled loops against NumPy, bit for bit."""
 
 from __future__ import annotations
 

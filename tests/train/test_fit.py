@@ -1,4 +1,4 @@
-"""The loop: it learns, it goes on to the bit after any end, and it says no where it should.
+"""The loop: it learns, it goes on bit for bit after any end, and it says no where it should.
 
 Long, because each way to end a run is tried here against the same undisturbed one.
 """
@@ -344,7 +344,7 @@ def test_a_run_resumed_elsewhere_says_that_its_last_bits_may_differ(
     train(store, run, resume=True)
     said = capsys.readouterr().err
     assert f"device: 1 x cpu (64 threads) -> 1 x cpu ({torch.get_num_threads()} threads); torch: 2.1 -> " in said
-    assert "not to the bit" in said
+    assert "not bit for bit" in said
 
 
 def test_resume_refuses_other_settings_another_store_and_a_folder_in_use(store: Path, tmp_path: Path) -> None:

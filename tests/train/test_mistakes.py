@@ -24,7 +24,7 @@ def test_judgement_by_hand() -> None:
     fraction = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]], [[0.0, 1.0, 1.0, 1.0]]]])
     counted = torch.tensor([[[True, True, True, False]]])
     found = judge_tiles(share, fraction, counted, 0.9)
-    assert found.pixels.tolist() == [3] and found.says.tolist() == [0]
+    assert found.pixels.tolist() == [3] and found.predicted.tolist() == [0]
     assert found.suspect[0] == pytest.approx(1 / 3)
     assert found.loss[0] == pytest.approx(-(np.log(0.95) + np.log(0.05) + np.log(0.4)) / 3, rel=1e-5)
 
@@ -32,7 +32,7 @@ def test_judgement_by_hand() -> None:
 def test_a_mixed_pixel_is_not_doubtful() -> None:
     share = torch.tensor([[[[0.99]], [[0.01]]]])
     found = judge_tiles(share, torch.tensor([[[[0.3]], [[0.7]]]]), torch.ones(1, 1, 1, dtype=torch.bool), 0.9)
-    assert found.suspect.tolist() == [0] and found.says.tolist() == [-1]
+    assert found.suspect.tolist() == [0] and found.predicted.tolist() == [-1]
 
 
 def test_a_tile_without_a_label_has_no_loss() -> None:

@@ -36,7 +36,7 @@ def test_the_scores_of_a_constant_are_a_collapse() -> None:
     finding = find_collapse([near] * 3)
     assert finding is not None
     assert "no better than" in str(finding)
-    assert "saying `low` always" in str(finding)
+    assert "always predicting `low`" in str(finding)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class Config(Frozen):
     checkpoint_keep: int = Field(2, ge=1)
     """Checkpoints kept beside `best`."""
     collapse_checks: int = Field(5, ge=1)
-    """Validations in a row no better than a constant before the watchdog barks."""
+    """Validations in a row no better than a constant before the watchdog speaks up."""
     stop_on_collapse: bool = False
 
     @model_validator(mode="before")

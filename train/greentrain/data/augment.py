@@ -65,7 +65,7 @@ class Samples(NamedTuple):
 
 
 def generator_for(seed: int, epoch: int, step: int, rank: int = 0) -> Generator:
-    """A generator (CPU) whose stream is a pure function of the four numbers, unlike for any two of them."""
+    """A generator (CPU) whose stream is a pure function of the four numbers, different for any two sets of them."""
     digest = hashlib.blake2b(f"{seed} {epoch} {step} {rank}".encode(), digest_size=8).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 

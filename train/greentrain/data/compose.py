@@ -2,7 +2,7 @@
 
 Compiled by numba and run without Python's one lock: by the calling thread, so that several batches are put together at
 the same time, or `parallel`, several threads on one batch. The code is kept on the disk for the next process. The
-results are those of NumPy's float32 arithmetic, to the bit.
+results are those of NumPy's float32 arithmetic, bit for bit.
 
 Letters: N tiles of a block of memory, n those asked for, B tiles of the batch, C bands, K classes, H rows, W columns.
 """

@@ -45,7 +45,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class _Draft:
-    """Memory that a batch is put into."""
+    """The arrays of a batch while it is filled."""
 
     image: NDArray[Any]
     fraction: NDArray[np.float32]
@@ -119,8 +119,8 @@ class Loader(IterableDataset[Batch]):
     def load(self, tiles: NDArray[np.int64], *, parallel: bool = False) -> Batch:
         """The batch of these tiles, on the CPU; put `parallel` by several threads or by this one."""
         draft = self._draft(len(tiles))
-        for piece in self._reader.read(tiles, draft.image if self._normaliser is None else None):
-            self._fill(draft, piece, parallel)
+        for block in self._reader.read(tiles, draft.image if self._normaliser is None else None):
+            self._fill(draft, block, parallel)
         return self._finished(draft, tiles)
 
     def _draft(self, count: int) -> _Draft:
@@ -131,12 +131,12 @@ class Loader(IterableDataset[Batch]):
             lend((count, *reader.image_shape[1:]), np.bool_),
         )
 
-    def _fill(self, draft: _Draft, piece: TileBlock, parallel: bool) -> None:
-        rows, places, normaliser = piece.rows, piece.places, self._normaliser
+    def _fill(self, draft: _Draft, block: TileBlock, parallel: bool) -> None:
+        rows, places, normaliser = block.rows, block.places, self._normaliser
         if normaliser is not None:
             compose.gather_normalised(
-                piece.image,
-                piece.valid,
+                block.image,
+                block.valid,
                 rows,
                 places,
                 normaliser.mean,
@@ -145,10 +145,10 @@ class Loader(IterableDataset[Batch]):
                 draft.image,
                 parallel=parallel,
             )
-        elif piece.image is not draft.image:  # else it was read into its place
-            compose.gather_pixels(piece.image, rows, places, draft.image, parallel=parallel)
+        elif block.image is not draft.image:  # else it was read into its place
+            compose.gather_pixels(block.image, rows, places, draft.image, parallel=parallel)
         compose.gather_fractions(
-            piece.fraction, piece.valid, rows, places, draft.fraction, draft.valid, parallel=parallel
+            block.fraction, block.valid, rows, places, draft.fraction, draft.valid, parallel=parallel
         )
 
     def _finished(self, draft: _Draft, tiles: NDArray[np.int64]) -> Batch:

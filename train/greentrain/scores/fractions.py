@@ -82,7 +82,7 @@ def calibration_sums(probability: Tensor, target: Tensor, counted: Tensor, bins:
     right = predicted == target.max(1).indices.flatten()
     place = (confidence * bins).ceil().sub(1).clamp(0, bins - 1).long().masked_fill(~counts, bins)
     pixels = torch.bincount(place * 2 + right, minlength=2 * bins + 2)[: 2 * bins].view(bins, 2).double()
-    # one sum a bin, not a scatter: on a GPU a scatter adds in any order, and scores must come again to the bit
+    # one sum a bin, not a scatter: on a GPU a scatter adds in any order, and scores must come again bit for bit
     sure = torch.stack([confidence.where(place == i, 0.0).sum() for i in range(bins)])
     return torch.stack([pixels.sum(1), sure, pixels[:, 1]], 1)
 

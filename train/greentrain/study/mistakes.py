@@ -35,7 +35,7 @@ __all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge_til
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the net says of the labels of B tiles."""
+    """How the net's predictions differ from the labels of B tiles."""
 
     loss: NDArray[np.float64]
     """(B,) mean cross-entropy over the counted pixels; NaN where none counts."""
@@ -43,7 +43,7 @@ class Judgement:
     """(B,) share of the counted pixels that are suspect."""
     pixels: NDArray[np.int64]
     """(B,) counted pixels."""
-    says: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     """(B,) class that the net sees in most of the suspect pixels, -1 where there is none."""
 
 
@@ -62,7 +62,7 @@ class Tile:
     loss: float
     suspect: float
     pixels: int
-    says: str
+    predicted: str
     """What the net sees where it contradicts the label; empty where it does not."""
 
 
@@ -86,9 +86,9 @@ def judge_tiles(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -
     denied = fraction.gather(1, label.unsqueeze(1)).squeeze(1) <= 1 - sure
     suspect = (probability >= sure) & denied & counted
     votes = torch.stack([((label == k) & suspect).flatten(1).sum(1) for k in range(share.shape[1])], 1)
-    says = torch.where(votes.sum(1) > 0, votes.argmax(1), -1)
+    predicted = torch.where(votes.sum(1) > 0, votes.argmax(1), -1)
     of_all = suspect.flatten(1).sum(1).double() / pixels
-    return Judgement(loss.numpy(), of_all.numpy(), pixels.numpy(), says.numpy())
+    return Judgement(loss.numpy(), of_all.numpy(), pixels.numpy(), predicted.numpy())
 
 
 def find_mistakes(
@@ -145,7 +145,7 @@ def write_mistakes(
     folder.mkdir(parents=True, exist_ok=True)
     suspects = sorted((tile for tile in tiles if tile.suspect >= limit), key=lambda tile: -tile.suspect)
     groups = by_group(tiles)
-    columns = ("group", "path", "tile", "row", "col", "split", "loss", "suspect", "pixels", "says")
+    columns = ("group", "path", "tile", "row", "col", "split", "loss", "suspect", "pixels", "predicted")
     _write_csv(folder / "tiles.csv", columns, tiles)
     _write_csv(folder / "exclude.csv", columns, suspects)
     _write_csv(folder / "groups.csv", ("group", "split", "tiles", "loss", "suspect"), groups)
@@ -189,14 +189,14 @@ class _Places:
             float(judgement.loss[i]),
             float(judgement.suspect[i]),
             int(judgement.pixels[i]),
-            names[judgement.says[i]] if judgement.says[i] >= 0 else "",
+            names[judgement.predicted[i]] if judgement.predicted[i] >= 0 else "",
         )
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Tile] | Sequence[Group]) -> None:
     with whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
+        writer.writerow("says" if column == "predicted" else column for column in columns)  # as scripts read it
         for row in rows:
             values = [getattr(row, column) for column in columns]
             writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])

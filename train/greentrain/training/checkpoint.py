@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code from them, enough to go on to the bit.
+"""Checkpoints: written whole or not at all, read without running code from them, enough to go on bit for bit.
 
 A run's folder holds `checkpoints/step-NNNNNNNN.pt` (all that training needs), `checkpoints/last.pt` (the newest of
 them) and `checkpoints/best.pt` (what prediction needs). Random states are not among it: every step seeds torch from
@@ -60,7 +60,7 @@ class Trained:
     identity: str
     """Digest of the weights' place in training, settings and store."""
     epoch: int
-    """Epochs it had seen in full."""
+    """Epochs completed."""
 
     @torch.inference_mode()
     def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:

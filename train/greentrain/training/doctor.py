@@ -93,7 +93,7 @@ def _audit(store: Store) -> Diagnosis:
     tiles = ", ".join(f"{count} {name}" for name, count in split.tiles.items())
     if split.audit == "passed":
         return Diagnosis("store", Severity.OK, f"{tiles} tiles; no ground in two splits")
-    found = f"{tiles} tiles; {'ground in two splits' if split.audit == 'failed' else 'never looked for leaks'}"
+    found = f"{tiles} tiles; {'ground in two splits' if split.audit == 'failed' else 'not checked for leaks'}"
     return Diagnosis("store", Severity.WARN, found, "run `greenprep audit` on it")
 
 

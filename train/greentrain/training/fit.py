@@ -1,7 +1,7 @@
 """The training loop, from top to bottom in the order in which things happen: one file, so that it can be read so.
 
 Letters: B tiles of a batch, C channels, K classes, H rows, W columns. A position is (seed, epoch, batch): with it and
-the weights a run goes on to the bit, because every step draws its chance from the position alone.
+the weights a run goes on bit for bit, because every step draws its chance from the position alone.
 
 Several processes train as one would: each takes its slice of a global batch, and the loss is that of the whole of it
 (logits and targets are gathered), so that Dice and means over pixels do not depend on how many there are.
@@ -75,7 +75,7 @@ def fit(
     """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
 
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
-    `stop_on_collapse`, a watchdog barks.
+    `stop_on_collapse`, a watchdog finds something.
     """
     check_split(store, allow_leak)
     checks = list(quick_checks(store, config, allow_leak=allow_leak))
@@ -83,9 +83,9 @@ def fit(
     saved = _saved_state(store, run, config, resume)
     fabric = start_fabric(config)
     session = build_session(store, run, config, fabric)
-    place = Position()
+    position = Position()
     if saved is not None:
-        _restore(session, place, saved)
+        _restore(session, position, saved)
     first = fabric.is_global_zero
     trackers, began = None, time.time()
     before = read_record(run) if saved is not None else None
@@ -93,47 +93,47 @@ def fit(
     if first:
         _write_settings(run, config, record)
         trackers = Trackers(
-            run, config.model_dump(mode="json"), step=place.step, epoch=place.epoch, mlflow=mlflow, wandb=wandb
+            run, config.model_dump(mode="json"), step=position.step, epoch=position.epoch, mlflow=mlflow, wandb=wandb
         )
-        _say_start(session, place, checks)
+        _say_start(session, position, checks)
         if before is not None:
             _say_moved(before, record)
     status, stop = "failed", StopSignals()
     try:
         with stop:
-            status = _train(session, place, trackers, stop)
+            status = _train(session, position, trackers, stop)
     finally:
         if first and trackers is not None:
             trackers.close(status)
             write_record(
                 run, record.model_copy(update={"status": status, "seconds": record.seconds + time.time() - began})
             )
-    best = max(place.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
-    return FitResult(status, stop.received, place.epoch, best, first)
+    best = max(position.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
+    return FitResult(status, stop.received, position.epoch, best, first)
 
 
-def _train(session: Session, place: Position, trackers: Trackers | None, stop: StopSignals) -> str:
+def _train(session: Session, position: Position, trackers: Trackers | None, stop: StopSignals) -> str:
     """Epochs until the end, an early stop or a signal; the status for the record."""
     config, fabric = session.config, session.fabric
     saving, saved_at = 0.0, time.monotonic()
     with progress("training", session.steps) if fabric.is_global_zero else nullcontext() as bar:
         if bar is not None:
-            bar.advance(place.step)
-        while place.epoch < config.epochs:
-            for row in _epoch(session, place):
+            bar.advance(position.step)
+        while position.epoch < config.epochs:
+            for row in _epoch(session, position):
                 _tell(trackers, bar, row)
-                told = _any_rank(fabric, stop.received is not None)
-                if told or (config.checkpoint_steps and place.step % config.checkpoint_steps == 0):
-                    _save(session, place)
-                if told:
+                stopping = _any_rank(fabric, stop.received is not None)
+                if stopping or (config.checkpoint_steps and position.step % config.checkpoint_steps == 0):
+                    _save(session, position)
+                if stopping:
                     return "stopped by a signal"
-            row = _finish_epoch(session, place)
+            row = _finish_epoch(session, position)
             _tell(trackers, None, row)
-            ending = _ending(session, place, validated="val_iou" in row)
+            ending = _ending(session, position, validated="val_iou" in row)
             # A checkpoint an epoch, unless writing them would take more than a tenth of the time.
             if _any_rank(fabric, bool(ending) or time.monotonic() - saved_at > 10 * saving):
                 began = time.monotonic()
-                _save(session, place)
+                _save(session, position)
                 saved_at = time.monotonic()
                 saving = saved_at - began
             if ending:
@@ -151,56 +151,56 @@ def _tell(trackers: Trackers | None, bar: Ticker | None, row: dict[str, Any]) ->
             say(_line(row))
 
 
-def _epoch(session: Session, place: Position) -> Iterator[dict[str, Any]]:
+def _epoch(session: Session, position: Position) -> Iterator[dict[str, Any]]:
     """Train to the end of the present epoch; a row of numbers after each step."""
-    config, batches = session.config, session.train.batches(place.epoch, place.batch)
+    config, batches = session.config, session.train.batches(position.epoch, position.batch)
     session.model.train()
     waited, began = 0.0, time.monotonic()
-    while place.batch < len(session.train):
+    while position.batch < len(session.train):
         asked = time.monotonic()
-        size = min(config.accumulate, len(session.train) - place.batch)
+        size = min(config.accumulate, len(session.train) - position.batch)
         group = [next(batches) for _ in range(size)]
         waited += time.monotonic() - asked
-        rate = config.learning_rate * _rate_share(session, place)
+        rate = config.learning_rate * _rate_share(session, position)
         for settings in session.optimiser.param_groups:
             settings["lr"] = rate
-        loss = _step(session, place, group)
-        place.step += 1
-        place.loss_sum += loss
-        place.loss_steps += 1
+        loss = _step(session, position, group)
+        position.step += 1
+        position.loss_sum += loss
+        position.loss_steps += 1
         yield {
-            "epoch": place.epoch + 1,
-            "step": place.step,
+            "epoch": position.epoch + 1,
+            "step": position.step,
             "train_loss": loss,
             "learning_rate": rate,
             "waited_share": waited / max(time.monotonic() - began, 1e-9),
         }
 
 
-def _step(session: Session, place: Position, group: list[Batch]) -> float:
+def _step(session: Session, position: Position, group: list[Batch]) -> float:
     """Move the weights once, by the gradient of the batches in `group`; the mean of their losses."""
     config, fabric = session.config, session.fabric
     total = 0.0
     for i, batch in enumerate(group):
-        torch.manual_seed(_chance(config.seed, place.epoch, place.batch, fabric.global_rank))
+        torch.manual_seed(_chance(config.seed, position.epoch, position.batch, fabric.global_rank))
         batch = _filled(batch, session)
-        image, fraction, valid = _augmented(batch, session, place)
+        image, fraction, valid = _augmented(batch, session, position)
         target, counted = session.rule(fraction, valid)
         with fabric.no_backward_sync(session.model, enabled=i + 1 < len(group)):
             logits = session.model(image)
             loss = session.loss(*_of_all_ranks(fabric, logits.float(), target, counted))
             value = float(loss.detach())
-            _stop_if_not_finite(session, place, value, batch, image)
+            _stop_if_not_finite(session, position, value, batch, image)
             # Times the number of ranks, because DistributedDataParallel takes the mean over them and not the sum.
             fabric.backward(loss * (fabric.world_size / len(group)))
         total += value
-        place.batch += 1
+        position.batch += 1
     if config.gradient_clip is not None:
         norm = fabric.clip_gradients(
             session.model, session.optimiser, max_norm=config.gradient_clip, error_if_nonfinite=False
         )
         if config.precision != "16-mixed":  # whose scaler leaves such steps out by itself
-            _stop_if_not_finite(session, place, float(norm if norm is not None else 0.0), group[-1], image)
+            _stop_if_not_finite(session, position, float(norm if norm is not None else 0.0), group[-1], image)
     session.optimiser.step()
     session.optimiser.zero_grad()
     if session.ema is not None:
@@ -208,8 +208,8 @@ def _step(session: Session, place: Position, group: list[Batch]) -> float:
     return total / len(group)
 
 
-def _augmented(batch: Batch, session: Session, place: Position) -> Samples:
-    chance = generator_for(session.config.seed, place.epoch, place.batch, session.fabric.global_rank)
+def _augmented(batch: Batch, session: Session, position: Position) -> Samples:
+    chance = generator_for(session.config.seed, position.epoch, position.batch, session.fabric.global_rank)
     ground = _ground(session.store, batch["tile"]) if session.config.augment.mix_times > 0 else None
     return augment(
         Samples(batch["image"], batch["fraction"], batch["valid"]),
@@ -257,12 +257,12 @@ def _of_all_ranks(fabric: Fabric, logits: Tensor, *rest: Tensor) -> tuple[Tensor
     return torch.cat(own), *(part.flatten(0, 1) for part in gathered)  # type: ignore[union-attr]
 
 
-def _stop_if_not_finite(session: Session, place: Position, value: float, batch: Batch, image: Tensor) -> None:
+def _stop_if_not_finite(session: Session, position: Position, value: float, batch: Batch, image: Tensor) -> None:
     finding = find_non_finite(value, batch["tile"].tolist(), None)
     if finding is None:
         return
     finding = find_non_finite(value, batch["tile"].tolist(), first_non_finite(session.net, image))
-    where = f"{session.run}, epoch {place.epoch + 1}, step {place.step + 1}"
+    where = f"{session.run}, epoch {position.epoch + 1}, step {position.step + 1}"
     raise TrainingError(
         where,
         str(finding),
@@ -270,23 +270,23 @@ def _stop_if_not_finite(session: Session, place: Position, value: float, batch: 
     )
 
 
-def _finish_epoch(session: Session, place: Position) -> dict[str, Any]:
+def _finish_epoch(session: Session, position: Position) -> dict[str, Any]:
     """Validate, count the epoch, keep the net if it is the best so far; the row of numbers."""
     fabric = session.fabric
-    place.losses.append(place.loss_sum / max(place.loss_steps, 1))
-    place.epoch, place.batch, place.loss_sum, place.loss_steps = place.epoch + 1, 0, 0.0, 0
-    row: dict[str, Any] = {"epoch": place.epoch, "step": place.step, "mean_train_loss": place.losses[-1]}
-    if session.val is not None and not session.config.validates_after(place.epoch):
+    position.losses.append(position.loss_sum / max(position.loss_steps, 1))
+    position.epoch, position.batch, position.loss_sum, position.loss_steps = position.epoch + 1, 0, 0.0, 0
+    row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, "mean_train_loss": position.losses[-1]}
+    if session.val is not None and not session.config.validates_after(position.epoch):
         return row
     if session.val is None:
         if fabric.is_global_zero:
-            _save_best(session, place)
+            _save_best(session, position)
         return row
     with session.ema.applied(session.net) if session.ema is not None else nullcontext():
         scores, loss = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
-        place.history.append(scores)
-        if best_since(place.scores) == 0 and fabric.is_global_zero:
-            _save_best(session, place)
+        position.history.append(scores)
+        if best_since(position.scores) == 0 and fabric.is_global_zero:
+            _save_best(session, position)
     return {
         **row,
         "val_loss": loss,
@@ -296,27 +296,27 @@ def _finish_epoch(session: Session, place: Position) -> dict[str, Any]:
     }
 
 
-def _ending(session: Session, place: Position, *, validated: bool) -> str | None:
-    """Why to end after this epoch, if so; lets the watchdogs bark on the way."""
+def _ending(session: Session, position: Position, *, validated: bool) -> str | None:
+    """Why to end after this epoch, if so; says on the way what the watchdogs find."""
     config = session.config
-    findings = [find_rising(place.losses)]
+    findings = [find_rising(position.losses)]
     if validated:
-        findings.append(find_collapse(place.history, checks=config.collapse_checks))
+        findings.append(find_collapse(position.history, checks=config.collapse_checks))
     for finding in findings:
         if finding is not None:
-            _bark(session, place, finding)
-    if place.epoch >= config.epochs:
+            _warn_or_end(session, position, finding)
+    if position.epoch >= config.epochs:
         return "finished"
-    if config.patience and best_since(place.scores) >= config.patience:
+    if config.patience and best_since(position.scores) >= config.patience:
         return "stopped early"
     return None
 
 
-def _bark(session: Session, place: Position, finding: Finding) -> None:
+def _warn_or_end(session: Session, position: Position, finding: Finding) -> None:
     if session.config.stop_on_collapse:
-        _save(session, place)
+        _save(session, position)
         raise TrainingError(
-            f"{session.run}, epoch {place.epoch}",
+            f"{session.run}, epoch {position.epoch}",
             str(finding),
             "look at the causes in their order; `greentrain doctor` checks most of them",
         )
@@ -324,11 +324,11 @@ def _bark(session: Session, place: Position, finding: Finding) -> None:
         say(f"WARNING {finding}")
 
 
-def _save(session: Session, place: Position) -> None:
-    """A checkpoint from which training goes on to the bit."""
+def _save(session: Session, position: Position) -> None:
+    """A checkpoint from which training goes on bit for bit."""
     if not session.fabric.is_global_zero:
         return
-    path = session.run / "checkpoints" / f"step-{place.step:08d}.pt"
+    path = session.run / "checkpoints" / f"step-{position.step:08d}.pt"
     scaler = getattr(session.fabric.strategy.precision, "scaler", None)
     write_checkpoint(
         path,
@@ -338,7 +338,7 @@ def _save(session: Session, place: Position) -> None:
             "optimiser": session.optimiser.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "ema": None if session.ema is None else session.ema.state_dict(),
-            "position": dict(vars(place)),
+            "position": dict(vars(position)),
             "global_batch": session.config.batch_size * session.fabric.world_size,
         },
     )
@@ -346,19 +346,19 @@ def _save(session: Session, place: Position) -> None:
     prune(session.run, session.config.checkpoint_keep)
 
 
-def _save_best(session: Session, place: Position) -> None:
+def _save_best(session: Session, position: Position) -> None:
     """What prediction needs of the net as it is."""
     write_checkpoint(
         session.run / "checkpoints" / "best.pt",
         {
             **describe_net(session.normaliser, session.store.contract, session.config),
             "weights": session.net.state_dict(),
-            "position": dict(vars(place)),
+            "position": dict(vars(position)),
         },
     )
 
 
-def _restore(session: Session, place: Position, saved: dict[str, Any]) -> None:
+def _restore(session: Session, position: Position, saved: dict[str, Any]) -> None:
     """Put a run back to where its checkpoint was written."""
     now = session.config.batch_size * session.fabric.world_size
     if saved["global_batch"] != now:
@@ -374,7 +374,7 @@ def _restore(session: Session, place: Position, saved: dict[str, Any]) -> None:
     if session.ema is not None:
         session.ema.load_state_dict(saved["ema"])
     for name, value in saved["position"].items():
-        setattr(place, name, value)
+        setattr(position, name, value)
 
 
 def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
@@ -432,7 +432,7 @@ def _write_settings(run: Path, config: Config, record: Record) -> None:
     write_whole(run / "config.yaml", commented_yaml(config))
 
 
-def _say_start(session: Session, place: Position, checks: list[Diagnosis]) -> None:
+def _say_start(session: Session, position: Position, checks: list[Diagnosis]) -> None:
     for check in checks:
         if check.level is not Severity.OK:
             say(f"WARNING {check.name}: {check.found}. {check.remedy}")
@@ -443,14 +443,14 @@ def _say_start(session: Session, place: Position, checks: list[Diagnosis]) -> No
         f"{len(session.rule.classes)} classes, on {session.fabric.world_size} x {session.fabric.device.type}; "
         f"{len(session.train.sampler.tiles)} tiles, {kept}"
     )
-    if place.step:
-        say(f"going on after epoch {place.epoch}, step {place.step} of {session.steps}")
+    if position.step:
+        say(f"going on after epoch {position.epoch}, step {position.step} of {session.steps}")
 
 
 def _say_moved(before: Record, now: Record) -> None:
     """Sums are taken in another order by another device, number of threads or version."""
     if changed := differences(before.surroundings, now.surroundings):
-        say(f"WARNING resumed elsewhere ({'; '.join(changed)}): it goes on, but not to the bit as it would have there")
+        say(f"WARNING resumed elsewhere ({'; '.join(changed)}): it goes on, but not bit for bit as it would have there")
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -460,22 +460,22 @@ def _line(row: dict[str, Any]) -> str:
     return f"{text}  val loss {row['val_loss']:.4f}  mean IoU {row['val_iou']:.4f} (constant {row['constant_iou']:.4f})"
 
 
-def _rate_share(session: Session, place: Position) -> float:
+def _rate_share(session: Session, position: Position) -> float:
     config = session.config
     return rate_share(
-        place.step,
+        position.step,
         session.steps,
         warmup=config.warmup,
         kind=config.schedule,
         floor=config.rate_floor,
-        scores=place.scores,
+        scores=position.scores,
         patience=config.plateau_patience,
         divisor=config.plateau_divisor,
     )
 
 
 def _chance(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """A seed for torch's own generators (drop path), unlike that of any other step."""
+    """A seed for torch's own generators (drop path), different at every step."""
     text = f"net {seed} {epoch} {batch} {rank}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 

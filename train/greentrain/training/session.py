@@ -48,7 +48,7 @@ class Position:
     """How far a run has come; goes into its checkpoints as it is."""
 
     epoch: int = 0
-    """Epochs in full."""
+    """Epochs completed."""
     batch: int = 0
     """Batches of the present epoch."""
     step: int = 0
@@ -57,7 +57,7 @@ class Position:
     """Over the steps of the present epoch."""
     loss_steps: int = 0
     losses: list[float] = field(default_factory=list)
-    """Mean training loss of each epoch in full."""
+    """Mean training loss of each completed epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """What each validation gave."""
 

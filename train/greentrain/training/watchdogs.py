@@ -1,6 +1,6 @@
 """Watchdogs: what a person who sat by the run would notice, from numbers that the run has anyway.
 
-They find a loss that is not finite, a loss that only rises, and collapse: a net that says one class nearly
+They find a loss that is not finite, a loss that only rises, and collapse: a net that predicts one class nearly
 everywhere, or scores no better than the best constant predictor. Each finding names the likely causes in
 order and what to look at.
 """
@@ -35,7 +35,7 @@ class Finding:
     """One thing that is wrong with a run; its text is for the user."""
 
     kind: Kind
-    """Which watchdog barked."""
+    """Which watchdog found it."""
     found: str
     """What was seen, with the numbers."""
     causes: tuple[str, ...]
@@ -53,7 +53,7 @@ _NON_FINITE_CAUSES = (
 )
 _RISING_CAUSES = (
     "the rate is too high: divide it by 10",
-    "labels do not belong to the images: look at tiles in `greenprep inspect`",
+    "labels do not belong to the images: look at tiles with `greenprep show`",
     "normalisation: `greentrain doctor` shows each band's mean and deviation, near 0 and 1 if all is well",
 )
 _COLLAPSE_CAUSES = (
@@ -149,5 +149,5 @@ def _as_constant(scores: Mapping[str, Any], margin: float) -> str | None:
     ours, constant = scores["mean"]["iou"], scores["constant"]["mean"]["iou"]
     if sum(row["iou"] is not None for row in scores["classes"].values()) < 2 or ours > constant + margin:
         return None
-    says = scores["constant"]["class"]
-    return f"mean IoU {ours:.3f} is no better than {constant:.3f}, that of saying `{says}` always"
+    name = scores["constant"]["class"]
+    return f"mean IoU {ours:.3f} is no better than {constant:.3f}, that of always predicting `{name}`"
