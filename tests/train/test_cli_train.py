@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_fit_leaves_rows_a_report_and_the_command(place: Path) -> None:
     assert [row["epoch"] for row in rows if "train_loss" not in row] == [1, 2]
     assert (place / "run" / "report.html").exists()
     assert json.loads((place / "run" / "run.json").read_text())["command"][0] == "greentrain"
+
+
+def test_resuming_reads_checkpoints_once_and_names_a_broken_one_once(place: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(place / "run", tmp_path / "run"))
+    newest = max((run / "checkpoints").glob("step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    done = CliRunner().invoke(app, ["fit", str(place / "s.zarr"), "--out", str(run), "--resume"])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("a broken checkpoint") == 1
+    assert "going on after epoch 1" in done.output
 
 
 def test_evaluate_gives_the_promised_json(place: Path) -> None:

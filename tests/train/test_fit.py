@@ -331,6 +331,13 @@ def test_a_store_whose_audit_failed_or_that_is_not_split_is_refused(tmp_path: Pa
         train(path, tmp_path / "other")
 
 
+def test_the_normaliser_is_built_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, real = [], session.build_normaliser
+    monkeypatch.setattr(session, "build_normaliser", lambda *a, **k: built.append(1) or real(*a, **k))
+    train(store, tmp_path / "run", "epochs=1", "bands=pca:2")
+    assert len(built) == 1
+
+
 def test_a_run_resumed_elsewhere_says_that_its_last_bits_may_differ(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

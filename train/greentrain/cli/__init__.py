@@ -104,15 +104,18 @@ def fit(
     wanted = [*(changes or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
     from greenschemas.store import open_store
     from greentrain.config import load_config
+    from greentrain.training.checkpoint import newest_checkpoint
     from greentrain.training.fit import fit as train
     from greentrain.training.fit import settings_of
 
-    settings = load_config(config, wanted, settings_of(out) if resume else None)
+    saved = newest_checkpoint(out) if resume else None
+    settings = load_config(config, wanted, None if saved is None else settings_of(out, saved))
     outcome = train(
         open_store(store),
         out,
         settings,
         resume=resume,
+        checkpoint=saved,
         allow_leak=allow_leak,
         command=("greentrain", *sys.argv[1:]),
         mlflow=mlflow,

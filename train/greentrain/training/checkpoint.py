@@ -31,6 +31,7 @@ from greentrain.nets.build import build_net
 
 __all__ = [
     "FORMAT",
+    "Checkpoint",
     "Trained",
     "describe_net",
     "link_last",
@@ -39,6 +40,9 @@ __all__ = [
     "prune",
     "write_checkpoint",
 ]
+
+Checkpoint = dict[str, Any]
+"""What a file of a checkpoint holds: plain values and tensors by name."""
 
 FORMAT = "greenspace-checkpoint-1"
 """Value of `format` in every checkpoint."""
@@ -82,7 +86,7 @@ def link_last(path: Path) -> None:
         os.link(path, draft)
 
 
-def newest_checkpoint(run: Path) -> dict[str, Any] | None:
+def newest_checkpoint(run: Path) -> Checkpoint | None:
     """The newest whole checkpoint of a run; says which are broken on the way. None where there is none at all.
 
     Raises ConfigError where all are broken: what is left of the run is not to be written over.
@@ -153,7 +157,7 @@ def load_trained(run: Path, which: str = "best") -> Trained:
     return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums that it wrote

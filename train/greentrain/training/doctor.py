@@ -20,6 +20,7 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import Store
 from greentrain.config import Config
 from greentrain.data.loader import Batch, open_loader
+from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import target_rule
 from greentrain.data.tiles import available_memory
 from greentrain.data.value_range import wrapped_store
@@ -50,30 +51,32 @@ class Diagnosis:
     """What to do; empty where all is well."""
 
 
-def quick_checks(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Diagnosis]:
-    """What takes a second: contract, bands, classes, a batch, the scan."""
+def quick_checks(
+    store: Store, config: Config, *, allow_leak: bool = False
+) -> tuple[list[Diagnosis], Normaliser | None]:
+    """What takes a second: contract, bands, classes, a batch, the scan; and the normaliser, None where none can be."""
     try:
         check_split(store, allow_leak)
     except StoreError as problem:
-        yield Diagnosis("store", Severity.FAIL, problem.found, problem.remedy)
-        return
-    yield _audit(store)
-    settings = _bands(store, config), _values(store), _classes(store, config), _steps(store, config)
-    yield from settings
-    if all(check.level is not Severity.FAIL for check in settings):
-        yield _batch(store, config)
-    yield _scan(config.model.scan)
+        return [Diagnosis("store", Severity.FAIL, problem.found, problem.remedy)], None
+    try:
+        normaliser = normaliser_for(store, config)
+        bands = _bands(store, normaliser)
+    except ConfigError as problem:
+        normaliser, bands = None, Diagnosis("bands", Severity.FAIL, problem.found, problem.remedy)
+    checks = [_audit(store), bands, _values(store), _classes(store, config), _steps(store, config)]
+    if normaliser is not None and not any(check.level is Severity.FAIL for check in checks):
+        checks.append(_batch(store, config, normaliser))
+    return [*checks, _scan(config)], normaliser
 
 
 def all_checks(store: Store, config: Config, *, allow_leak: bool = False) -> Iterator[Diagnosis]:
     """All of it; builds the net and trains it for moments on one batch."""
-    failed = False
-    for check in quick_checks(store, config, allow_leak=allow_leak):
-        failed = failed or check.level is Severity.FAIL
-        yield check
-    if failed:
+    checks, normaliser = quick_checks(store, config, allow_leak=allow_leak)
+    yield from checks
+    if normaliser is None or any(check.level is Severity.FAIL for check in checks):
         return
-    session = build_session(store, Path(), config, start_fabric(config))
+    session = build_session(store, Path(), config, start_fabric(config), normaliser)
     batch = next(iter(session.train))
     yield _memory(session, batch)
     yield _rates(session, batch)
@@ -97,11 +100,7 @@ def _audit(store: Store) -> Diagnosis:
     return Diagnosis("store", Severity.WARN, found, "run `greenprep audit` on it")
 
 
-def _bands(store: Store, config: Config) -> Diagnosis:
-    try:
-        normaliser = normaliser_for(store, config)
-    except ConfigError as problem:
-        return Diagnosis("bands", Severity.FAIL, problem.found, problem.remedy)
+def _bands(store: Store, normaliser: Normaliser) -> Diagnosis:
     role = {band.name: band.role for band in store.contract.bands}
     odd = [name for name in normaliser.bands if role[name] in (Role.MASK, Role.DEAD)]
     flat = [name for name, scale in zip(normaliser.bands, normaliser.scale, strict=True) if scale == 0]
@@ -178,15 +177,9 @@ def _steps(store: Store, config: Config) -> Diagnosis:
     return Diagnosis("steps", Severity.OK, found)
 
 
-def _batch(store: Store, config: Config) -> Diagnosis:
+def _batch(store: Store, config: Config, normaliser: Normaliser) -> Diagnosis:
     loader = open_loader(
-        store,
-        "train",
-        config.batch_size,
-        seed=config.seed,
-        normaliser=normaliser_for(store, config),
-        cache="none",
-        ahead=1,
+        store, "train", config.batch_size, seed=config.seed, normaliser=normaliser, cache="none", ahead=1
     )
     batch = next(iter(loader))
     image, valid = batch["image"], batch["valid"]
@@ -216,7 +209,7 @@ def _batch(store: Store, config: Config) -> Diagnosis:
     return Diagnosis("a batch", Severity.OK, found)
 
 
-def _scan(backend: str) -> Diagnosis:
+def _scan(config: Config) -> Diagnosis:
     """The kernel against the definition, forward and backward, on small random numbers."""
     chance = torch.Generator().manual_seed(0)
 
@@ -224,7 +217,7 @@ def _scan(backend: str) -> Diagnosis:
         return torch.randn(shape, generator=chance)
 
     inputs = [draw(2, 8, 37), draw(2, 8, 37), -draw(8, 4).exp(), draw(2, 2, 4, 37), draw(2, 2, 4, 37), draw(8), draw(8)]
-    device = find_device("auto", "device")
+    backend, device = config.model.scan, find_device(config.accelerator, "accelerator")
     results = []
     for kernel in (backend, "reference"):
         tensors = [part.clone().to(device).requires_grad_() for part in inputs]

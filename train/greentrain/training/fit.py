@@ -31,7 +31,14 @@ from greentrain.config import Config, commented_yaml, differences
 from greentrain.data.augment import Samples, augment, generator_for
 from greentrain.data.loader import Batch
 from greentrain.scores.validate import validate
-from greentrain.training.checkpoint import describe_net, link_last, newest_checkpoint, prune, write_checkpoint
+from greentrain.training.checkpoint import (
+    Checkpoint,
+    describe_net,
+    link_last,
+    newest_checkpoint,
+    prune,
+    write_checkpoint,
+)
 from greentrain.training.doctor import Diagnosis, Severity, quick_checks, stop_if_failed
 from greentrain.training.record import Record, make_record, read_record, write_record
 from greentrain.training.schedule import best_since, rate_share
@@ -67,6 +74,7 @@ def fit(
     config: Config,
     *,
     resume: bool = False,
+    checkpoint: Checkpoint | None = None,
     allow_leak: bool = False,
     command: tuple[str, ...] = (),
     mlflow: bool = False,
@@ -74,15 +82,17 @@ def fit(
 ) -> FitResult:
     """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
 
+    checkpoint: that checkpoint, where the caller has read it already (`newest_checkpoint`).
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
     `stop_on_collapse`, a watchdog finds something.
     """
     check_split(store, allow_leak)
-    checks = list(quick_checks(store, config, allow_leak=allow_leak))
+    checks, normaliser = quick_checks(store, config, allow_leak=allow_leak)
     stop_if_failed(checks, store.location)
-    saved = _saved_state(store, run, config, resume)
+    assert normaliser is not None  # else the check of the bands has failed
+    saved = _saved_state(store, run, config, resume, checkpoint)
     fabric = start_fabric(config)
-    session = build_session(store, run, config, fabric)
+    session = build_session(store, run, config, fabric, normaliser)
     position = Position()
     if saved is not None:
         _restore(session, position, saved)
@@ -358,7 +368,7 @@ def _save_best(session: Session, position: Position) -> None:
     )
 
 
-def _restore(session: Session, position: Position, saved: dict[str, Any]) -> None:
+def _restore(session: Session, position: Position, saved: Checkpoint) -> None:
     """Put a run back to where its checkpoint was written."""
     now = session.config.batch_size * session.fabric.world_size
     if saved["global_batch"] != now:
@@ -377,7 +387,9 @@ def _restore(session: Session, position: Position, saved: dict[str, Any]) -> Non
         setattr(position, name, value)
 
 
-def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
+def _saved_state(
+    store: Store, run: Path, config: Config, resume: bool, checkpoint: Checkpoint | None
+) -> Checkpoint | None:
     """The checkpoint to go on from, None to start anew.
 
     Raises ConfigError for a folder in a store or with a run that is not to be resumed, and for another store or other
@@ -389,10 +401,10 @@ def _saved_state(store: Store, run: Path, config: Config, resume: bool) -> dict[
         if (run / "run.json").exists():
             raise ConfigError(run, "it holds a run already", "go on with it by --resume, or give another --out")
         return None
-    saved = newest_checkpoint(run)
+    saved = newest_checkpoint(run) if checkpoint is None else checkpoint
     if saved is None:
         return None
-    before = Config.parse(run / "checkpoints", saved["config"])
+    before = settings_of(run, saved)
     if changed := differences(before.about_result(), config.about_result()):
         raise ConfigError(
             "--resume",
@@ -487,7 +499,6 @@ def _any_rank(fabric: Fabric, here: bool) -> bool:
     return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="max"))
 
 
-def settings_of(run: Path) -> Config | None:
-    """The settings of the newest checkpoint of a run; None where there is none."""
-    saved = newest_checkpoint(run)
-    return None if saved is None else Config.parse(run / "checkpoints", saved["config"])
+def settings_of(run: Path, checkpoint: Checkpoint) -> Config:
+    """The settings that a run's checkpoint was made with."""
+    return Config.parse(run / "checkpoints", checkpoint["config"])

@@ -138,11 +138,10 @@ def start_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def build_session(store: Store, run: Path, config: Config, fabric: Fabric) -> Session:
-    """Everything from the contract and the settings; the seed decides the weights."""
+def build_session(store: Store, run: Path, config: Config, fabric: Fabric, normaliser: Normaliser) -> Session:
+    """Everything else from the contract and the settings; the seed decides the weights."""
     contract, device = store.contract, fabric.device
     rule = target_rule(config.target, contract.classes, config.min_purity)
-    normaliser = normaliser_for(store, config)
     loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
     rank_of = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     common: dict[str, Any] = {
