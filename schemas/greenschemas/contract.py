@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from greenschemas.bands import Band, Role, feature_names
 from greenschemas.frozen import Frozen, digest
+from greenschemas.values import Quality, Values, quality_of
 
 __all__ = ["ATTRIBUTE", "BandStats", "Contract", "Split", "Statistics", "adopt_dead"]
 
@@ -86,6 +87,8 @@ class Contract(Frozen):
     """None until `greenprep split` has run."""
     statistics: Statistics | None = None
     """Of the train split; None until `greenprep split` has run."""
+    values: Values | None = None
+    """What the stored numbers mean; None in a store that was made before this was written down."""
     recipe: dict[str, Any]
     """The recipe without its paths."""
     recipe_hash: str
@@ -102,6 +105,8 @@ class Contract(Frozen):
             for scheme, weights in self.statistics.class_weights.items():
                 if len(weights) != len(self.classes):
                     raise ValueError(f"{len(weights)} weights `{scheme}` for {len(self.classes)} classes")
+        if self.values is not None and len(self.values.bands) != len(self.bands):
+            raise ValueError(f"values of {len(self.values.bands)} bands for {len(self.bands)}")
         if digest(self.recipe) != self.recipe_hash:
             raise ValueError("recipe_hash is the digest of recipe")
         return self
@@ -110,6 +115,28 @@ class Contract(Frozen):
     def features(self) -> tuple[str, ...]:
         """Names of the bands that a net sees unless told otherwise."""
         return feature_names(self.bands)
+
+    @property
+    def declared_bands(self) -> tuple[Band, ...]:
+        """The bands as the recipe has them: those that are dead now have the role that decides what is empty."""
+        declared = {str(band["name"]): Band.model_validate(band) for band in self.recipe.get("bands", ())}
+        return tuple(declared.get(band.name, band) if band.role is Role.DEAD else band for band in self.bands)
+
+    @property
+    def quality(self) -> dict[str, Quality]:
+        """How quality bands are read, by name of the band."""
+        return quality_of(self.declared_bands) if self.values is None else self.values.quality
+
+    @property
+    def clouds_masked(self) -> bool:
+        """Whether pixels that a quality band calls cloud were left out of training."""
+        return bool(self.recipe.get("limits", {}).get("cloud") == "mask")
+
+    @property
+    def reflectance_scale(self) -> float | None:
+        """Number that stands for a reflectance of 1; None: unknown."""
+        scale = self.recipe.get("limits", {}).get("reflectance_scale")
+        return None if scale is None else float(scale)
 
     def band_index(self, name: str) -> int:
         """Position of a band on the `band` axis; raises KeyError for an unknown name."""
@@ -120,7 +147,10 @@ class Contract(Frozen):
 
     def identity(self) -> str:
         """Digest of the whole contract: a run refuses to go on with another."""
-        return digest(self.model_dump(mode="json"))
+        data = self.model_dump(mode="json")
+        if self.values is None:
+            del data["values"]  # Runs know the store by the digest that it had before there was such a field.
+        return digest(data)
 
 
 def adopt_dead(bands: Iterable[Band], constant: Iterable[bool]) -> tuple[Band, ...]:

@@ -21,7 +21,11 @@ print("imported")
 # Triton is installed on machines with a GPU alone; the others draw maps, and `maps` reads rasters.
 NEED_MORE = [
     "greentrain.nets.scan.triton_scan",
+    "greentrain.maps.outputs",
     "greentrain.maps.raster",
+    "greentrain.maps.scene",
+    "greentrain.maps.judge",
+    "greentrain.maps.zones",
     "greentrain.maps.predict",
     "greentrain.maps.area",
     "greentrain.maps.picture",

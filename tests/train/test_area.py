@@ -1,5 +1,6 @@
 """Hectares: right on flat maps, on the ellipsoid, by zone and by fraction of a pixel."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import rasterio
 
 from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, summary
 from greentrain.maps.blend import Block
-from greentrain.maps.raster import Grid, Layer, Zone, open_raster, write_map
+from greentrain.maps.raster import Grid, Layer, open_raster, write_map
+from greentrain.maps.zones import Zone
 
 UTM = Grid(40, 50, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())
 CLASSES = ("trees", "water")
@@ -92,3 +94,11 @@ def test_feet_are_feet() -> None:
 def test_a_map_of_another_program_has_numbers_for_classes() -> None:
     assert class_names({}, (None,), False)[:2] == ("class 0", "class 1")
     assert class_names({}, ("lawn", None), True) == ("lawn", "class 1")
+
+
+def test_class_names_may_hold_commas(tmp_path: Path) -> None:
+    names = ("Developed, High Intensity", "Open Water")
+    tags = {"GREENSPACE_CLASSES": ",".join(names)}
+    assert class_names(tags | {"GREENSPACE_CLASS_NAMES": json.dumps(names)}, ("class",), False) == names
+    assert class_names(tags, names, True) == names, "an old map of fractions is told by its bands"
+    assert class_names(TAGS, ("class",), False) == CLASSES, "an old class map"

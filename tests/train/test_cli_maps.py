@@ -9,10 +9,13 @@ import rasterio
 import typer
 from typer.testing import CliRunner
 
-from greenschemas.errors import ConfigError
+from greenschemas.errors import ConfigError, SourceError
 from greenschemas.store import open_store
-from greentrain.cli.maps import add_commands, pair_up
+from greentrain.cli.maps import add_commands
 from greentrain.config import load_config
+from greentrain.data.targets import target_rule
+from greentrain.maps.outputs import pair_up
+from greentrain.maps.scores import score_map
 from greentrain.training.fit import fit
 from support.stores import write_tiny_store
 
@@ -74,6 +77,53 @@ def test_predict_takes_many_scenes_into_a_folder(folder: Path, tmp_path: Path) -
     )
     assert [Path(one["maps"][-1]).name for one in found] == ["x_map.tif", "y_map.tif"]
     assert (tmp_path / "maps" / "x_map.png").exists()
+
+
+def test_one_bad_scene_does_not_end_the_others_and_subfolders_are_searched(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.tif").write_text("<html>")
+    (tmp_path / "in" / "deep" / "b.tif").write_bytes((folder / "a.tif").read_bytes())
+    words = ["predict", folder / "run", tmp_path / "in", "--out", tmp_path / "in", "--json"]
+    result = runner.invoke(app, [str(word) for word in words])
+    assert isinstance(result.exception, SourceError) and "1 of 2 scenes have no map" in str(result.exception)
+    bad, good = json.loads(result.stdout)
+    assert "not a GeoTIFF" in bad["error"] and good["maps"] == [str(tmp_path / "in" / "deep" / "b_map.tif")]
+    (tmp_path / "in" / "a.tif").unlink()
+    assert len(json.loads(say(*words))) == 1, "our own map is no scene"
+
+
+def test_no_output_replaces_an_input_or_what_is_not_ours(folder: Path, tmp_path: Path) -> None:
+    a, fractions, own = tmp_path / "b_fractions.tif", tmp_path / "e" / "a_map.tif", tmp_path / "e" / "a.tif"
+    own.parent.mkdir()
+    for path in (a, fractions, own):
+        path.write_bytes((folder / "a.tif").read_bytes())
+    before = a.read_bytes()
+    cases = [
+        ([a, tmp_path / "b.tif", "--fractions"], "would replace the input"),
+        ([own.parent, "--out", own.parent], "would replace the input"),
+        ([own, fractions], "no map of ours"),
+        ([own, tmp_path / "m.tif", "--labels", tmp_path / "m.tif"], "would replace the input"),
+        ([own, tmp_path / "m.tif", "--png", fractions], "no picture of ours"),
+    ]
+    for words, message in cases:
+        result = runner.invoke(app, ["predict", str(folder / "run"), *(str(word) for word in words)])
+        assert isinstance(result.exception, ConfigError) and message in str(result.exception)
+    assert {path.read_bytes() for path in (a, fractions, own)} == {before}
+    for _ in range(2):  # What is ours is replaced without asking.
+        say("predict", folder / "run", own, fractions, "--png", tmp_path / "m.png", "--overwrite")
+        say("predict", folder / "run", own, fractions, "--png", tmp_path / "m.png", "--tta")
+
+
+def test_labels_leave_out_the_recipes_unlabelled_value(folder: Path, tmp_path: Path) -> None:
+    say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif")
+    mask = np.zeros((50, 70), np.uint8)
+    mask[:10] = 2
+    with rasterio.open(folder / "mask.tif") as file, rasterio.open(tmp_path / "l.tif", "w", **file.profile) as out:
+        out.write(mask, 1)
+    rule = target_rule("fractions", ("class0", "class1", "class2"))
+    for value, counted in ((None, 3500), (2, 2800)):
+        found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, rule.classes, value)
+        assert np.array(found["confusion"]).sum() == counted
 
 
 def test_area_prints_a_table_and_json(folder: Path, tmp_path: Path) -> None:

@@ -11,16 +11,20 @@ import torch
 import zarr
 from torch import Tensor
 
+from greenschemas.bands import Band
 from greenschemas.contract import BandStats, Contract
 from greenschemas.errors import SourceError
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.store import open_store, write_contract
+from greenschemas.value_checks import Levels, find_factor, levels_of, looks_wrapped
 from greentrain.config import load_config
 from greentrain.data.loader import open_loader
 from greentrain.data.normalise import build_normaliser
 from greentrain.data.targets import target_rule
-from greentrain.data.value_range import check_units, looks_wrapped, usual_levels, wrapped_store
-from greentrain.maps.predict import Classifier, predict_scene
+from greentrain.data.value_range import wrapped_store
+from greentrain.maps.judge import Usual, usual_of
+from greentrain.maps.predict import Classifier, Options, predict_scene
+from greentrain.maps.scene import Layout
 from greentrain.scores.metrics import confusion, scores
 from greentrain.study.mistakes import find_mistakes
 from greentrain.training.fit import fit
@@ -29,6 +33,8 @@ from greentrain.training.watchdogs import find_collapse
 from support.stores import tiny_contract, write_tiny_store
 
 LEARNT = [1246.5, 1049.9, 1010.1, 878.9, 1125.1]  # band means of the owner's scenes
+UNKNOWN = np.full(5, np.nan)
+USUAL = Usual(tuple("ABCDE"), Levels(UNKNOWN, np.array(LEARNT), UNKNOWN, UNKNOWN), 10_000, "uint16", 10_000)
 
 
 def scene_values(rng: np.random.Generator, pixels: int = 20_000) -> np.ndarray:
@@ -71,15 +77,16 @@ def test_a_bright_tile_stays_brighter_than_a_dark_one(tmp_path: Path) -> None:
 )
 def test_a_scene_in_other_units_is_refused(spoil: Callable[[np.ndarray], np.ndarray]) -> None:
     values = scene_values(np.random.default_rng(0))
-    check_units(Path("s.tif"), values, LEARNT)
-    with pytest.raises(SourceError, match="times those that the net learnt from"):
-        check_units(Path("s.tif"), spoil(values), LEARNT)
+    assert find_factor(levels_of(values), USUAL.levels, 10_000) is None
+    assert find_factor(levels_of(spoil(values)), USUAL.levels, 10_000) is not None
 
 
 def test_another_season_or_cloud_is_not_refused() -> None:
     values = scene_values(np.random.default_rng(0))
-    for factor in (0.2, 0.5, 2.0, 8.0):
-        check_units(Path("s.tif"), values * factor, LEARNT)
+    for factor in (0.2, 0.5, 2.0, 4.0):
+        assert find_factor(levels_of(values * factor), USUAL.levels) is None
+    haze = values * np.array([1.2, 8, 8, 9, 2])[:, None]
+    assert find_factor(levels_of(haze), USUAL.levels) is None
 
 
 # swapped masks -------------------------------------------------------------------------------------------------------
@@ -217,10 +224,11 @@ def test_training_on_wrapped_values_says_so(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_wrapped_scene_is_refused_and_the_whole_one_is_not() -> None:
+    def wraps(values: np.ndarray) -> bool:
+        return looks_wrapped(*(list(f(values, axis=1)) for f in (np.mean, np.std, np.min, np.max)))
+
     values = scene_values(np.random.default_rng(0))
-    check_units(Path("s.tif"), values, LEARNT)
-    with pytest.raises(SourceError, match="modulo 256"):
-        check_units(Path("s.tif"), values.astype(np.uint16) % 256, LEARNT)
+    assert not wraps(values) and wraps(values.astype(np.uint16) % 256)
     assert not looks_wrapped([127.5] * 2, [73.9] * 2, [0] * 2, [255] * 2)  # two bands prove nothing
 
 
@@ -238,15 +246,17 @@ def test_predict_refuses_before_it_draws(tmp_path: Path) -> None:
         transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
     ) as file:
         file.write((values / 10000).astype(np.float32))
-    names = tuple("ABCDE")
-    net = Classifier("net", ("a", "b"), names, names, 16, lambda image, valid: image[:, :2], tuple(LEARNT))
-    with pytest.raises(SourceError, match="neither rescaled nor divided"):
+    layout = Layout(tuple(Band(name=name) for name in "ABCDE"), tuple("ABCDE"))
+    net = Classifier("net", ("a", "b"), layout, 16, lambda image, valid: image[:, :2], USUAL)
+    with pytest.raises(SourceError, match=r"written as 0\.\.1.*--scale 10000"):
         predict_scene(net, tmp_path / "s.tif", tmp_path / "m.tif")
     assert not (tmp_path / "m.tif").exists()
+    predict_scene(net, tmp_path / "s.tif", tmp_path / "m.tif", Options(scale=1e4))
+    assert (tmp_path / "m.tif").exists()
 
 
 def test_bands_that_are_no_reflectance_have_no_level() -> None:
-    assert usual_levels(tiny_contract(), ("B1", "B3"))[0] == 1000
-    assert np.isnan(usual_levels(tiny_contract(), ("B1", "B3"))[1])
-    assert np.isnan(usual_levels(tiny_contract().model_copy(update={"statistics": None}), ("B1",))).all()
-    check_units(Path("s.tif"), np.ones((1, 9)), (float("nan"),))
+    usual = usual_of(tiny_contract())
+    assert usual is not None and usual.names == ("B1", "B2")
+    assert usual.at(("B1", "B3")).median.tolist()[:1] == [1000] and np.isnan(usual.at(("B3",)).median).all()
+    assert usual_of(tiny_contract().model_copy(update={"statistics": None})) is None

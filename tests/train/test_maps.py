@@ -10,12 +10,17 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from greenschemas.bands import Band, Role
 from greenschemas.colours import class_colours
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.maps.raster import Grid, Layer, match_bands, open_raster, open_scene, read_zones, write_map
+from greentrain.maps.raster import Grid, Layer, open_raster, write_map
+from greentrain.maps.scene import Layout, open_scene
+from greentrain.maps.zones import read_zones
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
-LAYOUT = ("B1", "B2", "QA")
+BANDS = (Band(name="B1"), Band(name="B2"), Band(name="QA", role=Role.MASK))
+LAYOUT = Layout(BANDS, ("B1", "B2"))
+ALL = Layout(BANDS, ("B1", "B2", "QA"))
 
 
 def write_scene(
@@ -101,41 +106,50 @@ def test_a_map_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_window_reads_what_rasterio_reads_in_the_order_wanted(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1, 9000, (3, 40, 50)).astype(np.uint16)
     path = write_scene(tmp_path / "s.tif", values, names=("QA", "b2", "B1"))
-    with open_scene(path, ("B1", "B2"), LAYOUT) as scene:
-        found, usable = scene.values(3, 5, 20, 30)
-    np.testing.assert_array_equal(found, values[[2, 1], 3:23, 5:35])
-    assert usable.all()
+    with open_scene(path, LAYOUT) as scene:
+        part = scene.read(3, 5, 20, 30)
+    np.testing.assert_array_equal(part.values, values[[2, 1], 3:23, 5:35])
+    assert part.usable.all()
 
 
 def test_nodata_nan_and_black_borders_are_unusable_and_hold_zero(tmp_path: Path) -> None:
     values = np.ones((3, 10, 10), np.float32)
     values[0, 0, 0], values[1, 0, 1], values[:, 0, 2], values[0, 0, 3] = -9999, np.nan, 0, 0
     path = write_scene(tmp_path / "s.tif", values, nodata=-9999)
-    with open_scene(path, LAYOUT, LAYOUT) as scene:
-        found, usable = scene.values(0, 0, 10, 10)
-    assert usable[0].tolist() == [False] * 3 + [True] * 7 and usable[1:].all()
-    assert (found[:, 0, :3] == 0).all()
+    with open_scene(path, ALL) as scene:
+        part = scene.read(0, 0, 10, 10)
+    assert part.usable[0].tolist() == [False] * 3 + [True] * 7 and part.usable[1:].all()
+    assert (part.values[:, 0, :3] == 0).all()
 
 
-def test_bands_go_by_order_only_when_no_band_has_a_name() -> None:
-    where = Path("s.tif")
-    assert match_bands(where, (None, None, None), ("B2", "B1"), LAYOUT) == (1, 0)
-    assert match_bands(where, ("QA", " b1", "B2"), ("B2", "B1"), LAYOUT) == (2, 1)
-    assert match_bands(where, ("B2", None, "B1", "more"), ("B1", "B2"), LAYOUT) == (2, 0)
+def matched(tmp_path: Path, names: tuple[str, ...]) -> tuple[int, ...]:
+    path = write_scene(tmp_path / "n.tif", np.ones((len(names), 4, 4), np.uint16), names=names)
+    with open_scene(path, LAYOUT) as scene:
+        return scene.bands
+
+
+def test_bands_go_by_order_only_when_no_band_has_a_name(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((3, 4, 4), np.uint16))
+    with open_scene(path, LAYOUT) as scene:
+        assert scene.bands == (0, 1) and "the order of the run (B1, B2, QA)" in str(scene.matched.doubt)
+    assert matched(tmp_path, ("Band 1", "Band 2", "Band 3")) == (0, 1)
+    assert matched(tmp_path, ("QA", " b1", "B2")) == (1, 2)
+    assert matched(tmp_path, ("B02_10m", "", "0_B1", "more")) == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        ((None, None), "2 bands without names, the run knows 3 by name and order"),
+        (("", ""), "2 bands without names, the run knows 3 by name and order"),
         (("B1", "B3", "QA"), "no band B2; it has B1, B3, QA"),
         (("B1", "B1", "B2"), "more than one band called B1"),
-        (("B1", None, None), "no band B2; it has B1, (no name), (no name)"),
+        (("B1", "", ""), "no band B2; it has B1, (no name), (no name)"),
+        (("x", "y", "z", "zz"), "no band B1, B2; it has x, y, z, zz"),
     ],
 )
-def test_bands_that_do_not_fit_are_refused_by_name(names: tuple[str | None, ...], found: str) -> None:
+def test_bands_that_do_not_fit_are_refused_by_name(tmp_path: Path, names: tuple[str, ...], found: str) -> None:
     with pytest.raises(SourceError) as error:
-        match_bands(Path("s.tif"), names, ("B1", "B2"), LAYOUT)
+        matched(tmp_path, names)
     assert found in str(error.value)
 
 
@@ -149,18 +163,24 @@ def test_what_is_no_geotiff_is_refused(tmp_path: Path) -> None:
         open_raster(tmp_path / "none.tif")
 
 
-def test_pages_instead_of_bands_are_refused_with_the_command_that_mends_them(tmp_path: Path) -> None:
+def test_pages_and_turned_axes_are_read_as_the_bands_that_they_are(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "p.tif", np.ones((3, 20, 20), np.uint16), photometric="minisblack")
-    with pytest.raises(SourceError, match="greenprep clean"):
-        open_scene(tmp_path / "p.tif", LAYOUT, LAYOUT)
+    values = np.random.default_rng(0).integers(1, 9000, (3, 20, 30)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "pages.tif", values, photometric="minisblack")
+    write_scene(tmp_path / "turned.tif", np.moveaxis(values, 0, -1))
+    for name in ("pages.tif", "turned.tif"):
+        with open_scene(tmp_path / name, LAYOUT) as scene:
+            part = scene.read(2, 3, 10, 20)
+            assert (scene.grid.height, scene.grid.width) == (20, 30)
+            np.testing.assert_array_equal(part.values, values[:2, 2:12, 3:23])
+            assert scene.raster.shrunk(15, bands=scene.bands).shape == (2, 10, 15)
 
 
 def test_a_file_that_breaks_off_says_where(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "s.tif", np.ones((3, 500, 500), np.uint16))
     path.write_bytes(path.read_bytes()[:400_000])
-    with open_scene(path, LAYOUT, LAYOUT) as scene, pytest.raises(SourceError, match="row 0, column 0"):
-        scene.values(0, 0, 500, 500)
+    with open_scene(path, LAYOUT) as scene, pytest.raises(SourceError, match="row 0, column 0"):
+        scene.read(0, 0, 500, 500)
 
 
 def test_grids_differ_in_words() -> None:

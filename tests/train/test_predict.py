@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from greenschemas.bands import Band, Role
 from greenschemas.errors import ConfigError, SourceError
 from greentrain.data.targets import target_rule
 from greentrain.maps.predict import Classifier, Options, predict_scene
+from greentrain.maps.scene import Layout
 from greentrain.maps.scores import score_map
 
 NAMES = ("B1", "B2", "QA")
+LAYOUT = Layout((Band(name="B1"), Band(name="B2"), Band(name="QA", role=Role.MASK)), ("B1", "B2"))
 RULE = target_rule("fractions", ("a", "b", "c"))
 
 
@@ -28,8 +31,7 @@ def classifier(**changed: object) -> Classifier:
     known: dict[str, object] = {
         "identity": "net",
         "classes": ("a", "b", "c"),
-        "layout": NAMES,
-        "bands": ("B1", "B2"),
+        "layout": LAYOUT,
         "size": 16,
         "probabilities": first_band_decides,
     }
@@ -107,7 +109,7 @@ def test_fractions_sum_to_one_and_agree_with_the_class_map(tmp_path: Path) -> No
 
 def test_pixels_without_data_have_no_class_and_do_not_reach_the_net(tmp_path: Path) -> None:
     values = scene(tmp_path / "s.tif", 40, 40)
-    values[0, 5, 6] = values[:, :, 20:] = 0
+    values[:, 5, 6] = values[:, :, 20:] = 0
     with rasterio.open(tmp_path / "s.tif", "r+") as file:
         file.write(values)
 

@@ -1,8 +1,4 @@
-"""Clouds: where the quality bands see them, and where brightness and the cirrus band do. Pure.
-
-Bits: QA60 of Sentinel-2 (10 opaque, 11 cirrus), MSK_CLASSI_* of its newer products, Fmask of HLS (bit 1), scene
-classification of Level-2A (8, 9, 10).
-"""
+"""Clouds: where the quality bands see them, and where brightness and the cirrus band do. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.bands import Band, Role
+from greenschemas.values import find_clouds, quality_of
 
 __all__ = ["bright_clouds", "flagged_clouds"]
-
-QA60_BITS = 1 << 10 | 1 << 11
-FMASK_BITS = 1 << 1
-CLOUDY_CLASSES = (8, 9, 10)
-"""Of Level-2A's scene classification: cloud of medium and high probability, thin cirrus."""
 
 BLUE_MIN = 0.22
 """Reflectance of blue, averaged over a few pixels, above which a grey surface is taken for cloud."""
@@ -38,37 +30,8 @@ def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.boo
 
     image: (C, h, w).
     """
-    cloud: NDArray[np.bool_] | None = None
-    for index, band in enumerate(bands):
-        if band.role is not Role.MASK:
-            continue
-        name = band.name.casefold()
-        if name not in ("qa60", "fmask", "scl", "msk_classi_opaque", "msk_classi_cirrus"):
-            continue
-        values = image[index]
-        if not values.any():
-            continue
-        found = _by_name(name, values)
-        if found is not None:
-            cloud = found if cloud is None else cloud | found
-    return cloud
-
-
-def _by_name(name: str, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Where one quality band says cloud; None where its values cannot be that band's, so that it says nothing."""
-    if name.startswith("msk_classi"):
-        return np.asarray(values > 0) if values.max() <= 1 else None
-    if values.dtype.kind == "f" or values.min() < 0:
-        values = np.nan_to_num(values).astype(np.int64)
-    highest = int(values.max())
-    if name == "scl":
-        return np.isin(values, CLOUDY_CLASSES) if highest <= 11 else None
-    if name == "fmask":
-        return np.asarray((values & values.dtype.type(FMASK_BITS)) != 0) if highest <= 255 else None
-    others = ~QA60_BITS & np.iinfo(values.dtype).max
-    if highest < 1 << 10 or (values & values.dtype.type(others)).any():
-        return None
-    return np.asarray((values & values.dtype.type(QA60_BITS)) != 0)
+    rules = quality_of(bands)
+    return find_clouds(rules, {band.name: image[i] for i, band in enumerate(bands) if band.name in rules})
 
 
 def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from greenschemas.console import print_json, progress, say
-from greenschemas.errors import ConfigError
+from greenschemas.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from greentrain.maps.predict import Options
     from greentrain.training.checkpoint import Trained
 
-__all__ = ["add_commands", "area", "compare", "errors", "pair_up", "predict"]
+__all__ = ["add_commands", "area", "compare", "errors", "predict"]
 
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -38,34 +38,75 @@ def predict(
     window: Annotated[int | None, typer.Option(help="Pixels that the net sees at once; else its tiles' size.")] = None,
     overlap: Annotated[float, typer.Option(help="Share of a window that the next one sees again.")] = 0.5,
     batch_size: Annotated[int, typer.Option(help="Windows at once.")] = 8,
+    scale: Annotated[float, typer.Option(help="Multiply the scene's reflectances by this.")] = 1.0,
+    harmonise: Annotated[
+        bool, typer.Option(help="Take away Sentinel-2's +1000 where the scene differs by it.")
+    ] = False,
+    resample: Annotated[float | None, typer.Option(help="Bring the scene to pixels of so many metres.")] = None,
+    keep_clouds: Annotated[bool, typer.Option(help="Classify clouds, too, instead of leaving them out.")] = False,
+    force: Annotated[bool, typer.Option(help="Map a scene although its values are unlike those of training.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are no maps of ours.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: _Json = False,
 ) -> None:
     """Draw the class map of a scene of any size, on the scene's own grid.
 
+    A scene is judged first, as `greenprep clean` judges images: in other units, with other pixels or another
+    radiometric offset than those of training it is refused, with the likely cause and the switch that mends it.
     A map that was stopped goes on where it stopped when the same command is given again.
 
     Example: greentrain predict runs/city scene.tif map.tif --png map.png --fractions
     """
+    from greentrain.maps.outputs import check_outputs, map_paths, pair_up
+    from greentrain.maps.predict import Options
+
     pairs = pair_up(files, out)
     if labels is not None and len(pairs) > 1:
         raise ConfigError("--labels", f"one mask for {len(pairs)} scenes", "predict that scene by itself")
-    from greentrain.maps.predict import Options
-
     options = Options(
-        window=window, overlap=overlap, batch_size=batch_size, flips=tta, fractions=fractions, confidence=confidence
+        window=window,
+        overlap=overlap,
+        batch_size=batch_size,
+        flips=tta,
+        fractions=fractions,
+        confidence=confidence,
+        scale=scale,
+        harmonise=harmonise,
+        resample=resample,
+        keep_clouds=keep_clouds,
+        force=force,
+        overwrite=overwrite,
     )
+    pictures = {
+        t: png if png is None or out is None else (png / t.relative_to(out)).with_suffix(".png") for _, t in pairs
+    }
+    outputs = [path for _, target in pairs for path in map_paths(target, fractions=fractions, confidence=confidence)]
+    outputs += [picture for picture in pictures.values() if picture is not None]
+    check_outputs([*(scene for scene, _ in pairs), *([labels] if labels else [])], outputs)
     trained = _on_device(run, checkpoint, device)
-    results = []
+    results, failures = [], []
     for scene, target in pairs:
-        picture = png if png is None or out is None else png / f"{target.stem}.png"
-        results.append(_draw(trained, scene, target, options, picture, labels))
+        try:
+            results.append(_draw(trained, scene, target, options, pictures[target], labels))
+        except SourceError as problem:
+            if len(pairs) == 1:
+                raise
+            say(f"WARNING {problem}")
+            failures.append(problem)
+            results.append({"scene": str(scene), "maps": [], "error": str(problem)})
     if as_json:
         print_json(results if out is not None else results[0])
-        return
+    else:
+        _print_results(results)
+    if failures:
+        raise SourceError("predict", f"{len(failures)} of {len(pairs)} scenes have no map", "see the messages above")
+
+
+def _print_results(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
-        typer.echo("\n".join([*result["maps"], *([result["picture"]] if "picture" in result else [])]))
+        if result["maps"]:
+            typer.echo("\n".join([*result["maps"], *([result["picture"]] if "picture" in result else [])]))
         if "scores" in result:
             typer.echo(_score_lines(result["scores"]))
 
@@ -75,23 +116,19 @@ def _draw(
 ) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
     from greentrain.maps.picture import write_picture
-    from greentrain.maps.predict import classifier_of, count_blocks, predict_scene
-    from greentrain.maps.raster import open_raster
+    from greentrain.maps.predict import classifier_of, predict_scene
     from greentrain.maps.scores import score_map
 
     classifier = classifier_of(trained)
-    with open_raster(scene) as raster:
-        blocks = count_blocks(raster.grid, options)
-        if raster.grid.crs is None:
-            say(f"{scene}: no CRS; the map has none either.")
-    with progress("predict", blocks) as bar:
+    with progress("predict", None) as bar:
         written = predict_scene(classifier, scene, target, options, bar)
     result: dict[str, Any] = {"scene": str(scene), "maps": [str(path) for path in written]}
     if picture is not None:
-        write_picture(picture, target, scene, trained.contract, classifier.classes)
+        write_picture(picture, target, scene, trained.contract, classifier.classes, overwrite=options.overwrite)
         result["picture"] = str(picture)
     if labels is not None:
-        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes)
+        unlabelled = trained.contract.recipe.get("mask", {}).get("unlabelled")
+        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes, unlabelled)
     return result
 
 
@@ -107,7 +144,8 @@ def area(
     Example: greentrain area map_fractions.tif --zones districts.geojson
     """
     from greentrain.maps.area import class_names, measure, summary
-    from greentrain.maps.raster import open_raster, read_zones
+    from greentrain.maps.raster import open_raster
+    from greentrain.maps.zones import read_zones
 
     with open_raster(map) as raster:
         shares = len(raster.names) > 1
@@ -191,29 +229,6 @@ def errors(
         return
     typer.echo(f"{len(tiles)} tiles, {len(suspects)} with suspected labels.")
     typer.echo(f"{folder / 'errors.html'}\n{folder / 'exclude.csv'}")
-
-
-def pair_up(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:
-    """(scene, map) of each: SCENE OUT without a folder, else every scene with SCENE_map.tif in the folder.
-
-    Raises ConfigError for another number of files, a folder without scenes, and scenes whose maps would have one name.
-    """
-    if out is None:
-        if len(files) != 2:
-            raise ConfigError("predict", f"{len(files)} files", "give SCENE.tif OUT.tif, or scenes and --out FOLDER")
-        if files[0].resolve() == files[1].resolve():
-            raise ConfigError(files[1], "the map would replace the scene", "give the map another name")
-        return [(files[0], files[1])]
-    scenes: list[Path] = []
-    for path in files:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")) if path.is_dir() else [path]
-        if not inside:
-            raise ConfigError(path, "no .tif in that folder", "give scenes, or a folder of them")
-        scenes += inside
-    pairs = [(scene, out / f"{scene.stem}_map.tif") for scene in scenes]
-    if len({target for _, target in pairs}) < len(pairs):
-        raise ConfigError("--out", "two scenes of one name", "predict them into folders of their own")
-    return pairs
 
 
 def _on_device(run: Path, checkpoint: str, device: str) -> Trained:

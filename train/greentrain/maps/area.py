@@ -6,6 +6,7 @@ map it counts pixels. Letters: K classes, H rows, W columns, all of one block.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greentrain.maps.blend import Block, blocks
-from greentrain.maps.raster import Grid, Raster, Zone
+from greentrain.maps.raster import Grid, Raster
+from greentrain.maps.zones import Zone
 
 __all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summary"]
 
@@ -99,9 +101,16 @@ def _radii(latitude: Floats) -> Floats:
 
 
 def class_names(tags: Mapping[str, str], bands: Sequence[str | None], fractions: bool) -> tuple[str, ...]:
-    """Names of the classes of a map: its tags', else its bands' (fractions), else numbers for every possible value."""
-    if "GREENSPACE_CLASSES" in tags:
-        return tuple(tags["GREENSPACE_CLASSES"].split(","))
+    """Names of the classes of a map: its tags', else its bands' (fractions), else numbers for every possible value.
+
+    Maps made before names travelled as JSON have them joined by commas, which a name may hold itself: such fractions
+    are told by their bands.
+    """
+    if "GREENSPACE_CLASS_NAMES" in tags:
+        return tuple(str(name) for name in json.loads(tags["GREENSPACE_CLASS_NAMES"]))
+    joined = tuple(tags["GREENSPACE_CLASSES"].split(",")) if "GREENSPACE_CLASSES" in tags else ()
+    if joined and not (fractions and len(joined) != len(bands)):
+        return joined
     if fractions:
         return tuple(name or f"class {index}" for index, name in enumerate(bands))
     return tuple(f"class {index}" for index in range(255))

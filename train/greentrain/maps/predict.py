@@ -8,9 +8,11 @@ Letters: B windows in a batch, C bands that the net sees, K classes, H rows, W c
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,23 +22,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from greenschemas.colours import class_colours
-from greenschemas.console import Ticker
+from greenschemas.console import Ticker, say
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.frozen import digest
-from greentrain.data.value_range import check_units, usual_levels
 from greentrain.maps.blend import Axis, Block, blend, blocks, cut
-from greentrain.maps.raster import Grid, Layer, Scene, open_raster, open_scene, write_map
+from greentrain.maps.judge import Usual, check, offset_in, usual_of
+from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
+from greentrain.maps.raster import Grid, Layer, write_map
+from greentrain.maps.scene import Correction, Layout, Scene, open_scene
 
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
 
-__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "is_done", "predict_scene"]
+__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "predict_scene"]
 
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
-_KEY = "GREENSPACE_KEY"
-"""Tag with the digest of all that a map depends on."""
 
 Floats = NDArray[np.float32]
 
@@ -48,10 +50,8 @@ class Classifier:
     identity: str
     """Digest of weights and settings: goes into the map's tags."""
     classes: tuple[str, ...]
-    layout: tuple[str, ...]
-    """Names of all bands of the store, in order: for scenes that do not name theirs."""
-    bands: tuple[str, ...]
-    """Names of the bands that the net sees, in its order."""
+    layout: Layout
+    """What it knows of a scene's bands, and which of them it sees."""
     size: int
     """Rows and columns of the tiles that it was trained on."""
     probabilities: Callable[[Tensor, Tensor], Tensor]
@@ -59,8 +59,8 @@ class Classifier:
 
     Normalises as in training; unusable pixels hold 0 and must count for nothing.
     """
-    levels: tuple[float, ...] = ()
-    """(C,) means in training, NaN where a band has no scale to keep; empty: the scene's units are not checked."""
+    usual: Usual | None = None
+    """What is usual for its scenes; None: they are not checked."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ class Options:
     """Also write `MAP_confidence.tif`: the largest probability, and the entropy over that of total ignorance."""
     block: int = 1024
     """Rows and columns predicted and kept as one piece; a multiple of 512, the tiles of the GeoTIFF."""
+    scale: float = 1.0
+    """What the scene's reflectances are multiplied by, to be in the units of the store."""
+    harmonise: bool = False
+    """Take away the radiometric offset between the scene and the training data, where one is found."""
+    resample: float | None = None
+    """Side of the pixels, in metres, that the scene is brought to and the map has; None: the scene's own."""
+    keep_clouds: bool = False
+    """Classify what a quality band calls cloud, although training left such pixels out."""
+    force: bool = False
+    """Map a scene whose values or pixels are unlike those of training; what is unlike is told."""
+    overwrite: bool = False
+    """Write over files that are no map of ours."""
 
     def step(self, size: int) -> int:
         """Pixels from one window to the next."""
@@ -88,14 +100,15 @@ class Options:
 
 def classifier_of(trained: Trained) -> Classifier:
     """A run's net, on whatever device it was put."""
+    contract = trained.contract
+    quality = contract.quality if contract.clouds_masked else {}
     return Classifier(
         trained.identity,
         trained.rule.classes,
-        tuple(band.name for band in trained.contract.bands),
-        trained.normaliser.bands,
-        trained.contract.tile_size,
+        Layout(contract.declared_bands, trained.normaliser.bands, quality),
+        contract.tile_size,
         trained.probabilities,
-        usual_levels(trained.contract, trained.normaliser.bands),
+        usual_of(contract),
     )
 
 
@@ -110,51 +123,67 @@ def predict_scene(
     """Write the class map `out` (uint8, 255: no data) on the grid of the scene, and what else `options` asks for.
 
     Returns the paths written, the class map last; a map that is already there and would be the same is left alone.
-    Raises SourceError for a scene whose bands or units do not fit or whose pixels cannot be read.
+    Raises SourceError for a scene whose bands, values or pixels do not fit or cannot be read, ConfigError where
+    something else than a map of ours lies at one of the paths.
     """
     if len(classifier.classes) >= NO_CLASS:
         raise ConfigError(out, f"{len(classifier.classes)} classes", f"a class map holds at most {NO_CLASS - 1}")
     _check(options)
     key = _key(classifier, path, options)
-    wanted = _paths(out, options)
-    with open_scene(path, classifier.bands, classifier.layout) as scene:
+    wanted = map_paths(out, fractions=options.fractions, confidence=options.confidence)
+    with _open(classifier, path, options) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted
-        if classifier.levels:
-            check_units(path, scene.sample(), classifier.levels)
+        if not options.overwrite:
+            spare_others(wanted)
+        _prepare(scene, classifier.usual, options)
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = _parts_folder(out, key)
+        if tick is not None:
+            tick.total(count_blocks(scene.grid, options))
         for block in blocks(scene.grid.height, scene.grid.width, options.block):
             if not _part(parts, block).exists():
-                _save(_part(parts, block), _predict_block(classifier, scene, block, options), options)
+                _save(_part(parts, block), *_predict_block(classifier, scene, block, options), options)
             if tick is not None:
                 tick.advance(note=path.name)
         _assemble(
             parts,
-            scene.grid,
+            scene,
             classifier,
             out,
             options,
             {
-                _KEY: key,
+                KEY: key,
                 "GREENSPACE_RUN": classifier.identity,
                 "GREENSPACE_SCENE": path.name,
                 "GREENSPACE_CLASSES": ",".join(classifier.classes),
-            },
+                "GREENSPACE_CLASS_NAMES": json.dumps(classifier.classes, ensure_ascii=False),
+                "GREENSPACE_CLOUD_SHARE": f"{_clouds(parts, scene.grid, options):.6g}",
+            }
+            | ({"GREENSPACE_OFFSET": f"{scene.correction.offset:g}"} if options.harmonise else {}),
         )
     shutil.rmtree(parts)
     return wanted
 
 
-def is_done(out: Path, key: str) -> bool:
-    """Whether `out` is a map made from the same weights, scene and options."""
-    if not out.exists():
-        return False
-    try:
-        with open_raster(out) as there:
-            return there.tags.get(_KEY) == key
-    except SourceError:
-        return False  # something else lies there; it will be replaced
+def _open(classifier: Classifier, path: Path, options: Options) -> Scene:
+    layout = replace(classifier.layout, quality={}) if options.keep_clouds else classifier.layout
+    return open_scene(path, layout, Correction(scale=options.scale, metres=options.resample))
+
+
+def _prepare(scene: Scene, usual: Usual | None, options: Options) -> None:
+    """Correct the scene as asked and tell what is odd; raises SourceError where its map would mean nothing."""
+    if scene.matched.doubt is not None:
+        say(f"WARNING {scene.path}: {scene.matched.doubt}.")
+    if options.resample is not None and scene.pixel is None:
+        raise SourceError(scene.path, "nothing says how large its pixels are", "give the scene its CRS and transform")
+    if usual is None:
+        return
+    if options.harmonise and (offset := offset_in(scene, usual)) is not None:
+        scene.correction = replace(scene.correction, offset=offset.amount)
+        say(f"{scene.path}: {offset.amount:g} is taken from every reflectance ({offset.evidence}).")
+    for told in check(scene, usual, force=options.force):
+        say(f"WARNING {scene.path}: {told}.")
 
 
 def _check(options: Options) -> None:
@@ -162,26 +191,32 @@ def _check(options: Options) -> None:
         raise ConfigError("--window", f"{options.window} pixels", "give a positive number of pixels")
     if not 0 <= options.overlap < 1:
         raise ConfigError("--overlap", f"{options.overlap}", "give a share from 0 up to, but not, 1")
+    if not (math.isfinite(options.scale) and options.scale > 0):
+        raise ConfigError("--scale", f"{options.scale:g}", "give a positive number")
+    if options.resample is not None and not (math.isfinite(options.resample) and options.resample > 0):
+        raise ConfigError("--resample", f"{options.resample:g} metres", "give the side of a pixel in metres")
     if options.batch_size < 1:
         raise ConfigError("--batch-size", f"{options.batch_size}", "give a positive number of windows")
 
 
-def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: Options) -> Floats:
-    """(K, H, W) probabilities of a block, NaN where the scene has no data."""
+def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: Options) -> tuple[Floats, int]:
+    """((K, H, W) probabilities of a block, NaN where the scene has no data; its pixels under cloud)."""
     size = options.window or classifier.size
     rows, cols = (cut(length, size, options.step(size)) for length in (scene.grid.height, scene.grid.width))
     top, bottom = rows.span(block.row, block.row + block.height)
     left, right = cols.span(block.col, block.col + block.width)
-    values, usable = scene.values(top, left, bottom - top, right - left)
-    here = usable[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
+    part = scene.read(top, left, bottom - top, right - left)
+    values, usable = part.values, part.usable
+    own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
+    here, cloudy = usable[own], int(np.count_nonzero(part.cloud[own]))
     nothing = np.full((len(classifier.classes), *here.shape), np.nan, np.float32)
     if not here.any():
-        return nothing
+        return nothing, cloudy
     # Only a scene smaller than a window needs filling up; mirrored, it looks like more of the same place.
     missing = ((0, max(size - (bottom - top), 0)), (0, max(size - (right - left), 0)))
     values, usable = np.pad(values, ((0, 0), *missing), "symmetric"), np.pad(usable, missing, "symmetric")
     seen = _windows(classifier, values, usable, (top, left), block, (rows, cols), options)
-    return np.where(here, blend(block, rows, cols, seen), nothing)
+    return np.where(here, blend(block, rows, cols, seen), nothing), cloudy
 
 
 def _windows(
@@ -232,19 +267,9 @@ def _key(classifier: Classifier, path: Path, options: Options) -> str:
             classifier.identity,
             path.name,
             about and [about.st_size, about.st_mtime_ns],
-            options.window or classifier.size,
-            options.overlap,
-            options.flips,
-            options.fractions,
-            options.confidence,
-            options.block,
+            asdict(replace(options, window=options.window or classifier.size, batch_size=0, overwrite=False)),
         ]
     )
-
-
-def _paths(out: Path, options: Options) -> tuple[Path, ...]:
-    beside = [name for name, asked in (("fractions", options.fractions), ("confidence", options.confidence)) if asked]
-    return (*(out.with_name(f"{out.stem}_{name}.tif") for name in beside), out)
 
 
 def _parts_folder(out: Path, key: str) -> Path:
@@ -262,28 +287,39 @@ def _part(folder: Path, block: Block) -> Path:
     return folder / f"{block.index:08d}.npz"
 
 
-def _save(path: Path, share: Floats, options: Options) -> None:
-    """Keep a block's classes, and its probabilities where a map of them is wanted; whole or not at all."""
+def _save(path: Path, share: Floats, cloudy: int, options: Options) -> None:
+    """Keep a block's classes and its number of pixels under cloud, and its probabilities where a map of them is wanted;
+    whole or not at all."""
     unknown = np.isnan(share[0])
     label = np.where(unknown, NO_CLASS, np.nan_to_num(share).argmax(0)).astype(np.uint8)
-    arrays: dict[str, NDArray[np.generic]] = {"label": label}
+    arrays: dict[str, NDArray[np.generic]] = {"label": label, "cloudy": np.array(cloudy)}
     if options.fractions or options.confidence:
         arrays["share"] = share
     with whole(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub mixes it up with allow_pickle
 
 
+def _clouds(parts: Path, grid: Grid, options: Options) -> float:
+    """Share of the scene's pixels that have no class because of a cloud."""
+    total = 0
+    for block in blocks(grid.height, grid.width, options.block):
+        with np.load(_part(parts, block)) as arrays:
+            total += int(arrays["cloudy"])
+    return total / (grid.height * grid.width)
+
+
 def _assemble(
-    parts: Path, grid: Grid, classifier: Classifier, out: Path, options: Options, tags: Mapping[str, str]
+    parts: Path, scene: Scene, classifier: Classifier, out: Path, options: Options, tags: Mapping[str, str]
 ) -> None:
     """Write the maps from the finished blocks, the class map last."""
 
     def pieces(
         make: Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.generic]],
     ) -> Iterator[tuple[int, int, NDArray[np.generic]]]:
-        for block in blocks(grid.height, grid.width, options.block):
+        for block in blocks(scene.grid.height, scene.grid.width, options.block):
             with np.load(_part(parts, block)) as arrays:
-                yield block.row, block.col, make(arrays)
+                row, values = scene.as_written(block.row, make(arrays))
+                yield row, block.col, values
 
     layers = {
         out.with_name(f"{out.stem}_fractions.tif"): (
@@ -299,9 +335,9 @@ def _assemble(
             lambda arrays: arrays["label"][None],
         ),
     }
-    for path in _paths(out, options):
+    for path in map_paths(out, fractions=options.fractions, confidence=options.confidence):
         layer, make = layers[path]
-        write_map(path, grid, layer, pieces(make), tags)
+        write_map(path, scene.written, layer, pieces(make), tags)
 
 
 def _certainty(share: Floats) -> Floats:

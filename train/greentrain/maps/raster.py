@@ -1,19 +1,17 @@
-"""Scenes in, maps out: the only module of greentrain that knows rasters on the ground.
+"""GeoTIFFs in and out: with `zones`, the only modules of greentrain that know GDAL.
 
-Reads a scene window by window with the bands that a run asks for, and writes cloud-optimised GeoTIFFs on the scene's
-own grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
-Scenes, maps and zones share the file because it is the one exception to the wall between training and GDAL.
+Reads a raster window by window, however its bands are laid out, and writes cloud-optimised GeoTIFFs on the scene's own
+grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
 
-Letters: C bands that the net sees, H rows, W columns.
+Letters: C bands, H rows, W columns.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,26 +32,14 @@ except ModuleNotFoundError as missing:
         f"no module `{missing.name}`: maps need GDAL, training does not",
         "install it: pip install 'greenspace[prep]'",
     ) from None
-import rasterio.features
 import rasterio.shutil
 from rasterio import Affine
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.warp import transform_geom
+from rasterio.warp import reproject
 from rasterio.windows import Window
 
-__all__ = [
-    "Grid",
-    "Layer",
-    "Raster",
-    "Scene",
-    "Zone",
-    "match_bands",
-    "open_raster",
-    "open_scene",
-    "read_zones",
-    "write_map",
-]
+__all__ = ["Grid", "Layer", "Raster", "open_raster", "resample", "write_map"]
 
 # GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
 os.environ.setdefault("GDAL_CACHEMAX", "256")
@@ -95,21 +81,36 @@ class Layer:
 
 
 class Raster:
-    """An open GeoTIFF, read window by window. Use as a context manager."""
+    """An open GeoTIFF, read window by window. Use as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    expected: how many bands the file should have, if that is known. By it a file is told whose bands are pages of one
+    band each, and one whose axes were turned, (rows, columns, bands) written as if it were (bands, rows, columns).
+    """
+
+    def __init__(self, path: Path, expected: int | None = None) -> None:
         self.path = path
-        self._file = _open(path)
+        self._sets, self._turned = _open(path, expected)
+        file = self._sets[0]
+        self.count: int = expected if self._turned and expected else max(file.count, len(self._sets))
         self.grid = Grid(
-            self._file.height,
-            self._file.width,
-            tuple(self._file.transform)[:6],
-            self._file.crs.to_wkt() if self._file.crs else None,
+            *((file.count, file.height) if self._turned else (file.height, file.width)),
+            tuple(file.transform)[:6],
+            file.crs.to_wkt() if file.crs else None,
         )
-        self.names: tuple[str | None, ...] = tuple(self._file.descriptions)
-        self.dtype: str = self._file.dtypes[0]
-        self.tags: dict[str, str] = self._file.tags()
-        self._masked = any(MaskFlags.all_valid not in flags for flags in self._file.mask_flag_enums)
+        plain = len(self._sets) == 1 and not self._turned
+        self.names: tuple[str | None, ...] = tuple(file.descriptions) if plain else (None,) * self.count
+        self.dtype: str = file.dtypes[0]
+        self.tags: dict[str, str] = file.tags()
+        per_band = [value for each in self._sets for value in each.nodatavals]
+        self.nodata: tuple[float | None, ...] = tuple(per_band[:1] * self.count if self._turned else per_band)
+        """Of each band, as its own page says."""
+        with _safely():
+            flags = [each for one in self._sets for each in one.mask_flag_enums]
+        self._masked = any(MaskFlags.all_valid not in each for each in flags)
+        self._inside = plain and MaskFlags.per_dataset in flags[0]
+        interpreted = file.colorinterp if plain and MaskFlags.alpha in flags[0] else ()
+        self.alpha: int | None = next((i for i, one in enumerate(interpreted) if one is ColorInterp.alpha), None)
+        """Position of the band that is called alpha and so serves as the mask; None: no band does."""
 
     def __enter__(self) -> Self:
         return self
@@ -117,133 +118,112 @@ class Raster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        for each in self._sets:
+            each.close()
 
     @property
     def linear_unit(self) -> float:
         """Metres in a unit of the projected CRS; 1 where there is none."""
-        crs = self._file.crs
+        crs = self._sets[0].crs
         return float(crs.linear_units_factor[1]) if crs is not None and crs.is_projected else 1.0
 
     @property
     def crs_kind(self) -> str:
         """`none`, `geographic`, `web_mercator` or `projected`."""
-        crs = self._file.crs
+        crs = self._sets[0].crs
         if crs is None:
             return "none"
         if crs.is_geographic:
             return "geographic"
         return "web_mercator" if crs.to_epsg() == 3857 else "projected"
 
-    def read(
-        self, row: int, col: int, height: int, width: int, bands: Sequence[int] = ()
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Raw values (C, H, W) of a window, and (H, W) True where all of them may be used.
+    def stored(self, row: int, col: int, height: int, width: int, bands: Sequence[int]) -> NDArray[Any]:
+        """(C, H, W) of a window as the file holds it; bands: 0-based.
 
-        bands: 0-based; none: all. A pixel is unusable by nodata value, internal mask, alpha, NaN or infinity.
         Raises SourceError where the file breaks off inside.
         """
         window = Window(col, row, width, height)
-        indexes = [band + 1 for band in bands] or list(range(1, self._file.count + 1))
+        with self._told(row, col):
+            if len(self._sets) > 1:
+                return np.stack([self._sets[band].read(1, window=window) for band in bands])
+            if self._turned:
+                lines = list(range(row + 1, row + height + 1))
+                turned = self._sets[0].read(lines, window=Window(0, col, self.count, width))
+                return np.ascontiguousarray(np.moveaxis(turned, -1, 0)[list(bands)])
+            values: NDArray[Any] = self._sets[0].read([band + 1 for band in bands], window=window)
+            return values
+
+    def inside(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_] | None:
+        """(H, W) true where alpha or internal mask says that there is something; None where the file has neither."""
+        if not self._inside:
+            return None
+        with self._told(row, col):
+            found: NDArray[np.bool_] = self._sets[0].read_masks(1, window=Window(col, row, width, height)) > 0
+        return found
+
+    def read(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Raw values (C, H, W) of a window of a map or mask, and (H, W) True where all of them are known.
+
+        A pixel is unknown by nodata value, internal mask, alpha, NaN or infinity; what a scene's pixels are good for
+        is another question, see `Scene.read`. Raises SourceError where the file breaks off inside.
+        """
+        values = self.stored(row, col, height, width, range(self.count))
+        usable = np.isfinite(values).all(0)
+        if self._masked:
+            with self._told(row, col):
+                usable &= self._sets[0].read_masks(window=Window(col, row, width, height)).all(0)
+        return values, usable
+
+    def shrunk(self, longest: int, *, bands: Sequence[int] = (0,), average: bool = False) -> NDArray[Any]:
+        """Bands (C, h, w), masked pixels NaN or the file's nodata, at most `longest` pixels a side; uses overviews."""
+        scale = min(1.0, longest / max(self.grid.height, self.grid.width))
+        shape = max(1, round(self.grid.height * scale)), max(1, round(self.grid.width * scale))
+        how = Resampling.average if average else Resampling.nearest
+        if self._turned:
+            step = -(-max(self.grid.height, self.grid.width) // longest)
+            return self.stored(0, 0, self.grid.height, self.grid.width, bands)[:, ::step, ::step]
+        if len(self._sets) > 1:
+            return np.stack([self._sets[band].read(1, out_shape=shape, resampling=how) for band in bands])
+        values: NDArray[Any] = self._sets[0].read(
+            [band + 1 for band in bands], out_shape=(len(bands), *shape), resampling=how
+        )
+        return values
+
+    @contextmanager
+    def _told(self, row: int, col: int) -> Iterator[None]:
         try:
-            values: NDArray[Any] = self._file.read(indexes, window=window)
-            usable = np.isfinite(values).all(0)
-            if self._masked:
-                usable &= self._file.read_masks(indexes, window=window).all(0)
+            yield
         except RasterioError as problem:
             raise SourceError(
                 self.path,
                 f"pixels at row {row}, column {col} cannot be read ({problem})",
                 "get the file again: it is damaged or was not copied whole",
             ) from None
-        return values, usable
-
-    def shrunk(self, longest: int, *, bands: Sequence[int] = (0,), average: bool = False) -> NDArray[Any]:
-        """Bands (C, h, w), masked pixels NaN or the file's nodata, at most `longest` pixels a side; uses overviews."""
-        scale = min(1.0, longest / max(self.grid.height, self.grid.width))
-        shape = (len(bands), max(1, round(self.grid.height * scale)), max(1, round(self.grid.width * scale)))
-        how = Resampling.average if average else Resampling.nearest
-        values: NDArray[Any] = self._file.read([band + 1 for band in bands], out_shape=shape, resampling=how)
-        return values
 
 
-class Scene(Raster):
-    """A raster whose bands were matched with those a run wants."""
-
-    def __init__(self, path: Path, wanted: Sequence[str], layout: Sequence[str]) -> None:
-        super().__init__(path)
-        try:
-            if self._file.count == 1 and self._file.subdatasets:
-                raise SourceError(
-                    path,
-                    f"{len(self._file.subdatasets)} pages of one band each, without georeference",
-                    "rewrite it as one image of many bands: `greenprep clean` does",
-                )
-            self.bands = match_bands(path, self.names, wanted, layout)
-        except SourceError:
-            self._file.close()
-            raise
-
-    def values(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(C, H, W) in the order the run wants, and (H, W) True where the pixel may be classified.
-
-        Beside what `read` leaves out, pixels that are 0 in every band are unusable: the black border of a scene
-        that does not declare its nodata. Unusable pixels hold 0, never NaN.
-        """
-        raw, usable = self.read(row, col, height, width, self.bands)
-        if len(self.bands) > 1:
-            usable &= (raw != 0).any(0)
-        return np.where(usable, raw, 0).astype(np.float32), usable
-
-    def sample(self, longest: int = 256) -> NDArray[np.float64]:
-        """(C, N) values of about 256 x 256 usable pixels spread over the scene."""
-        values = self.shrunk(longest, bands=self.bands).reshape(len(self.bands), -1).astype(np.float64)
-        usable = np.isfinite(values).all(0) & (values != 0).any(0)
-        if self._file.nodata is not None:
-            usable &= (values != self._file.nodata).all(0)
-        sampled: NDArray[np.float64] = values[:, usable]
-        return sampled
+def open_raster(path: Path, expected: int | None = None) -> Raster:
+    """A GeoTIFF as it is; raises SourceError where it cannot be opened. expected: see `Raster`."""
+    return Raster(path, expected)
 
 
-def match_bands(
-    path: Path, names: Sequence[str | None], wanted: Sequence[str], layout: Sequence[str]
-) -> tuple[int, ...]:
-    """Position in the file of each wanted band.
+def resample(
+    values: NDArray[np.float32], at: tuple[float, float], step: tuple[float, float], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(C, *shape) of values (C, H, W), NaN where there is nothing: means over larger pixels, else bilinear.
 
-    By name where the file names its bands (capitals do not matter). By order only where it names none and has exactly
-    the bands of `layout`, the store's own: taking the first dozen of 19 is how wrong bands get in.
-
-    Raises SourceError with the names that are missing, or with both counts.
+    at: row and column of the values' pixels where the first pixel begins; step: their pixels a pixel, down and across.
     """
-    if not any(names):
-        if len(names) != len(layout):
-            raise SourceError(
-                path,
-                f"{len(names)} bands without names, the run knows {len(layout)} by name and order",
-                f"describe the bands in the file (GDAL's band descriptions): {', '.join(layout)}",
-            )
-        return tuple(layout.index(name) for name in wanted)
-    known = [(name or "").strip().casefold() for name in names]
-    missing = [name for name in wanted if known.count(name.casefold()) != 1]
-    if missing:
-        twice = [name for name in missing if name.casefold() in known]
-        what = f"more than one band called {', '.join(twice)}" if twice else f"no band {', '.join(missing)}"
-        raise SourceError(
-            path,
-            f"{what}; it has {', '.join(name or '(no name)' for name in names)}",
-            "give a scene with the bands that the run was trained on",
-        )
-    return tuple(known.index(name.casefold()) for name in wanted)
-
-
-def open_raster(path: Path) -> Raster:
-    """A GeoTIFF as it is; raises SourceError where it cannot be opened."""
-    return Raster(path)
-
-
-def open_scene(path: Path, wanted: Sequence[str], layout: Sequence[str]) -> Scene:
-    """A GeoTIFF with its bands matched; see `match_bands`."""
-    return Scene(path, wanted, layout)
+    out = np.full((len(values), *shape), np.nan, np.float32)
+    place: dict[str, Any] = {"src_crs": "EPSG:3857", "dst_crs": "EPSG:3857", "src_nodata": np.nan, "dst_nodata": np.nan}
+    reproject(
+        values,
+        out,
+        src_transform=Affine.identity(),
+        dst_transform=Affine.translation(at[1], at[0]) @ Affine.scale(step[1], step[0]),
+        resampling=Resampling.average if max(step) > 1 else Resampling.bilinear,
+        **place,
+    )
+    return out
 
 
 def write_map(
@@ -302,70 +282,6 @@ def write_map(
         draft.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Zone:
-    """A polygon on the ground, in the coordinates of a grid."""
-
-    name: str
-    geometry: Mapping[str, Any]
-
-    def window(self, grid: Grid) -> tuple[int, int, int, int]:
-        """(row, column, height, width) of the part of the grid that it may touch; height 0 where it lies outside."""
-        inverse = ~Affine(*grid.transform)
-        west, south, east, north = rasterio.features.bounds(self.geometry)
-        corners = [inverse @ (x, y) for x in (west, east) for y in (south, north)]
-        (left, right), (top, bottom) = ((min(c[i] for c in corners), max(c[i] for c in corners)) for i in (0, 1))
-        row, col = max(0, int(np.floor(top))), max(0, int(np.floor(left)))
-        height, width = min(grid.height, int(np.ceil(bottom))) - row, min(grid.width, int(np.ceil(right))) - col
-        return (row, col, height, width) if height > 0 and width > 0 else (0, 0, 0, 0)
-
-    def inside(self, grid: Grid, row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
-        """(H, W) True where the centre of the pixel lies in the polygon."""
-        shifted = Affine(*grid.transform) @ Affine.translation(col, row)
-        outside: NDArray[np.bool_] = rasterio.features.geometry_mask([self.geometry], (height, width), shifted)
-        return ~outside
-
-
-def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
-    """The polygons of a GeoJSON file, in longitude and latitude (RFC 7946), brought to the coordinates of `grid`.
-
-    Raises SourceError where the file is no GeoJSON with polygons, or where the grid has no CRS.
-    """
-    if grid.crs is None:
-        raise SourceError(
-            path,
-            "the map has no CRS, so nothing says where the zones lie on it",
-            "give the scene its CRS (`rio edit-info --crs`) and predict again",
-        )
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        features = data["features"] if data["type"] == "FeatureCollection" else [data]
-        system = data.get("crs", {}).get("properties", {}).get("name", "OGC:CRS84")  # of 2008; RFC 7946 dropped it
-        found = [(feature.get("properties") or {}, feature.get("geometry", feature)) for feature in features]
-        polygons = [(about, shape) for about, shape in found if shape["type"] in ("Polygon", "MultiPolygon")]
-        zones = tuple(
-            Zone(_zone_name(about, index), transform_geom(system, grid.crs, dict(shape)))
-            for index, (about, shape) in enumerate(polygons, 1)
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RasterioError) as problem:
-        raise SourceError(
-            path,
-            f"no GeoJSON that can be used ({type(problem).__name__}: {problem})",
-            "give a FeatureCollection of polygons; `ogr2ogr zones.geojson` writes one",
-        ) from None
-    if not zones:
-        raise SourceError(path, f"no polygon among {len(found)} features", "give a FeatureCollection of polygons")
-    return zones
-
-
-def _zone_name(about: Mapping[str, Any], index: int) -> str:
-    """What the feature calls itself, whatever the case of the key; its number where it has no name."""
-    return next(
-        (str(value) for key, value in about.items() if key.casefold() in ("name", "id") and value is not None),
-        f"zone {index}",
-    )
-
-
 @contextmanager
 def _quietly() -> Iterator[None]:
     """A scene without georeference is said once, by whoever cares, and not by each opening."""
@@ -374,10 +290,31 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _open(path: Path) -> Any:
-    try:
-        with _quietly(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-            return rasterio.open(path, driver="GTiff")
-    except RasterioError as problem:
-        why = "no such file" if not path.exists() else f"not a GeoTIFF that can be opened ({problem})"
-        raise SourceError(path, why, "give the path of a GeoTIFF; gdal_translate makes one of other rasters") from None
+@contextmanager
+def _safely() -> Iterator[None]:
+    """The file alone speaks: no sidecar is looked for, as in `greenprep clean`."""
+    with _quietly(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
+        yield
+
+
+def _open(path: Path, expected: int | None) -> tuple[tuple[Any, ...], bool]:
+    """(the open file, or its pages where each is a band; whether its axes are turned)."""
+    with ExitStack() as opened, _safely():
+        try:
+            file = opened.enter_context(rasterio.open(path, driver="GTiff"))
+            if expected is None or expected < 2:
+                sets, turned = (file,), False
+            elif file.count == 1 and len(file.subdatasets) == expected:
+                names = [f"GTIFF_DIR:{i}:{path}" for i in range(1, expected + 1)]
+                pages = [opened.enter_context(rasterio.open(name, driver="GTiff")) for name in names]
+                alike = {(page.shape, page.dtypes) for page in pages}
+                sets, turned = (tuple(pages) if len(alike) == 1 else (file,)), False
+            else:
+                sets, turned = (file,), file.width == expected and file.count not in (1, expected, expected + 1)
+        except RasterioError as problem:
+            why = "no such file" if not path.exists() else f"not a GeoTIFF that can be opened ({problem})"
+            raise SourceError(
+                path, why, "give the path of a GeoTIFF; gdal_translate makes one of other rasters"
+            ) from None
+        opened.pop_all()
+    return sets, turned

@@ -21,11 +21,14 @@ from greentrain.scores.metrics import scores
 __all__ = ["score_map"]
 
 
-def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) -> dict[str, object]:
+def score_map(
+    out: Path, labels: Path, rule: TargetRule, stored: Sequence[str], unlabelled: float | None = None
+) -> dict[str, object]:
     """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
 
-    rule: what the map's classes are. stored: the classes that the mask holds. Where it holds shares, the largest
-    counts, the first of equal ones; pixels without data, with NaN or with no share at all are not counted.
+    rule: what the map's classes are. stored: the classes that the mask holds. unlabelled: value of the mask that means
+    no label, beside its own nodata. Where the mask holds shares, the largest counts, the first of equal ones; pixels
+    without data, with NaN or with no share at all are not counted.
     Raises SourceError where grids or bands do not fit.
     """
     k = len(rule.classes)
@@ -47,10 +50,17 @@ def score_map(out: Path, labels: Path, rule: TargetRule, stored: Sequence[str]) 
             (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
             label, known = _labels(values, rule, len(stored))
             counted = usable & known & (predicted != NO_CLASS)
+            if unlabelled is not None:
+                counted &= ~_all_or_any(values == unlabelled, unlabelled)
             cells = label[counted] * k + predicted[counted]
             counts += np.bincount(cells, minlength=k * k)
     found_scores: dict[str, object] = scores(counts.reshape(k, k), rule.classes)
     return found_scores
+
+
+def _all_or_any(same: NDArray[np.bool_], value: float) -> NDArray[np.bool_]:
+    """(H, W) where a mask (bands, H, W) has no label: a share may be 0, so that 0 must stand in all of its bands."""
+    return np.asarray(same.all(axis=0) if value == 0 else same.any(axis=0))
 
 
 def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

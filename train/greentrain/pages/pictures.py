@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from greenschemas.colours import NO_DATA, Colour, class_colours
 
-__all__ = ["Legend", "draw_map", "legend_of", "paint", "true_colour"]
+__all__ = ["Legend", "draw_map", "is_picture", "legend_of", "maker", "paint", "true_colour"]
 
 _MARGIN, _LINE, _BOX, _FONT = 16, 24, 16, 15
 _LEAST_SIDE = 420  # smaller maps are enlarged, pixel by pixel, so that they can be seen
@@ -28,6 +30,22 @@ class Legend:
 
     colour: Colour
     text: str
+
+
+def maker() -> PngInfo:
+    """What a PNG of ours says of its maker, for `Image.save(pnginfo=…)`."""
+    info = PngInfo()
+    info.add_text("Software", "greenspace")
+    return info
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a PNG that says that we made it."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return picture.info.get("Software") == "greenspace"
+    except (UnidentifiedImageError, OSError, ValueError):
+        return False  # another file lies there, or half of one
 
 
 def legend_of(classes: Sequence[str], share: Sequence[float] | None = None) -> tuple[Legend, ...]:
