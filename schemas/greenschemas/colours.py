@@ -9,13 +9,16 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
-__all__ = ["NO_DATA", "Colour", "as_hex", "class_colours"]
+__all__ = ["MARK", "NO_DATA", "Colour", "as_hex", "class_colours"]
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 NO_DATA: Colour = (255, 255, 255)
 """Where a map says nothing."""
+
+MARK: Colour = (214, 0, 170)
+"""What a picture points at, such as an error: like no class."""
 
 _KNOWN: dict[str, Colour] = {
     "impervious": (178, 106, 101),

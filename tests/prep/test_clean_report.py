@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from io import BytesIO
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from greenprep.clean.clean import clean
 from greenprep.clean.report import write_clean_report
-from greenprep.pictures import class_picture, png, true_colour
 from greenprep.synth.city import write_city
-from greenschemas.bands import SENTINEL2_L1C_19
-from greenschemas.colours import class_colours
 from greenschemas.manifest import Summary, Verdict
 from greenschemas.recipe import Recipe
 
@@ -52,19 +45,3 @@ def test_the_page_is_whole_in_itself_and_escapes_names(tmp_path: Path) -> None:
 def test_a_report_on_nothing_wrong_and_nothing_placed_still_stands(tmp_path: Path) -> None:
     page = write_clean_report(tmp_path, tmp_path, Recipe(), [], Summary.of([], "x")).read_text(encoding="utf-8")
     assert "Nothing was found wrong." in page
-
-
-def test_png_holds_the_pixels() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (3, 5, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(png(picture)))), picture)
-
-
-def test_pictures_take_red_green_blue_by_name_and_leave_unlabelled_black() -> None:
-    image = np.zeros((19, 4, 4), np.uint16)
-    image[3] = np.arange(16).reshape(4, 4)
-    picture = true_colour(image, SENTINEL2_L1C_19)
-    assert picture[..., 0].max() == 255 and picture[..., 1:].max() == 0
-    fraction = np.zeros((5, 1, 2), np.uint8)
-    fraction[0, 0, 0], fraction[:, 0, 1] = 200, 255
-    classes = ("trees", "water", "roof", "sand", "ice")
-    assert class_picture(fraction, classes)[0].tolist() == [list(class_colours(classes)[0]), [0, 0, 0]]

@@ -6,7 +6,6 @@ class shares, and a map of footprints. Everything but the pictures comes from th
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import jinja2
 import numpy as np
 
 from greenprep.findings import CATALOGUE
-from greenprep.pictures import class_picture, png, thumbnail, true_colour
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Role
@@ -26,6 +24,7 @@ from greenschemas.colours import as_hex, class_colours
 from greenschemas.errors import SourceError
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Summary, Verdict
+from greenschemas.pictures import class_picture, data_uri, labels_of, thumbnail, true_colour, visible_bands
 from greenschemas.recipe import Recipe
 
 __all__ = ["REPORT_NAME", "write_clean_report"]
@@ -74,7 +73,7 @@ class _Card:
 
     entry: Entry
     image: str
-    """PNG as base64, or empty."""
+    """`data:` URI, or empty."""
     mask: str
 
 
@@ -134,13 +133,11 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
             pixels = pair.read(0, 0, shape[1], shape[2])
         except BadFile:
             return _Card(entry, "", "")
-    image = _encoded(true_colour(pixels.image, recipe.bands))
-    labelled = bool((pixels.fraction[0] != UNLABELLED).any())
-    return _Card(entry, image, _encoded(class_picture(pixels.fraction, recipe.mask.classes)) if labelled else "")
-
-
-def _encoded(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
-    return base64.b64encode(png(thumbnail(picture, SIDE))).decode()
+    names = [band.name for band in recipe.bands]
+    image = true_colour(pixels.image[[names.index(name) for name in visible_bands(recipe.bands)]])
+    label = labels_of(pixels.fraction)
+    mask = "" if (label == UNLABELLED).all() else data_uri(thumbnail(class_picture(label, recipe.mask.classes), SIDE))
+    return _Card(entry, data_uri(thumbnail(image, SIDE)), mask)
 
 
 def _bands(entries: Iterable[Entry], recipe: Recipe) -> list[_Histogram]:

@@ -236,14 +236,14 @@ def show(
     tile: Annotated[int, typer.Argument(min=0, help="Id of the tile.")],
     png: Annotated[Path, typer.Option(help="Picture to write.")] = Path("tile.png"),
 ) -> None:
-    """A picture of one tile: true colour, greatest class, valid pixels.
+    """A picture of one tile: the image beside the greatest class of each pixel; what is invalid is white.
 
     Example: greenprep show data/city.zarr 17 --png tile17.png
     """
     from greenprep.inspect.tile_picture import write_tile
 
-    write_tile(store, tile, png)
-    typer.echo(str(png))
+    red, green, blue = write_tile(store, tile, png)
+    typer.echo(f"{png}: {red}, {green}, {blue} as red, green, blue, beside the classes")
 
 
 def _report(store: str, contract: Any, as_json: bool, **more: Any) -> None:

@@ -12,10 +12,9 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from greenprep.inspect.tables import audit_text, contract_text
-from greenprep.inspect.tile_picture import tile_picture
+from greenprep.inspect.tile_picture import tile_pictures
 from greenprep.split.footprints import footprints
 from greenprep.store.histogram import SMALLEST, Histogram, middle_of
 from greenprep.store.statistics import merged
@@ -23,6 +22,7 @@ from greenschemas.colours import as_hex, class_colours
 from greenschemas.errors import SourceError
 from greenschemas.layout import SPLITS
 from greenschemas.manifest import Entry, Verdict, read_manifest
+from greenschemas.pictures import data_uri
 from greenschemas.store import Store, open_store
 
 __all__ = ["write_store_report"]
@@ -48,7 +48,8 @@ td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left; 
 {% if audit %}<h2>Audit</h2><pre>{{ audit }}</pre>{% endif %}
 <h2>Sample tiles</h2>
 <p class="key">{% for name, colour in key %}<span style="background: {{ colour }}">{{ name }}</span>{% endfor %}</p>
-{% for sample in samples %}<figure><img alt="tile {{ sample.tile }}" src="{{ sample.picture }}">
+{% for sample in samples %}<figure>
+{% for src in sample.pictures %}<img alt="tile {{ sample.tile }}" src="{{ src }}"> {% endfor %}
 <figcaption>{{ sample.tile }} ({{ sample.split }}) {{ sample.path }}</figcaption></figure>{% endfor %}
 <h2>What was left out</h2>
 {% if dropped is none %}<p>The manifest of the clean folder was not found beside the store.</p>
@@ -180,13 +181,11 @@ def _samples(store: Store) -> Iterator[dict[str, Any]]:
     chosen = usable[np.unique(np.linspace(0, len(usable) - 1, _SAMPLES).astype(int))] if len(usable) else usable
     codes, source, paths = _codes(store)[store.tile_group()], store.read("source_index"), store.texts("path")
     for tile in chosen.tolist():
-        file = io.BytesIO()
-        Image.fromarray(tile_picture(store, tile)).save(file, format="PNG")
         yield {
             "tile": tile,
             "path": str(paths[source[tile]]),
             "split": (*SPLITS, "none")[int(codes[tile])],
-            "picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+            "pictures": [data_uri(picture) for picture in tile_pictures(store, tile)],
         }
 
 

@@ -1,62 +1,39 @@
-"""Pictures of tiles: true colour, greatest class, valid pixels. Only this module and the report draw."""
+"""Pictures of the tiles of a store: the image, and the greatest class of each pixel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from greenschemas.colours import class_colours
-from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
-from greenschemas.layout import UNLABELLED
+from greenschemas.files import write_whole
+from greenschemas.pictures import Picture, as_png, class_picture, enlarged, labels_of, true_colour, visible_bands
 from greenschemas.store import Store, open_store
 
-__all__ = ["tile_picture", "write_tile"]
+__all__ = ["tile_pictures", "write_tile"]
 
-_GREY = 128
 _GAP = 4
 _LEAST_SIDE = 256
 
 
-def tile_picture(store: Store, tile: int) -> NDArray[np.uint8]:
-    """(S, 2 S + gap, 3) picture of a tile: true colour beside its classes; what is invalid or unlabelled is grey."""
+def tile_pictures(store: Store, tile: int) -> tuple[Picture, Picture]:
+    """(image, classes) of a tile, each (S, S, 3); what is invalid or unlabelled is white."""
     contract = store.contract
     image, fraction, valid = (store.read(name, tile) for name in ("image", "fraction", "valid"))
-    usable = valid.astype(bool)
-    colour = np.stack([_stretched(image[band].astype(np.float64), usable) for band in _visible(contract)], axis=-1)
-    colour[~usable] = _GREY
-    labels = np.array(class_colours(contract.classes), np.uint8)[fraction.argmax(axis=0)]
-    labels[fraction[0] == UNLABELLED] = _GREY
-    gap = np.full((len(colour), _GAP, 3), 255, np.uint8)
-    return np.concatenate([colour, gap, labels], axis=1)
+    planes = image[[contract.band_index(name) for name in visible_bands(contract.bands)]]
+    return true_colour(planes, valid.astype(bool)), class_picture(labels_of(fraction), contract.classes)
 
 
-def write_tile(location: str, tile: int, png: Path) -> None:
-    """Write the picture of a tile, enlarged to at least 256 pixels a side; raises ConfigError for an unknown tile."""
+def write_tile(location: str, tile: int, png: Path) -> tuple[str, str, str]:
+    """Write image and classes side by side, enlarged to at least 256 pixels a side; the names of the bands shown.
+
+    Raises ConfigError for an unknown tile.
+    """
     store = open_store(location)
     if not 0 <= tile < store.contract.tiles:
         raise ConfigError("TILE", f"{tile}", f"ids go from 0 to {store.contract.tiles - 1}")
-    picture = tile_picture(store, tile)
-    times = max(1, -(-_LEAST_SIDE // store.contract.tile_size))
-    png.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.repeat(times, axis=0).repeat(times, axis=1)).save(png, format="PNG")
-
-
-def _visible(contract: Contract) -> list[int]:
-    """Red, green and blue by their common names, or else the first three features."""
-    common = {band.common: i for i, band in enumerate(contract.bands)}
-    if {"red", "green", "blue"} <= common.keys():
-        return [common["red"], common["green"], common["blue"]]
-    first = [contract.band_index(name) for name in contract.features] or [0]
-    return [first[min(i, len(first) - 1)] for i in range(3)]
-
-
-def _stretched(band: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """0..255 between the 2nd and 98th percentile of the usable pixels."""
-    if not usable.any():
-        return np.zeros(band.shape, np.uint8)
-    low, high = np.percentile(band[usable], (2, 98))
-    return np.asarray(np.clip((band - low) / max(high - low, 1e-9), 0, 1) * 255, np.uint8)
+    image, classes = (enlarged(picture, _LEAST_SIDE) for picture in tile_pictures(store, tile))
+    gap = np.full((len(image), _GAP, 3), 255, np.uint8)
+    write_whole(png, as_png(np.concatenate([image, gap, classes], axis=1)))
+    return visible_bands(store.contract.bands)

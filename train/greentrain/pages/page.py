@@ -1,23 +1,17 @@
-"""What the pages share: one style, numbers as people read them, pictures inside the page. No page needs the network."""
+"""What the pages share: one style, numbers as people read them. No page needs the network."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
-from PIL import Image
 
 from greenschemas.colours import as_hex, class_colours
-from greenschemas.contract import Contract
 from greenschemas.files import write_whole
 
-__all__ = ["as_png", "legend", "show_bands", "write_page"]
+__all__ = ["legend", "write_page"]
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
@@ -29,25 +23,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     write_whole(path, env.get_template(template).render(css=css, **values))
 
 
-def as_png(picture: NDArray[np.uint8]) -> str:
-    """(h, w, 3) colours as base64 PNG, for an img of a page."""
-    memory = io.BytesIO()
-    Image.fromarray(picture).save(memory, "PNG")
-    return base64.b64encode(memory.getvalue()).decode("ascii")
-
-
 def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
     """(class, #rrggbb) for the template's legend."""
     return [(name, as_hex(colour)) for name, colour in zip(classes, class_colours(classes), strict=True)]
-
-
-def show_bands(contract: Contract) -> tuple[str, ...]:
-    """Names of the three bands that make a picture: red, green, blue where the contract knows them, else the first."""
-    by_common = {band.common: band.name for band in contract.bands if band.common}
-    if {"red", "green", "blue"} <= set(by_common):
-        return by_common["red"], by_common["green"], by_common["blue"]
-    names = [*contract.features, *(band.name for band in contract.bands)]
-    return tuple((names * 3)[:3])
 
 
 def _score(value: float | None) -> str:

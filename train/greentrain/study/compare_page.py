@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from greenschemas.pictures import Shot, labels_of
 from greenschemas.store import Store, open_store
-from greentrain.data.loader import open_loader
-from greentrain.pages.page import as_png, legend, show_bands, write_page
-from greentrain.pages.pictures import paint, true_colour
+from greentrain.pages.page import legend, write_page
 from greentrain.study.compare import ComparePlan, picture_tiles
+from greentrain.study.tile_rows import map_row
 
 __all__ = ["remarks", "write_comparison"]
 
@@ -80,30 +79,12 @@ def _chart(models: dict[str, Any]) -> dict[str, Any]:
     return {"width": _LEFT + _SCALE + 20, "height": len(bars) * _ROW + 26, "left": _LEFT, "bars": bars, "ticks": ticks}
 
 
-def _pictures(plan: ComparePlan, store: Store) -> list[dict[str, Any]]:
-    """A row a tile: image, truth, then each model's map."""
-    tiles = picture_tiles(store, plan.split)
-    classes = store.contract.classes
-    shown = open_loader(store, plan.split, 1, normalise=False, bands=show_bands(store.contract), cache="none").load(
-        np.array(tiles)
-    )
-    fraction = shown["fraction"].numpy()
-    truth = np.where(np.isnan(fraction).any(1), 255, np.nan_to_num(fraction).argmax(1)).astype(np.uint8)
+def _pictures(plan: ComparePlan, store: Store) -> list[tuple[str, list[Shot]]]:
+    """(where, the row of image, truth, then each model's map) of each tile."""
     maps = {name: np.load(plan.out / "runs" / f"{name}_0" / "pictures.npz")["label"] for name in plan.models}
     groups, of_tile = store.read("group_name"), store.tile_group()
-    return [
-        {
-            "title": f"{groups[of_tile[tile]]}, tile {tile}",
-            "shots": _row(
-                shown["image"][i].numpy(), [("truth", truth[i]), *((n, m[i]) for n, m in maps.items())], classes
-            ),
-        }
-        for i, tile in enumerate(tiles)
-    ]
-
-
-def _row(image: Any, labels: Sequence[tuple[str, Any]], classes: Sequence[str]) -> list[dict[str, str]]:
-    return [
-        {"name": "image", "data": as_png(true_colour(image))},
-        *({"name": name, "data": as_png(paint(label, classes))} for name, label in labels),
-    ]
+    found = []
+    for i, tile in enumerate(picture_tiles(store, plan.split)):
+        labels = {"truth": labels_of(store.read("fraction", tile))} | {name: own[i] for name, own in maps.items()}
+        found.append((f"{groups[of_tile[tile]]}, tile {tile}", map_row(store, tile, labels, store.contract.classes)))
+    return found

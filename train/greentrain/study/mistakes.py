@@ -13,7 +13,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from greenschemas.files import whole
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 from greentrain.data.loader import open_loader
-from greentrain.pages.page import as_png, legend, show_bands, write_page
-from greentrain.pages.pictures import paint, true_colour
+from greentrain.pages.page import legend, write_page
+from greentrain.study.tile_rows import find_suspects, judged_row
 from greentrain.training.checkpoint import Trained
 
 __all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge_tiles", "write_mistakes"]
@@ -82,9 +81,7 @@ def judge_tiles(share: Tensor, fraction: Tensor, counted: Tensor, sure: float) -
     pixels = counted.flatten(1).sum(1)
     entropy = -(fraction * share.clamp_min(1e-7).log()).sum(1)
     loss = (entropy * counted).double().flatten(1).sum(1) / pixels
-    probability, label = share.max(1)
-    denied = fraction.gather(1, label.unsqueeze(1)).squeeze(1) <= 1 - sure
-    suspect = (probability >= sure) & denied & counted
+    suspect, label = find_suspects(share, fraction, counted, sure), share.argmax(1)
     votes = torch.stack([((label == k) & suspect).flatten(1).sum(1) for k in range(share.shape[1])], 1)
     predicted = torch.where(votes.sum(1) > 0, votes.argmax(1), -1)
     of_all = suspect.flatten(1).sum(1).double() / pixels
@@ -160,8 +157,8 @@ def write_mistakes(
         suspects=len(suspects),
         groups=groups[:50],
         all_groups=len(groups),
-        worst=_pictures(trained, store, tiles[:shown]),
-        doubtful=_pictures(trained, store, doubtful[:shown]),
+        worst=[(tile, judged_row(trained, store, tile.tile, sure)) for tile in tiles[:shown]],
+        doubtful=[(tile, judged_row(trained, store, tile.tile, sure)) for tile in doubtful[:shown]],
         legend=legend(trained.rule.classes),
     )
     return suspects
@@ -200,24 +197,3 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Tile] | Sequen
         for row in rows:
             values = [getattr(row, column) for column in columns]
             writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-
-
-def _pictures(trained: Trained, store: Store, tiles: Sequence[Tile]) -> list[dict[str, Any]]:
-    """Image, label, map and suspect pixels of each tile."""
-    if not tiles:
-        return []
-    ids = np.array([tile.tile for tile in tiles])
-    image = open_loader(store, "all", 1, normalise=False, bands=show_bands(store.contract), cache="none").load(ids)
-    seen = open_loader(store, "all", 1, normalise=False, bands=trained.normaliser.bands, cache="none").load(ids)
-    found = []
-    for i, tile in enumerate(tiles):  # one at a time: a page of big tiles must not need the memory of all
-        share = trained.probabilities(seen["image"][i : i + 1], seen["valid"][i : i + 1])
-        target = trained.rule(seen["fraction"][i : i + 1], seen["valid"][i : i + 1])
-        label = np.where(target.counted[0], target.fraction[0].argmax(0), 255).astype(np.uint8)
-        shots = (
-            ("image", true_colour(image["image"][i].numpy())),
-            ("label", paint(label, trained.rule.classes)),
-            ("net", paint(share[0].argmax(0).numpy().astype(np.uint8), trained.rule.classes)),
-        )
-        found.append({"tile": tile, "shots": [{"name": name, "data": as_png(shot)} for name, shot in shots]})
-    return found

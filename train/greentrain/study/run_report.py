@@ -15,10 +15,9 @@ import numpy as np
 from greenschemas.errors import GreenError
 from greenschemas.store import Store, open_store
 from greentrain.config import commented_yaml
-from greentrain.data.loader import open_loader
-from greentrain.pages.page import as_png, legend, show_bands, write_page
-from greentrain.pages.pictures import paint, true_colour
-from greentrain.study.mistakes import Tile, find_mistakes
+from greentrain.pages.page import legend, write_page
+from greentrain.study.mistakes import find_mistakes
+from greentrain.study.tile_rows import judged_row
 from greentrain.training.checkpoint import Trained, load_trained
 from greentrain.training.record import read_record
 from greentrain.training.trackers import read_rows
@@ -131,28 +130,7 @@ def _pictures(trained: Trained, store: Store | None, location: str) -> dict[str,
     tiles = find_mistakes(trained, opened, split)
     good = tiles[::-1][:_SHOWN]
     return {
-        "worst": [_row(trained, opened, tile) for tile in tiles[:_SHOWN]],
-        "good": [_row(trained, opened, tile) for tile in good],
+        "worst": [(tile, judged_row(trained, opened, tile.tile)) for tile in tiles[:_SHOWN]],
+        "good": [(tile, judged_row(trained, opened, tile.tile)) for tile in good],
         "split": split,
     }
-
-
-def _row(trained: Trained, store: Store, tile: Tile) -> dict[str, Any]:
-    """Image, truth, prediction and error of a tile, side by side."""
-    ids, names = np.array([tile.tile]), trained.rule.classes
-    image = open_loader(store, "all", 1, normalise=False, bands=show_bands(store.contract), cache="none").load(ids)
-    seen = open_loader(store, "all", 1, normalise=False, bands=trained.normaliser.bands, cache="none").load(ids)
-    predicted = trained.probabilities(seen["image"], seen["valid"])[0].argmax(0).numpy().astype(np.uint8)
-    target = trained.rule(seen["fraction"], seen["valid"])
-    counted = target.counted[0].numpy()
-    truth = np.where(counted, target.fraction[0].argmax(0).numpy(), 255).astype(np.uint8)
-    error = np.full((*counted.shape, 3), 255, np.uint8)
-    error[counted] = (225, 232, 227)
-    error[counted & (truth != predicted)] = (176, 65, 62)
-    shots = (
-        ("image", true_colour(image["image"][0].numpy())),
-        ("truth", paint(truth, names)),
-        ("prediction", paint(predicted, names)),
-        ("error", error),
-    )
-    return {"tile": tile, "shots": [{"name": name, "data": as_png(shot)} for name, shot in shots]}
