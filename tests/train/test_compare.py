@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
-from greentrain.study.compare import ComparePlan, Result, compare, picture_tiles
+from greentrain.study.compare import ComparePlan, Result, below_trees, compare, picture_tiles
 from greentrain.study.compare_page import remarks, write_comparison
 from greentrain.study.contenders import check_names, clock
 from greentrain.study.significance import compare_pairs, difference, mean_iou
@@ -109,11 +109,11 @@ def test_a_budget_on_a_cpu_does_not_count_while_nothing_is_done() -> None:
 
 def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=8)
-    plan = ComparePlan(tmp_path / "s.zarr", ("constant", "linear", "spectral"), 1, 1.0, tmp_path / "out")
+    plan = ComparePlan(tmp_path / "s.zarr", ("constant", "index", "spectral"), 1, 1.0, tmp_path / "out")
     report = compare(plan)
     iou = {name: model["mean"]["iou"] for name, model in report["models"].items()}
     assert iou["spectral"] > 0.9 > iou["constant"]
-    assert iou["linear"] > iou["constant"]
+    assert iou["index"] > iou["constant"]
     assert report["models"]["constant"]["mean"]["iou"] <= report["models"]["constant"]["constant"]["mean"]["iou"]
     assert report["groups"] == 4 and report["models"]["spectral"]["cost"]["peak_memory_mb"] > 50
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == report
@@ -129,9 +129,25 @@ def test_baselines_are_compared_written_down_and_not_trained_twice(tmp_path: Pat
 
 def test_few_seeds_and_few_groups_are_remarked_upon() -> None:
     model = {"interval": {"mean": {"iou": [0.1, 0.5]}}, "constant": {"mean": {"iou": 0.2}, "class": "trees"}}
-    found = " ".join(remarks({"seeds": 1, "groups": 2, "models": {"unet": model}}))
+    found = " ".join(remarks({"seeds": 1, "groups": 2, "models": {"unet": model}, "warnings": ["unet is not above"]}))
     assert "With 1 seed the" in found and "2 groups cannot" in found
-    assert "unet is not surely better than always saying trees" in found
+    assert "unet is not surely better than always saying trees" in found and "unet is not above" in found
+
+
+def test_a_net_that_is_not_above_the_trees_is_warned_of() -> None:
+    def model(seeds: list[float], seconds: float, parameters: int | None = None) -> dict[str, object]:
+        return {"seed_iou": seeds, "cost": {"cpu_seconds": seconds}, "parameters": parameters}
+
+    models = {
+        "constant": model([0.2], 1.0),
+        "spectral": model([0.5, 0.7], 30.0),
+        "context": model([0.4], 30.0),
+        "unet": model([0.5, 0.7], 90.0, 9),
+        "detail": model([0.6, 0.7], 90.0, 9),
+    }
+    (warning,) = below_trees(models)
+    assert warning.startswith("unet is not above gradient boosting: 0.600 against 0.600 of spectral, for 3.0 times")
+    assert below_trees({"unet": models["unet"]}) == []
 
 
 def test_pictures_come_from_different_groups(tmp_path: Path) -> None:

@@ -164,8 +164,12 @@ def compare(
     store: Annotated[Path, typer.Argument(help="Store with a split.")],
     out: Annotated[Path, typer.Option(help="Folder for the page, the JSON and the runs.")],
     models: Annotated[
-        str, typer.Option(help="Of: constant, spectral, unet, vmunet, detail, tiny, small, base.")
-    ] = "constant,spectral,unet,vmunet",
+        str,
+        typer.Option(
+            help="Of: constant, index, linear, spectral, context (without a net), unet, vmunet, detail, tiny, small, "
+            "base."
+        ),
+    ] = "constant,index,spectral,context,unet,vmunet,detail",
     seeds: Annotated[int, typer.Option(help="Runs of each model; 3 are the least that shows chance.")] = 3,
     budget: Annotated[float, typer.Option(help="Minutes that each run may train.")] = 20.0,
     split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
@@ -176,7 +180,7 @@ def compare(
 
     Writes OUT/compare.html and OUT/compare.json; goes on at the first missing run when given again.
 
-    Example: greentrain compare city.zarr --models constant,spectral,unet,vmunet --seeds 3 --out compared --budget 20
+    Example: greentrain compare city.zarr --models constant,spectral,unet,detail --seeds 3 --out compared --budget 20
     """
     from greentrain.study.compare import ComparePlan
     from greentrain.study.compare import compare as compare_models
@@ -193,6 +197,8 @@ def compare(
     typer.echo(_compare_table(report))
     for verdict in report["verdicts"]:
         typer.echo(verdict["text"])
+    for warning in report["warnings"]:
+        typer.echo(f"WARNING {warning}")
     typer.echo(f"\n{out / 'compare.html'}\n{out / 'compare.json'}")
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -34,10 +34,10 @@ from greentrain.config import load_config
 from greentrain.data.loader import open_loader
 from greentrain.scores.fractions import fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
-from greentrain.study.contenders import WITHOUT_CHANCE, Learnt, Task, check_names, learn
+from greentrain.study.contenders import TREES, WITHOUT_CHANCE, Learnt, Task, check_names, learn
 from greentrain.study.significance import compare_pairs, mean_iou
 
-__all__ = ["ComparePlan", "Result", "compare", "picture_tiles", "report"]
+__all__ = ["ComparePlan", "Result", "below_trees", "compare", "picture_tiles", "report"]
 
 _PICTURES = 4
 
@@ -120,6 +120,7 @@ def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[s
     classes = store.contract.classes
     by_model = {name: [r for r in results if r.model == name] for name in plan.models}
     stacked = {name: np.stack([r.counts() for r in runs]) for name, runs in by_model.items()}
+    models = {name: _model_report(by_model[name], stacked[name], classes) for name in plan.models}
     return {
         "store": str(plan.store),
         "contract": store.contract.identity(),
@@ -130,12 +131,31 @@ def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[s
         "classes": list(classes),
         "machine": _machine(),
         "settings": list(plan.changes),
-        "models": {name: _model_report(by_model[name], stacked[name], classes) for name in plan.models},
+        "models": models,
         "verdicts": [
             {**asdict(verdict), "interval": verdict.interval and list(verdict.interval)}
             for verdict in compare_pairs(stacked)
         ],
+        "warnings": below_trees(models),
     }
+
+
+def below_trees(models: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each net whose mean IoU over its seeds is not above that of the best trees."""
+    of = {name: float(np.mean(model["seed_iou"])) for name, model in models.items()}
+    best = max((name for name in TREES if name in of), key=lambda name: of[name], default=None)
+    if best is None:
+        return []
+    return [
+        f"{name} is not above gradient boosting: {of[name]:.3f} against {of[best]:.3f} of {best}, for "
+        f"{_times(models[name], models[best])} the processor time; give it more time or patches, or take the trees"
+        for name, model in models.items()
+        if model["parameters"] is not None and of[name] <= of[best]
+    ]
+
+
+def _times(model: dict[str, Any], other: dict[str, Any]) -> str:
+    return f"{model['cost']['cpu_seconds'] / max(other['cost']['cpu_seconds'], 1e-9):.1f} times"
 
 
 def picture_tiles(store: Store, split: str) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ def remarks(report: dict[str, Any]) -> list[str]:
         nothing = model["constant"]["mean"]["iou"]
         if name != "constant" and low is not None and nothing is not None and low <= nothing:
             found.append(f"{name} is not surely better than always saying {model['constant']['class']}.")
+    found += report["warnings"]
     found.append("The budget is the same for all; a model that is still getting better at its end may win with more.")
     return found
 

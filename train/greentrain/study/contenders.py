@@ -18,23 +18,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from greenschemas.bands import Role
 from greenschemas.errors import ConfigError, nearest
 from greenschemas.files import write_whole
 from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
 from greentrain.data.loader import open_loader
-from greentrain.study.baselines import Baseline, ConstantBaseline, LinearBaseline, SpectralBaseline
+from greentrain.study.baselines import Baseline, ConstantBaseline, IndexBaseline, LinearBaseline
+from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import fit
 
-__all__ = ["MODELS", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
+__all__ = ["MODELS", "TREES", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
 
-MODELS = ("constant", "linear", "spectral", "unet", "vmunet", "detail", "tiny", "small", "base")
-"""What may be compared; `vmunet` is the published net, the same as the preset `base`."""
+MODELS = ("constant", "index", "linear", "spectral", "context", "unet", "vmunet", "detail", "tiny", "small", "base")
+"""What may be compared: `index` is a threshold on a normalised difference, `spectral` gradient boosting on single
+pixels, `context` on pixels and their surroundings; `vmunet` is the published net, the same as the preset `base`."""
+
+TREES = ("spectral", "context")
+"""Those that are gradient boosting."""
 
 WITHOUT_CHANCE = ("constant", "linear")
 """Models that have nothing to draw: one seed says all."""
+
+_SCALES = (1.0, 2.0, 4.0, 8.0)
+"""Of the surroundings that `context` sees: deviations in pixels."""
 
 _MOST_VALUES = 250_000_000
 """Values (a gigabyte) of training tiles that a baseline without a net may look at."""
@@ -83,10 +92,14 @@ def learn(name: str, task: Task) -> Learnt:
     match name:
         case "constant":
             return _without_net(ConstantBaseline(), task)
+        case "index":
+            return _without_net(IndexBaseline(seed=task.seed), task, only=Role.REFLECTANCE)
         case "linear":
             return _without_net(LinearBaseline(), task)
         case "spectral":
-            return _without_net(SpectralBaseline(seed=task.seed), task)
+            return _without_net(TreesBaseline(seed=task.seed), task)
+        case "context":
+            return _without_net(TreesBaseline(scales=_SCALES, seed=task.seed), task)
         case _:
             return _net(name, task)
 
@@ -148,9 +161,14 @@ def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
     return max(one - epoch, 0.0), epoch
 
 
-def _without_net(model: Baseline, task: Task) -> Learnt:
-    """These take the time they take: far less than a net's, and no more would help them."""
-    bands = open_store(task.store).contract.features
+def _without_net(model: Baseline, task: Task, only: Role | None = None) -> Learnt:
+    """These take the time they take: far less than a net's, and no more would help them.
+
+    `only`: see the bands of that role alone, where there are two at least.
+    """
+    contract = open_store(task.store).contract
+    chosen = tuple(band.name for band in contract.bands if band.role is only)
+    bands = chosen if len(chosen) > 1 else contract.features
     tiles = _training_tiles(task, bands)
     model.fit(*tiles)
 
@@ -162,15 +180,18 @@ def _without_net(model: Baseline, task: Task) -> Learnt:
 
 def _training_tiles(
     task: Task, bands: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """(raw images, fractions, valid) of the train split, or of as many random tiles as fit in memory."""
-    most = max(1, _MOST_VALUES // (len(bands) * open_store(task.store).contract.tile_size ** 2))
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.integer]]:
+    """(raw images, fractions, valid, groups) of the train split, or of as many random tiles as fit in memory."""
+    store = open_store(task.store)
+    most = max(1, _MOST_VALUES // (len(bands) * store.contract.tile_size**2))
     parts: list[dict[str, Tensor]] = []
     count = 0
-    for batch in open_loader(task.store, "train", 16, seed=task.seed, normalise=False, bands=bands, cache="none"):
+    for batch in open_loader(store, "train", 16, seed=task.seed, normalise=False, bands=bands, cache="none"):
         parts.append(batch)
         count += len(batch["tile"])
         if count >= most:
             break
-    image, fraction, valid = (torch.cat([part[key] for part in parts]) for key in ("image", "fraction", "valid"))
-    return image.numpy().astype(np.float32), fraction.numpy(), valid.numpy()
+    image, fraction, valid, tile = (
+        torch.cat([part[key] for part in parts]).numpy() for key in ("image", "fraction", "valid", "tile")
+    )
+    return image.astype(np.float32), fraction, valid, store.tile_group()[tile]
