@@ -26,6 +26,11 @@ def whole(path: Path) -> Iterator[Path]:
         _sync(draft)
         draft.replace(path)
         sync_folder(path.parent)
+    except OSError as problem:
+        if problem.filename is None:  # A full disk does not say which file it had no room for.
+            problem.strerror = problem.strerror or str(problem)
+            problem.filename = str(path)
+        raise
     finally:
         # There after an error, and where both are names of one file: to rename one to the other then does nothing.
         draft.unlink(missing_ok=True)

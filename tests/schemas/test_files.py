@@ -1,6 +1,9 @@
 """Files appear whole or not at all, and are on the disk before they bear their name."""
 
+import multiprocessing
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,24 @@ def test_the_file_is_synced_before_it_is_renamed_and_its_folder_after(
     monkeypatch.setattr(Path, "replace", renamed)
     write_whole(tmp_path / "a.txt", "text")
     assert done == ["file", "rename", "folder"]
+
+
+def _write_beyond(limit: int, path: str) -> None:
+    """In a process of its own: writing more than `limit` bytes fails as it does on a full disk."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        write_whole(Path(path), "x" * 4 * limit)
+    except OSError as problem:
+        sys.exit(0 if problem.filename == path else f"named {problem.filename}")
+    sys.exit("nothing was raised")
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    process = multiprocessing.get_context("fork").Process(target=_write_beyond, args=(50_000, str(tmp_path / "a.json")))
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and list(tmp_path.iterdir()) == []

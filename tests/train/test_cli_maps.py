@@ -1,6 +1,7 @@
 """The commands that use a trained net: what they ask for, refuse and print."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import rasterio
 import typer
 from typer.testing import CliRunner
 
-from greenschemas.errors import ConfigError, SourceError
+from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.store import open_store
 from greentrain.cli.maps import add_commands
 from greentrain.config import load_config
@@ -170,3 +171,16 @@ def test_a_device_or_checkpoint_that_is_not_there_is_refused(
 @pytest.mark.parametrize("command", ["predict", "area", "compare", "errors"])
 def test_every_command_shows_an_example(command: str) -> None:
     assert f"greentrain {command}" in say(command, "--help")
+
+
+@pytest.mark.parametrize("words", [["errors"], ["evaluate"]])
+def test_a_store_that_moved_is_asked_for_by_its_option(folder: Path, tmp_path: Path, words: list[str]) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record | {"store": str(tmp_path / "gone.zarr")}))
+    from greentrain.cli import app as whole
+
+    with pytest.raises(StoreError, match="Give its new place by `--store`"):
+        runner.invoke(whole, [*words, str(tmp_path / "run")], catch_exceptions=False)
+    store = ["--store", str(folder / "s.zarr")]
+    assert runner.invoke(whole, [*words, str(tmp_path / "run"), *store]).exit_code == 0

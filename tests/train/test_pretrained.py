@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from greentrain.nets.presets import build_model
 from greentrain.nets.pretrained import STEM, STEMS, PretrainedError, adapt_stem, load_pretrained, read_weights
 from greentrain.nets.vmunet import VMUNet
 
@@ -163,3 +164,10 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
 def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match="no weights by name"):
         read_weights(saved(tmp_path / "a.pth", [1, 2]))
+
+
+@pytest.mark.parametrize("preset", ["detail", "unet"])
+def test_a_net_that_is_no_vm_unet_takes_none_and_says_which_do(tmp_path: Path, preset: str) -> None:
+    path = saved(tmp_path / "w.pth", {"model": vmamba()})
+    with pytest.raises(PretrainedError, match=r"Set `model.preset` to base, small or tiny"):
+        load_pretrained(build_model(preset, 3, 2), path, bands=("red", "green", "blue"))

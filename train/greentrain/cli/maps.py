@@ -219,13 +219,12 @@ def errors(
 
     Example: greentrain errors runs/city --split val
     """
-    from greenschemas.store import open_store
     from greentrain.study.evaluate import check_fits
     from greentrain.study.mistakes import find_mistakes, write_mistakes
-    from greentrain.training.record import read_record
+    from greentrain.training.record import open_store_of
 
     trained = _on_device(run, checkpoint, device)
-    opened = open_store(store if store is not None else read_record(run).store)
+    opened = open_store_of(run, None if store is None else str(store))
     check_fits(trained, opened.contract, opened.location)
     tiles = find_mistakes(trained, opened, split, sure=sure)
     folder = out if out is not None else run / "errors"

@@ -92,9 +92,13 @@ def load_pretrained(
     network, has a weight of another shape, or fills less than 90 percent of the encoder (unless `allow_partial`).
     """
     path = Path(path)
+    own = model.state_dict()
+    if STEM not in own:
+        raise PretrainedError(
+            path, f"a net without `{STEM}` takes none of its weights", "set `model.preset` to base, small or tiny"
+        )
     weights = read_weights(path)
     _refuse_other_networks(path, weights)
-    own = model.state_dict()
     filled, used = _assign(own, weights, stages=_stages(own))
     adapted = []
     if _wants_adapting(own, filled, bands):

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from greenschemas.console import progress
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
-from greenschemas.store import Store, open_store
+from greenschemas.store import Store
 from greentrain.data.loader import open_loader
 from greentrain.devices import find_device
 from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.training.checkpoint import Trained, load_trained
-from greentrain.training.record import read_record
+from greentrain.training.record import open_store_of
 
 __all__ = ["check_fits", "evaluate", "probabilities"]
 
@@ -46,7 +46,7 @@ def evaluate(
     """
     where = find_device(device, "--device")
     trained = load_trained(run, which)
-    store = open_store(location if location is not None else read_record(run).store)
+    store = open_store_of(run, location)
     check_fits(trained, store.contract, store.location)
     trained.net.to(where)
     sums = _sums(trained, store, split, batch_size, where, flips)

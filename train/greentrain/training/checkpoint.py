@@ -7,6 +7,7 @@ them) and `checkpoints/best.pt` (what prediction needs). Random states are not a
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import zipfile
@@ -77,7 +78,10 @@ class Trained:
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` to `path`, which is whole, and on the disk, at any moment."""
     with whole(path) as draft:
-        torch.save({"format": FORMAT, **content}, draft)
+        try:
+            torch.save({"format": FORMAT, **content}, draft)
+        except RuntimeError as problem:  # As torch puts a full disk.
+            raise OSError(errno.EIO, f"torch could not write it ({str(problem).splitlines()[0]})", str(path)) from None
 
 
 def link_last(path: Path) -> None:

@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from greenschemas.errors import ConfigError
+from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
+from greenschemas.store import Store, open_store
 
-__all__ = ["Record", "make_record", "read_record", "write_record"]
+__all__ = ["Record", "make_record", "open_store_of", "read_record", "write_record"]
 
 _PACKAGES = ("greenspace", "torch", "lightning-fabric", "numpy", "tensorstore", "zarr")
 
@@ -88,6 +89,19 @@ def read_record(run: Path) -> Record:
     except (OSError, ValueError):
         raise ConfigError(run, "no readable run.json", "give the folder that `greentrain fit --out` wrote") from None
     return Record.parse(run / "run.json", data)
+
+
+def open_store_of(run: Path, location: str | None = None) -> Store:
+    """The store of a run, or another one (`location`); raises StoreError where there is none."""
+    if location is not None:
+        return open_store(location)
+    recorded = read_record(run).store
+    try:
+        return open_store(recorded)
+    except StoreError as problem:
+        raise StoreError(
+            problem.where, f"{problem.found}; the run {run} was trained on it", "give its new place by `--store`"
+        ) from None
 
 
 def _version(package: str) -> str:
