@@ -19,6 +19,7 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import Store
 from greentrain.data.loader import open_loader
 from greentrain.devices import find_device
+from greentrain.nets.build import OwnNet
 from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.training.checkpoint import Trained, load_trained
@@ -28,25 +29,28 @@ __all__ = ["check_fits", "evaluate", "probabilities"]
 
 
 def evaluate(
-    run: Path,
-    location: str | None = None,
+    run: str | Path,
+    location: str | Path | None = None,
     split: str = "val",
     *,
     which: str = "best",
     batch_size: int = 16,
     device: str = "auto",
     flips: bool = False,
+    model: OwnNet | None = None,
 ) -> dict[str, Any]:
     """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
 
     `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
     `metrics.bootstrap`; `fractions` as `fraction_scores`; `calibration_error`; and what was scored.
+    which: the weights, `best` or `last`.
     flips: take the mean of the four mirror images' probabilities, at four times the cost.
+    model: the net that `fit` was given, if it was.
     Raises ConfigError where the store has other bands or classes, or the split holds no labelled pixel.
     """
-    where = find_device(device, "--device")
-    trained = load_trained(run, which)
-    store = open_store_of(run, location)
+    run, where = Path(run), find_device(device, "--device")
+    trained = load_trained(run, which, model)
+    store = open_store_of(run, None if location is None else str(location))
     check_fits(trained, store.contract, store.location)
     trained.net.to(where)
     sums = _sums(trained, store, split, batch_size, where, flips)

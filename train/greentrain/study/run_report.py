@@ -15,6 +15,7 @@ import numpy as np
 from greenschemas.errors import GreenError
 from greenschemas.store import Store, open_store
 from greentrain.config import commented_yaml
+from greentrain.nets.build import OwnNet
 from greentrain.pages.page import legend, write_page
 from greentrain.study.mistakes import find_mistakes
 from greentrain.study.tile_rows import judged_row
@@ -29,13 +30,14 @@ _SHOWN = 4
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 560, 220, 56, 24
 
 
-def write_run_report(run: Path, store: Store | None = None) -> Path:
-    """Write the page of a run that has at least one checkpoint; `store`: its own unless given.
+def write_run_report(run: Path, store: Store | None = None, model: OwnNet | None = None) -> Path:
+    """Write the page of a run that has at least one checkpoint; `store`: its own unless given; `model`: the net that
+    `fit` was given, if it was.
 
     Pictures are of the val split (train where there is none). Raises ConfigError where there is no run.
     """
     record, rows = read_record(run), read_rows(run)
-    trained = load_trained(run)
+    trained = load_trained(run, model=model)
     steps = [row for row in rows if "train_loss" in row]
     epochs = [row for row in rows if "train_loss" not in row]
     scored = [row for row in epochs if row.get("val_iou") is not None]

@@ -12,6 +12,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from greenschemas.frozen import digest
 from greentrain.config import Config
 from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import TargetRule, target_rule
-from greentrain.nets.build import build_net
+from greentrain.nets.build import OwnNet, build_net, own_net
 
 __all__ = [
     "FORMAT",
@@ -117,13 +118,19 @@ def prune(run: Path, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def describe_net(normaliser: Normaliser, contract: Contract, config: Config) -> dict[str, Any]:
-    """The part of a checkpoint that says what its weights are for."""
+def describe_net(
+    normaliser: Normaliser, contract: Contract, config: Config, own: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The part of a checkpoint that says what its weights are for.
+
+    own: names of what the caller brought instead of what the settings say: `model`, `loss`.
+    """
     return {
         "config": config.model_dump(mode="json"),
         "contract": contract.model_dump(mode="json"),
         "config_hash": config.hash(),
         "store_hash": contract.identity(),
+        "own": dict(own or {}),
         "normaliser": {
             "bands": list(normaliser.bands),
             "mean": torch.from_numpy(normaliser.mean),
@@ -134,8 +141,11 @@ def describe_net(normaliser: Normaliser, contract: Contract, config: Config) -> 
     }
 
 
-def load_trained(run: Path, which: str = "best") -> Trained:
-    """The net of a run, `best` or `last`; raises ConfigError where there is none or it cannot be read."""
+def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) -> Trained:
+    """The net of a run, `best` or `last`; raises ConfigError where there is none or it cannot be read.
+
+    model: what `fit` was given as its model; weights are put into it.
+    """
     path = run / "checkpoints" / f"{which}.pt"
     if not path.is_file():
         raise ConfigError(run, f"no checkpoint `{which}`", "give the folder that `greentrain fit --out` wrote")
@@ -144,14 +154,15 @@ def load_trained(run: Path, which: str = "best") -> Trained:
     config = Config.parse(path, content["config"])
     normaliser = _normaliser(content["normaliser"])
     rule = target_rule(config.target, contract.classes, config.min_purity)
-    net = build_net(config.model, normaliser.channels, len(rule.classes))
+    own = content.get("own", {}).get("model")
+    net = _net_for(run, own, model, config, (normaliser.channels, len(rule.classes), contract.tile_size))
     averaged = content.get("ema")
     try:
         net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
     except RuntimeError as problem:
         raise ConfigError(
             path,
-            f"weights of another net than `{config.model.preset}` is in this version "
+            f"weights of another net than `{own or config.model.preset}` is in this version "
             f"({str(problem).splitlines()[1].strip()[:120]})",
             "train it again",
         ) from None
@@ -159,6 +170,24 @@ def load_trained(run: Path, which: str = "best") -> Trained:
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
     return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]))
+
+
+def _net_for(
+    run: Path, own: str | None, model: OwnNet | None, config: Config, shape: tuple[int, int, int]
+) -> nn.Module:
+    """A net of (channels, classes, tile size) for a run's weights: that of the settings, or a copy of the caller's."""
+    if own is not None and model is None:
+        raise ConfigError(
+            run,
+            f"its net is its caller's `{own}`, which a checkpoint holds the weights of and not the code",
+            "give it in Python: greentrain.load_run and greentrain.evaluate take it as `model`",
+        )
+    if own is None and model is not None:
+        raise ConfigError(run, f"its net is `{config.model.preset}` of its settings", "leave `model` out")
+    channels, classes, size = shape
+    if model is None:
+        return build_net(config.model, channels, classes)
+    return own_net(deepcopy(model) if isinstance(model, nn.Module) else model, channels, classes, size).cpu()
 
 
 def _read(path: Path) -> Checkpoint:

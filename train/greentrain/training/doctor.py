@@ -336,4 +336,4 @@ def _loss(session: Session, batch: Batch) -> Tensor:
     target, counted = session.rule(batch["fraction"], batch["valid"])
     loss = session.loss(session.model(batch["image"]).float(), target, counted)
     session.fabric.backward(loss)
-    return loss.detach()  # type: ignore[no-any-return]
+    return loss.detach()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from greenschemas.store import Store
 from greentrain.config import Config, commented_yaml, differences
 from greentrain.data.augment import Samples, augment, generator_for
 from greentrain.data.loader import Batch
+from greentrain.nets.build import OwnNet
 from greentrain.scores.validate import validate
 from greentrain.training.checkpoint import (
     Checkpoint,
@@ -42,7 +43,7 @@ from greentrain.training.checkpoint import (
 from greentrain.training.doctor import Diagnosis, Severity, quick_checks, stop_if_failed
 from greentrain.training.record import Record, make_record, read_record, write_record
 from greentrain.training.schedule import best_since, rate_share
-from greentrain.training.session import Position, Session, build_session, check_split, start_fabric
+from greentrain.training.session import OwnLoss, Position, Session, build_session, check_split, start_fabric
 from greentrain.training.signals import StopSignals
 from greentrain.training.trackers import Trackers
 from greentrain.training.watchdogs import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
@@ -79,10 +80,13 @@ def fit(
     command: tuple[str, ...] = (),
     mlflow: bool = False,
     wandb: bool = False,
+    model: OwnNet | None = None,
+    loss: OwnLoss | None = None,
 ) -> FitResult:
     """Train on a store, into a folder; with `resume` go on from the newest whole checkpoint there.
 
     checkpoint: that checkpoint, where the caller has read it already (`newest_checkpoint`).
+    model, loss: instead of what the settings say; a run that is resumed needs them again.
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
     `stop_on_collapse`, a watchdog finds something.
     """
@@ -92,7 +96,7 @@ def fit(
     assert normaliser is not None  # else the check of the bands has failed
     saved = _saved_state(store, run, config, resume, checkpoint)
     fabric = start_fabric(config)
-    session = build_session(store, run, config, fabric, normaliser)
+    session = build_session(store, run, config, fabric, normaliser, model, loss)
     position = Position()
     if saved is not None:
         _restore(session, position, saved)
@@ -343,7 +347,7 @@ def _save(session: Session, position: Position) -> None:
     write_checkpoint(
         path,
         {
-            **describe_net(session.normaliser, session.store.contract, session.config),
+            **describe_net(session.normaliser, session.store.contract, session.config, session.own),
             "weights": session.net.state_dict(),
             "optimiser": session.optimiser.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -361,7 +365,7 @@ def _save_best(session: Session, position: Position) -> None:
     write_checkpoint(
         session.run / "checkpoints" / "best.pt",
         {
-            **describe_net(session.normaliser, session.store.contract, session.config),
+            **describe_net(session.normaliser, session.store.contract, session.config, session.own),
             "weights": session.net.state_dict(),
             "position": dict(vars(position)),
         },
@@ -370,6 +374,12 @@ def _save_best(session: Session, position: Position) -> None:
 
 def _restore(session: Session, position: Position, saved: Checkpoint) -> None:
     """Put a run back to where its checkpoint was written."""
+    if (before := saved.get("own", {})) != session.own:
+        raise ConfigError(
+            "--resume",
+            f"the run has {_brought(before)}, now {_brought(session.own)}",
+            "give greentrain.fit the same `model` and `loss` again",
+        )
     now = session.config.batch_size * session.fabric.world_size
     if saved["global_batch"] != now:
         raise ConfigError(
@@ -385,6 +395,10 @@ def _restore(session: Session, position: Position, saved: Checkpoint) -> None:
         session.ema.load_state_dict(saved["ema"])
     for name, value in saved["position"].items():
         setattr(position, name, value)
+
+
+def _brought(own: Mapping[str, str]) -> str:
+    return " and ".join(f"its caller's {key} `{name}`" for key, name in own.items()) or "the settings' model and loss"
 
 
 def _saved_state(
@@ -435,8 +449,8 @@ def _record(session: Session, command: tuple[str, ...], now: float, before: Reco
         f"{session.fabric.world_size} x {device.type} ({name})",
     )
     if before is None:
-        return record.model_copy(update={"starts": (now,)})
-    return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds})
+        return record.model_copy(update={"starts": (now,), "own": session.own})
+    return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds, "own": session.own})
 
 
 def _write_settings(run: Path, config: Config, record: Record) -> None:
@@ -450,8 +464,9 @@ def _say_start(session: Session, position: Position, checks: list[Diagnosis]) ->
             say(f"WARNING {check.name}: {check.found}. {check.remedy}")
     size = sum(p.numel() for p in session.net.parameters())
     kept = "kept in memory" if session.train.cached else "streamed from the store"
+    net = session.own.get("model", session.config.model.preset)
     say(
-        f"{session.config.model.preset}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
+        f"{net}: {size / 1e6:.2f} M parameters, {session.normaliser.channels} channels, "
         f"{len(session.rule.classes)} classes, on {session.fabric.world_size} x {session.fabric.device.type}; "
         f"{len(session.train.sampler.tiles)} tiles, {kept}"
     )

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
@@ -35,6 +37,8 @@ class Record(Frozen):
     versions: dict[str, str]
     machine: dict[str, str]
     """Host, processor, devices."""
+    own: dict[str, str] = Field(default_factory=dict)
+    """Names of what the caller brought instead of what the settings say: `model`, `loss`."""
     starts: tuple[float, ...] = ()
     """Seconds since 1970 at which it was started and resumed."""
     seconds: float = 0.0

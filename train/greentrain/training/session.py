@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from greentrain.data.loader import Loader, open_loader
 from greentrain.data.normalise import Normaliser, build_normaliser
 from greentrain.data.targets import TargetRule, target_rule
 from greentrain.devices import find_device
-from greentrain.nets.build import build_net
+from greentrain.nets.build import OwnNet, build_net, name_of, own_net
 from greentrain.nets.scan import tune_allocator
 from greentrain.nets.vmunet import weight_decay_groups
 from greentrain.training.ema import Ema
-from greentrain.training.losses import WeightedSum, build_loss
+from greentrain.training.losses import build_loss
 
 __all__ = [
+    "OwnLoss",
     "Position",
     "Session",
     "build_session",
@@ -41,6 +43,10 @@ __all__ = [
     "train_moments",
     "weights_for",
 ]
+
+OwnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A scalar from logits (B, K, H, W) float32, fractions (B, K, H, W) of 0..1 without NaN, 0 where nothing counts, and
+(B, H, W) True where the pixel counts."""
 
 
 @dataclass
@@ -79,13 +85,15 @@ class Session:
     train: Loader
     val: Loader | None
     rule: TargetRule
-    loss: WeightedSum
+    loss: OwnLoss
     net: nn.Module
     """Plain; shares its weights with `model`."""
     model: Any
     """As Fabric wrapped it: on its device, in its precision, in step with the other processes."""
     optimiser: Any
     ema: Ema | None
+    own: Mapping[str, str]
+    """Names of what the caller brought instead of what the settings say: `model`, `loss`."""
 
     @property
     def steps(self) -> int:
@@ -138,11 +146,26 @@ def start_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def build_session(store: Store, run: Path, config: Config, fabric: Fabric, normaliser: Normaliser) -> Session:
-    """Everything else from the contract and the settings; the seed decides the weights."""
+def build_session(
+    store: Store,
+    run: Path,
+    config: Config,
+    fabric: Fabric,
+    normaliser: Normaliser,
+    model: OwnNet | None = None,
+    loss: OwnLoss | None = None,
+) -> Session:
+    """Everything else from the contract and the settings; the seed decides the weights.
+
+    model, loss: instead of what the settings say. Raises ConfigError for a net that does not fit.
+    """
     contract, device = store.contract, fabric.device
     rule = target_rule(config.target, contract.classes, config.min_purity)
-    loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing).to(device)
+    own = {name: name_of(given) for name, given in (("model", model), ("loss", loss)) if given is not None}
+    if loss is None:
+        loss = build_loss(config.loss, weights_for(store, rule, config.class_weights), config.label_smoothing)
+    if isinstance(loss, nn.Module):
+        loss = loss.to(device)
     rank_of = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     common: dict[str, Any] = {
         "normaliser": normaliser,
@@ -154,12 +177,16 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric, norma
     train = open_loader(store, "train", config.batch_size, seed=config.seed, order=config.order, **common)
     val = open_loader(store, "val", config.batch_size, order="sequential", **common)
     torch.manual_seed(config.seed)
-    net = build_net(config.model, normaliser.channels, len(rule.classes))
+    channels, classes = normaliser.channels, len(rule.classes)
+    if model is None:
+        net = build_net(config.model, channels, classes)
+    else:
+        net = own_net(model, channels, classes, contract.tile_size)
     if config.pretrained is not None:
         report = load_start(net, store, normaliser, config)
         if fabric.is_global_zero:
             say(report)
-    model = fabric.setup_module(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
+    wrapped = fabric.setup_module(torch.compile(net) if config.compile else net)  # type: ignore[arg-type]
     # The fused step takes a fifth of the time; it cannot be together with a gradient scaler and clipping.
     optimiser = fabric.setup_optimizers(
         torch.optim.AdamW(
@@ -168,7 +195,20 @@ def build_session(store: Store, run: Path, config: Config, fabric: Fabric, norma
     )
     ema = Ema(net, config.ema) if config.ema > 0 else None
     return Session(
-        run, config, fabric, normaliser, store, train, val if len(val) else None, rule, loss, net, model, optimiser, ema
+        run,
+        config,
+        fabric,
+        normaliser,
+        store,
+        train,
+        val if len(val) else None,
+        rule,
+        loss,
+        net,
+        wrapped,
+        optimiser,
+        ema,
+        own,
     )
 
 
