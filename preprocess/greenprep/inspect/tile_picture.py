@@ -33,7 +33,7 @@ def write_tile(location: str, tile: int, png: Path) -> tuple[str, str, str]:
     store = open_store(location)
     if not 0 <= tile < store.contract.tiles:
         raise ConfigError("TILE", f"{tile}", f"ids go from 0 to {store.contract.tiles - 1}")
-    image, classes = (enlarged(picture, _LEAST_SIDE) for picture in tile_pictures(store, tile))
+    image, classes = tile_pictures(store, tile)
     gap = np.full((len(image), _GAP, 3), 255, np.uint8)
-    write_whole(png, as_png(np.concatenate([image, gap, classes], axis=1)))
+    write_whole(png, as_png(enlarged(np.concatenate([image, gap, classes], axis=1), 2 * _LEAST_SIDE)))
     return visible_bands(store.contract.bands)
