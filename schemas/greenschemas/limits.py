@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from greenschemas.choices import CloudPolicy, NanPolicy
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import nearest
 from greenschemas.frozen import Frozen
 
-__all__ = ["CloudPolicy", "Limits", "NanPolicy"]
-
-
-class NanPolicy(StrEnum):
-    """What NaN or infinite pixels of an image mean."""
-
-    REJECT = "reject"
-    """Any such pixel rejects the pair (the rule of the data's owner)."""
-    MASK = "mask"
-    """Such pixels are marked invalid; the pair stays."""
-
-
-class CloudPolicy(StrEnum):
-    """What pixels that a quality band calls cloud mean."""
-
-    MASK = "mask"
-    """They are marked invalid."""
-    KEEP = "keep"
-    """They stay usable; the share is still reported."""
+__all__ = ["Limits"]
 
 
 class Limits(Frozen):

@@ -7,43 +7,19 @@ five-class fractional masks.
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from greenschemas.bands import SENTINEL2_L1C_19, Band
+from greenschemas.choices import Edge, MaskKind
 from greenschemas.errors import RecipeError
 from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
 from greenschemas.yaml_file import read_settings
 
-__all__ = ["Edge", "MaskKind", "MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
-
-
-class MaskKind(StrEnum):
-    """How a mask file writes down what covers a pixel."""
-
-    FRACTION = "fraction"
-    """One band a class, 0 to 1, summing to 1."""
-    PERCENT = "percent"
-    """One band a class, 0 to 100."""
-    ONE_HOT = "one_hot"
-    """One band a class, 0 or 1 (or 0 and 255)."""
-    INDEX = "index"
-    """One band of class indices."""
-
-
-class Edge(StrEnum):
-    """What happens to a tile that the source does not fill."""
-
-    PAD = "pad"
-    """Filled up with zeros, marked invalid."""
-    DROP = "drop"
-    """Left out."""
-    SHIFT = "shift"
-    """Moved back until it lies inside; overlaps its neighbour. A source smaller than a tile is padded."""
+__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
 
 
 class Pairing(Frozen):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from greenschemas.bands import HLS_19, SENTINEL2_L1C_19
-from greenschemas.recipe import MaskKind, Recipe, load_recipe
+from greenschemas.choices import MaskKind
+from greenschemas.recipe import Recipe, load_recipe
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 

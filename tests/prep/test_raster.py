@@ -22,8 +22,9 @@ from greenprep.raw.pair import open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.tiff import gdal, open_tiff
 from greenprep.raw.tiff_header import BadFile, read_pages
-from greenschemas.limits import Limits, NanPolicy
-from greenschemas.recipe import MaskKind, MaskRules, Pairing, Recipe
+from greenschemas.choices import MaskKind, NanPolicy
+from greenschemas.limits import Limits
+from greenschemas.recipe import MaskRules, Pairing, Recipe
 
 PAIR = Candidate("i.tif", "m.tif", "g", "1")
 PLACE = Affine(10, 0, 400_000, 0, -10, 4_080_000)

@@ -16,9 +16,10 @@ from greenprep.clean.worker import clean_one, link
 from greenprep.raw.pair import open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.synth.city import acquire, ground
-from greenschemas.limits import Limits, NanPolicy
+from greenschemas.choices import MaskKind, NanPolicy
+from greenschemas.limits import Limits
 from greenschemas.manifest import Verdict
-from greenschemas.recipe import MaskKind, MaskRules, Recipe
+from greenschemas.recipe import MaskRules, Recipe
 
 PAIR = Candidate("images/i.tif", "masks/m.tif", "g", "1")
 SIDE = 48

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenprep.build.tiling import starts, tiles_of, tiles_starting_in
-from greenschemas.recipe import Edge, TileRules
+from greenschemas.choices import Edge
+from greenschemas.recipe import TileRules
 
 lengths = st.integers(1, 400)
 sizes = st.integers(1, 80)

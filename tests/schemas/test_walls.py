@@ -45,7 +45,91 @@ NEED_MORE = [
 def test_each_side_imports_without_the_libraries_of_the_other(
     packages: list[str], blocked: list[str], allowed: list[str]
 ) -> None:
+    if packages == ["greentrain"]:
+        pytest.importorskip("torch")
     code = BLOCK.format(packages=packages, blocked=blocked, allowed=allowed)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+HELP = """
+import sys
+from {package}.cli import main
+sys.argv = [{package!r}, "--help"]
+try:
+    main()
+finally:
+    print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+"""
+HEAVY = {
+    "numpy",
+    "zarr",
+    "pydantic",
+    "yaml",
+    "torch",
+    "rasterio",
+    "dask",
+    "distributed",
+    "xarray",
+    "tensorstore",
+    "numba",
+}
+
+
+@pytest.mark.parametrize("package", ["greenprep", "greentrain"])
+def test_help_loads_nothing_that_only_work_needs(package: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELP.format(package=package, heavy=HEAVY)], capture_output=True, text=True, check=False
+    )
+    assert "Usage" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+PLATFORM = """
+import importlib, os, pkgutil, signal, sys
+
+def import_all():
+    names = [module.name for package in {packages!r} for module in
+             pkgutil.walk_packages(importlib.import_module(package).__path__, package + ".")
+             if module.name not in {allowed!r}]
+    for name in names:
+        importlib.import_module(name)
+
+import_all()  # Other people's libraries take this system for what it is; ours are loaded again on the other one.
+for name in [name for name in sys.modules if name.partition(".")[0] in {packages!r}]:
+    del sys.modules[name]
+sys.modules.update(dict.fromkeys({blocked!r}))
+for module, name in ((os, "fork"), (os, "pread"), (os, "sched_getaffinity"), (os, "sysconf"), (os, "O_NONBLOCK"),
+                     (signal, "SIGUSR1"), (signal, "SIGKILL")):
+    if name in {missing!r}:
+        delattr(module, name)
+sys.platform = {platform!r}
+import_all()
+print("imported")
+"""
+
+
+@pytest.mark.parametrize("packages", [["greenschemas", "greenprep"], ["greenschemas", "greentrain"]], ids="-".join)
+@pytest.mark.parametrize(
+    ("platform", "missing", "blocked"),
+    [
+        ("darwin", ["sched_getaffinity"], []),
+        (
+            "win32",
+            ["fork", "pread", "sched_getaffinity", "sysconf", "O_NONBLOCK", "SIGUSR1", "SIGKILL"],
+            ["fcntl", "resource", "termios", "pwd", "grp"],
+        ),
+    ],
+    ids=["macos", "windows"],
+)
+def test_every_module_imports_where_the_system_has_less(
+    packages: list[str], platform: str, missing: list[str], blocked: list[str]
+) -> None:
+    if "greentrain" in packages:
+        pytest.importorskip("torch")
+    code = PLATFORM.format(
+        packages=packages, allowed=NEED_MORE[:1], platform=platform, missing=missing, blocked=blocked
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "imported", done.stderr
 

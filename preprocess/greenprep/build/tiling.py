@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from greenschemas.recipe import Edge, TileRules
+from greenschemas.choices import Edge
+from greenschemas.recipe import TileRules
 
 __all__ = ["starts", "stride_of", "tiles_of", "tiles_starting_in"]
 

@@ -10,8 +10,8 @@ from greenprep.checks.evidence import FILLERS, PixelStatistics
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
 from greenschemas.bands import Role
+from greenschemas.choices import NanPolicy
 from greenschemas.codes import Code
-from greenschemas.limits import NanPolicy
 from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import Recipe
 

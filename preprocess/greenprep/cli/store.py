@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from greenschemas.choices import Edge
 from greenschemas.console import print_json, say
-from greenschemas.recipe import Edge
 
 __all__ = ["app"]
 

@@ -16,10 +16,10 @@ from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Role, where_role
+from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.codes import Code
-from greenschemas.limits import NanPolicy
 from greenschemas.manifest import Reason
-from greenschemas.recipe import MaskKind, Recipe
+from greenschemas.recipe import Recipe
 
 __all__ = ["File", "Header", "examine_header", "open_file"]
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.choices import MaskKind
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.limits import Limits
-from greenschemas.recipe import MaskKind, MaskRules
+from greenschemas.recipe import MaskRules
 
 __all__ = ["SCALES", "LabelCounts", "decode_labels", "guess_scale", "native_scale", "to_fraction"]
 

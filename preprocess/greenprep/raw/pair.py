@@ -22,8 +22,8 @@ from greenprep.raw.labels import LabelCounts, decode_labels
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, same_crs
 from greenprep.raw.tiff_header import BadFile
+from greenschemas.choices import CloudPolicy, NanPolicy
 from greenschemas.layout import UNLABELLED
-from greenschemas.limits import CloudPolicy, NanPolicy
 from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import Recipe
 

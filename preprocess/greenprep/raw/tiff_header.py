@@ -160,11 +160,12 @@ class _Bytes:
         return self._page[offset - self._start : offset - self._start + count]
 
     def _fetch(self, offset: int, count: int) -> bytes:
-        """What `pread` gives, asked again until all is there: it may give less than it was asked for."""
+        """What `read` gives, asked again until all is there: it may give less than it was asked for."""
+        os.lseek(self._descriptor, offset, os.SEEK_SET)  # Windows has no `pread`.
         parts: list[bytes] = []
-        while count > 0 and (part := os.pread(self._descriptor, count, offset)):
+        while count > 0 and (part := os.read(self._descriptor, count)):
             parts.append(part)
-            offset, count = offset + len(part), count - len(part)
+            count -= len(part)
         return b"".join(parts)
 
 

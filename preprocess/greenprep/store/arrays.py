@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec
 
 from greenprep.store.codec import CLEVEL
 from greenprep.store.moments import Moments
@@ -139,7 +139,7 @@ def _create_tiled(group: zarr.Group, contract: Contract) -> None:
     types = {"image": contract.dtype, "fraction": "uint8", "valid": "uint8"}
     for name, shape in tile_shapes(contract).items():
         dtype = np.dtype(types[name])
-        codec = BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=CLEVEL, shuffle=BloscShuffle.bitshuffle)
+        codec = BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=CLEVEL, shuffle="bitshuffle")
         # CF packing: with both the fill value and `_FillValue`, xarray decodes fractions to 0..1 and NaN.
         packing: dict[str, Any] | None = (
             {"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED} if name == "fraction" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,6 +141,8 @@ def swap_into_place(new: Path, old: Path) -> None:
 
 def _swap(a: Path, b: Path) -> bool:
     """renameat2(RENAME_EXCHANGE), which Python does not offer; False where there is none."""
+    if sys.platform != "linux":
+        return False
     import ctypes
 
     call = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -5,7 +5,6 @@ Letters: B tiles asked for, C bands read, K classes, S pixels a side.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 import tensorstore as ts
 from numpy.typing import NDArray
 
@@ -181,10 +181,7 @@ def forget_tiles() -> None:
 
 def available_memory() -> float:
     """Bytes that this process may still take: the system's free memory, or what its control group leaves if less."""
-    free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for line in _text("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            free = float(line.split()[1]) * 1024
+    free = float(psutil.virtual_memory().available)
     limit, used = _text("/sys/fs/cgroup/memory.max"), _text("/sys/fs/cgroup/memory.current")
     if limit.isdigit() and used.isdigit():
         free = min(free, max(float(limit) - float(used), 0.0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -284,6 +286,8 @@ def _peak_memory_mb() -> float:
     if status.exists():  # getrusage would report the parent's peak too: Linux hands it down over exec
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
     import resource  # not on every system, and only needed where /proc is not
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 __all__ = ["StopSignals"]
 
-_WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Windows knows the first two alone.
+_WATCHED = tuple(found for found in signal.Signals if found.name in ("SIGINT", "SIGTERM", "SIGUSR1"))
 
 
 class StopSignals:
