@@ -34,9 +34,13 @@ class Band(Frozen):
     """Common name of the spectral range (STAC's list: `blue`, `green`, `red`, `nir`, …), for adapting weights."""
 
 
+FEATURE_ROLES = (Role.REFLECTANCE, Role.DERIVED)
+"""What a net sees unless told otherwise: masks and dead bands are never features unless they are named."""
+
+
 def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
     """Names of the bands that a net may see unless told otherwise, in their order."""
-    return tuple(band.name for band in bands if band.role in (Role.REFLECTANCE, Role.DERIVED))
+    return tuple(band.name for band in bands if band.role in FEATURE_ROLES)
 
 
 def where_role(bands: Iterable[Band], *roles: Role) -> slice | list[int]:

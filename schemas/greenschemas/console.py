@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -20,11 +21,12 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from greenschemas.errors import GreenError
 
-__all__ = ["Ticker", "print_json", "progress", "run", "say"]
+__all__ = ["Ticker", "print_json", "progress", "run", "say", "text_table"]
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -61,6 +63,18 @@ def say(text: str) -> None:
 def print_json(value: object) -> None:
     """A result for machines, on stdout."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as they need, the first to the left and the others to the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for number, name in enumerate(head):
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    out = io.StringIO()
+    Console(file=out, width=10_000, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 class _Rate(ProgressColumn):

@@ -16,8 +16,9 @@ from sklearn import metrics as oracle
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from greentrain.scores.metrics import METRICS, bootstrap, confusion, confusion_by_group, scores, sum_over_ranks
+from greentrain.scores.metrics import bootstrap, confusion, confusion_by_group, scores, sum_over_ranks
 
+METRICS = ("iou", "f1", "accuracy", "balanced_accuracy", "specificity", "sensitivity", "precision", "kappa")
 NAMES = ("impervious", "low", "trees", "water", "clutter")
 
 

@@ -171,12 +171,6 @@ def test_norms_biases_and_decays_are_kept_from_weight_decay() -> None:
     assert len(kept_names) + len(decays["params"]) == len(names)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("d_conv", [0, 2, 4])
-def test_an_even_convolution_is_refused(d_conv: int) -> None:
-    with pytest.raises(ModelError, match="odd width"):
-        SS2D(8, d_conv=d_conv)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from greentrain.nets.unet import UNet, unet_width_for
+from greentrain.nets.unet import UNet
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 3), (16, 16), (33, 20), (64, 17)])
@@ -58,12 +58,3 @@ def test_it_learns_what_stands_beside_a_pixel() -> None:
 def test_a_net_without_width_or_depth_is_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         UNet(4, 3, **bad)
-
-
-def test_width_for_comes_nearest_to_the_parameters_asked_for() -> None:
-    def size(width: int) -> int:
-        return sum(p.numel() for p in UNet(18, 5, width=width).parameters())
-
-    width = unet_width_for(2_000_000, 18, 5)
-    error = abs(size(width) - 2_000_000)
-    assert error <= min(abs(size(width - 1) - 2_000_000), abs(size(width + 1) - 2_000_000))

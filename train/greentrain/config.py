@@ -6,15 +6,13 @@ Settings end here: functions and nets take plain arguments.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from greenschemas.errors import ConfigError
 from greenschemas.frozen import Frozen, digest
@@ -25,8 +23,14 @@ from greentrain.data.sampler import Order
 __all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_config"]
 
 
+_EXPLAINED = ConfigDict(use_attribute_docstrings=True)
+"""So that `greentrain config` prints the text under each field."""
+
+
 class ModelConfig(Frozen):
     """Which net; what is null is as the preset has it."""
+
+    model_config = _EXPLAINED
 
     preset: str = "detail"
     """tiny, small or base (the published VM-UNet in three sizes), detail (full resolution, few states), unet."""
@@ -56,6 +60,8 @@ class ModelConfig(Frozen):
 
 class Config(Frozen):
     """All settings of `greentrain fit`."""
+
+    model_config = _EXPLAINED
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides weights, order and augmentation: the same seed gives the same run."""
@@ -247,10 +253,9 @@ def commented_yaml(config: BaseModel) -> str:
 
 
 def _lines(config: BaseModel, indent: str = "") -> Iterator[str]:
-    comments = _comments(type(config))
     dumped = config.model_dump(mode="json")
-    for name in type(config).model_fields:
-        for line in textwrap.wrap(comments.get(name, ""), 110 - len(indent)):
+    for name, field in type(config).model_fields.items():
+        for line in textwrap.wrap(field.description or "", 110 - len(indent)):
             yield f"{indent}# {line}"
         value = getattr(config, name)
         if isinstance(value, BaseModel):
@@ -259,19 +264,3 @@ def _lines(config: BaseModel, indent: str = "") -> Iterator[str]:
         else:
             text = yaml.safe_dump(dumped[name], default_flow_style=True, width=1000).removesuffix("...\n").strip()
             yield f"{indent}{name}: {text}"
-
-
-def _comments(cls: type[BaseModel]) -> dict[str, str]:
-    """The docstring under each field of a model, from its source."""
-    [tree] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr)
-            and isinstance(text.value, ast.Constant)
-        ):
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from greenprep.split.audit import Audit
 from greenprep.store.histogram import RELATIVE_ERROR
+from greenschemas.console import text_table
 from greenschemas.contract import Contract
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
@@ -15,13 +16,8 @@ __all__ = ["audit_text", "contract_text", "group_text", "split_text", "stats_tex
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns as wide as they need; the first to the left, numbers to the right."""
-    cells = [list(head), *([_cell(value) for value in row] for row in rows)]
-    width = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width[i]) if i == 0 else cell.rjust(width[i]) for i, cell in enumerate(row)).rstrip()
-        for row in cells
-    )
+    """As `text_table`, of any values: None is a dash, numbers have six digits."""
+    return text_table(head, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: object) -> str:

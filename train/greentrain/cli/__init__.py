@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenschemas.console import print_json, run, say
+from greenschemas.console import print_json, run, say, text_table
 from greentrain.cli.maps import add_commands
 
 __all__ = ["app", "main"]
@@ -218,12 +218,9 @@ def config(
 def _table(scores: dict[str, Any]) -> str:
     """Scores a class and their mean, with the constant's beside them."""
     metrics = ("iou", "f1", "accuracy", "specificity", "sensitivity")
-    lines = [f"{'':20}" + "".join(f"{name:>13}" for name in metrics)]
     rows = {**scores["classes"], "mean": scores["mean"], "mean of constant": scores["constant"]["mean"]}
-    for name, row in rows.items():
-        numbers = ("absent" if row[metric] is None else f"{row[metric]:.4f}" for metric in metrics)
-        lines.append(f"{name[:20]:20}" + "".join(f"{number:>13}" for number in numbers))
-    return "\n".join(lines)
+    numbers = {name: ("absent" if row[m] is None else f"{row[m]:.4f}" for m in metrics) for name, row in rows.items()}
+    return text_table(("", *metrics), [(name, *cells) for name, cells in numbers.items()])
 
 
 add_commands(app)

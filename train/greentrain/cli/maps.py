@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenschemas.console import print_json, progress, say
+from greenschemas.console import print_json, progress, say, text_table
 from greenschemas.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -253,7 +252,7 @@ def _score_lines(scores: dict[str, Any]) -> str:
     rows.append(
         (f"always {scores['constant']['class']}", scores["constant"]["mean"]["iou"], scores["constant"]["mean"]["f1"])
     )
-    return _table(("", "IoU", "F1"), [(name, _number(iou), _number(f1)) for name, iou, f1 in rows])
+    return text_table(("", "IoU", "F1"), [(name, _number(iou), _number(f1)) for name, iou, f1 in rows])
 
 
 def _area_table(part: dict[str, Any]) -> str:
@@ -268,7 +267,7 @@ def _area_table(part: dict[str, Any]) -> str:
     ]
     rows.append(("all", _number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
     rest = f"\nno data: {part['pixels_without_data']} pixels" if part["pixels_without_data"] else ""
-    return _table((part["name"], "hectares", "pixels", "share"), rows) + rest
+    return text_table((part["name"], "hectares", "pixels", "share"), rows) + rest
 
 
 def _compare_table(report: dict[str, Any]) -> str:
@@ -285,20 +284,8 @@ def _compare_table(report: dict[str, Any]) -> str:
                 f"{model['cost']['peak_memory_mb']:.0f}",
             )
         )
-    return _table(("model", "mean IoU", "95 %", "seconds", "MB"), rows)
+    return text_table(("model", "mean IoU", "95 %", "seconds", "MB"), rows)
 
 
 def _number(value: float | None, places: int = 3) -> str:
     return "-" if value is None else f"{value:.{places}f}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Left column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    )

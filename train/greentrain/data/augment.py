@@ -18,17 +18,19 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-__all__ = ["Augment", "Samples", "augment", "generator_for", "move", "resample"]
+from greenschemas.frozen import Frozen
+
+__all__ = ["Augment", "Samples", "augment", "generator_for", "move", "resample", "seed_of"]
 
 
-class Augment(BaseModel):
+class Augment(Frozen):
     """What may happen to a batch. Rotation and turns are off: shadows have a direction."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     crop: int | None = Field(64, ge=1)
     """Pixels a side of a random window of each tile; null, or a tile no larger, for all of it. Steps cost less."""
@@ -66,8 +68,13 @@ class Samples(NamedTuple):
 
 def generator_for(seed: int, epoch: int, step: int, rank: int = 0) -> Generator:
     """A generator (CPU) whose stream is a pure function of the four numbers, different for any two sets of them."""
-    digest = hashlib.blake2b(f"{seed} {epoch} {step} {rank}".encode(), digest_size=8).digest()
-    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return Generator().manual_seed(seed_of(seed, epoch, step, rank))
+
+
+def seed_of(*about: object) -> int:
+    """A seed of 63 bits that follows from these values alone, different for any others."""
+    text = " ".join(map(str, about))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def augment(

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.bands import FEATURE_ROLES
 from greenschemas.errors import ConfigError, nearest
 
 __all__ = ["BandChoice", "choose_bands"]
-
-FEATURE_ROLES = ("reflectance", "derived")
-"""Masks and dead bands are never features unless they are named."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +24,8 @@ class BandChoice:
     names: tuple[str, ...]
     """The bands that are read, F of them."""
 
-    indices: tuple[int, ...]
-    """Where they stand in the store."""
-
     components: tuple[tuple[float, ...], ...] | None = None
     """Rows of the PCA, one a channel, F values each, for z-scored bands; None: each band is a channel."""
-
-    explained: tuple[float, ...] = ()
-    """Share of the z-scored bands' variance in each component."""
-
-    @property
-    def channels(self) -> int:
-        """Channels of the net."""
-        return len(self.names) if self.components is None else len(self.components)
-
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """What the channels are called: the bands' names, or pc1, pc2, …"""
-        if self.components is None:
-            return self.names
-        return tuple(f"pc{i + 1}" for i in range(len(self.components)))
 
 
 def choose_bands(
@@ -73,7 +53,7 @@ def choose_bands(
         indices = _indices(rest[0] if rest else "auto", names, roles)
         return _principal(number, indices, names, count, comoment)
     indices = _indices(wanted, names, roles)
-    return BandChoice(tuple(names[i] for i in indices), tuple(indices))
+    return BandChoice(tuple(names[i] for i in indices))
 
 
 def _indices(wanted: str, names: Sequence[str], roles: Sequence[str]) -> list[int]:
@@ -107,13 +87,7 @@ def _principal(
     flat = [names[i] for i, s in zip(indices, deviation, strict=True) if not s > 0]
     if flat:
         raise ConfigError("bands", f"{', '.join(flat)} never vary in the training pixels", "leave them out of the PCA")
-    values, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    _, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
     rows = vectors.T[::-1][: int(number)]
     rows = rows * np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])[:, None]
-    shares = np.clip(values[::-1][: int(number)], 0, None) / values.sum()
-    return BandChoice(
-        tuple(names[i] for i in indices),
-        tuple(indices),
-        tuple(tuple(float(x) for x in row) for row in rows),
-        tuple(float(x) for x in shares),
-    )
+    return BandChoice(tuple(names[i] for i in indices), tuple(tuple(float(x) for x in row) for row in rows))

@@ -34,7 +34,7 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
 from greentrain.data import compose
 from greentrain.data.buffers import Buffers
-from greentrain.data.normalise import Normaliser, build_normaliser
+from greentrain.data.normalise import Normaliser, band_positions, build_normaliser
 from greentrain.data.sampler import Order, Sampler
 from greentrain.data.tiles import Budget, TileBlock, TileReader
 
@@ -217,11 +217,9 @@ def open_loader(
         names: Sequence[str] = normaliser.bands
     else:
         names = [band.name for band in contract.bands] if bands is None else list(bands)
-    known = [band.name for band in contract.bands]
-    if missing := [name for name in names if name not in known]:
-        raise ConfigError("bands", f"{', '.join(missing)} not in {opened.location}", f"it has {', '.join(known)}")
+    at = band_positions(contract, names, opened.location)
     buffers = Buffers(keep=ahead + 2)
-    reader = TileReader(opened, [known.index(name) for name in names], tiles, cache, buffers)
+    reader = TileReader(opened, at, tiles, cache, buffers)
     kind = Order(order)
     sampler = Sampler(
         tiles,

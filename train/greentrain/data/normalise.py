@@ -16,7 +16,7 @@ from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
 from greentrain.data.compose import gather_normalised
 
-__all__ = ["Normaliser", "build_normaliser"]
+__all__ = ["Normaliser", "band_positions", "build_normaliser"]
 
 Floats = NDArray[np.float32]
 
@@ -56,6 +56,14 @@ class Normaliser:
         return projected
 
 
+def band_positions(contract: Contract, names: Sequence[str], where: str) -> list[int]:
+    """Positions of bands on the store's band axis; raises ConfigError for those that `where` does not have."""
+    known = [band.name for band in contract.bands]
+    if missing := [name for name in names if name not in known]:
+        raise ConfigError("bands", f"{', '.join(missing)} not in {where}", f"it has {', '.join(known)}")
+    return [known.index(name) for name in names]
+
+
 def build_normaliser(
     contract: Contract,
     bands: Sequence[str] | None = None,
@@ -70,14 +78,13 @@ def build_normaliser(
     Raises ConfigError for a band that the contract does not have and for a contract without statistics.
     """
     names = contract.features if bands is None else tuple(bands)
-    known = [band.name for band in contract.bands]
-    if missing := [name for name in names if name not in known]:
-        raise ConfigError("bands", f"{', '.join(missing)} not in the store", f"it has {', '.join(known)}")
+    at = band_positions(contract, names, "the store")
     if not names:
-        raise ConfigError("bands", "no feature band: all are masks or dead", f"name some of {', '.join(known)}")
+        known = ", ".join(band.name for band in contract.bands)
+        raise ConfigError("bands", "no feature band: all are masks or dead", f"name some of {known}")
     if contract.statistics is None:
         raise ConfigError("normalise", "the store has no statistics", "run `greenprep split` on it")
-    stats = [contract.statistics.bands[known.index(name)] for name in names]
+    stats = [contract.statistics.bands[i] for i in at]
     std = np.array([s.std for s in stats])
     mean = np.array([s.mean for s in stats])
     if method == "global":

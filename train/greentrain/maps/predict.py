@@ -31,6 +31,7 @@ from greentrain.maps.judge import Usual, check, offset_in, usual_of
 from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
 from greentrain.maps.raster import Grid, Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
+from greentrain.nets.mirror import mean_over_mirrors
 
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
@@ -252,11 +253,8 @@ def _windows(
 @torch.inference_mode()
 def _flipped(classifier: Classifier, image: Tensor, valid: Tensor, flips: bool) -> Tensor:
     """Probabilities (B, K, H, W); with `flips` their mean over the mirror images, each turned back."""
-    ways: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2)) if flips else ((),)
-    total = torch.zeros(())
-    for dims in ways:
-        total = total + classifier.probabilities(image.flip(dims), valid.flip(dims)).float().flip(dims)
-    return total / len(ways)
+    predict = classifier.probabilities
+    return (mean_over_mirrors(predict, image, valid) if flips else predict(image, valid)).float()
 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:

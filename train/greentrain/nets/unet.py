@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["UNet", "unet_width_for"]
+__all__ = ["UNet"]
 
 
 class _BatchNorm(nn.BatchNorm2d):
@@ -74,17 +74,3 @@ class UNet(nn.Module):
             x = merge(torch.cat([skips.pop(), up(x)], dim=1))
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
-
-
-def unet_width_for(parameters: int, in_channels: int, num_classes: int, *, depth: int = 4) -> int:
-    """Width whose U-Net comes nearest to `parameters`, so that nets are compared at equal size."""
-
-    def size(width: int) -> int:
-        with torch.device("meta"):
-            net = UNet(in_channels, num_classes, width=width, depth=depth)
-        return sum(p.numel() for p in net.parameters())
-
-    wide = 1
-    while size(wide) < parameters:
-        wide += 1
-    return min((max(wide - 1, 1), wide), key=lambda width: abs(size(width) - parameters))

@@ -46,30 +46,16 @@ class DropPath(nn.Module):
 
 
 class SS2D(nn.Module):
-    """The two-dimensional selective scan: four scans over the pixels in four orders, added up. (B, H, W, C) to same.
-
-    `d_conv` must be odd: an even width shrinks the map by one row and column.
-    """
+    """The two-dimensional selective scan: four scans over the pixels in four orders, added up. (B, H, W, C) to same."""
 
     def __init__(
-        self,
-        d_model: int,
-        *,
-        d_state: int = 16,
-        expand: int = 2,
-        d_conv: int = 3,
-        activation: str = "silu",
-        scan: str = "auto",
+        self, d_model: int, *, d_state: int = 16, expand: int = 2, activation: str = "silu", scan: str = "auto"
     ) -> None:
         super().__init__()
-        if d_conv < 1 or d_conv % 2 == 0:
-            raise ModelError(
-                "d_conv", f"{d_conv}, which would shrink the map by a row and a column", "use an odd width, such as 3"
-            )
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.rank, self.d_state, self.scan = rank, d_state, scan
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
-        self.conv2d = nn.Conv2d(inner, inner, d_conv, padding=d_conv // 2, groups=inner)
+        self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.act = _activation(activation)
         self.x_proj_weight = nn.Parameter(torch.empty(4, rank + 2 * d_state, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(4, inner, rank))

@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "METRICS",
     "bootstrap",
     "class_scores",
     "confusion",
@@ -42,10 +41,6 @@ __all__ = [
     "scores",
     "sum_over_ranks",
 ]
-
-METRICS = (
-    "iou", "f1", "accuracy", "balanced_accuracy", "specificity", "sensitivity", "precision", "kappa",
-)  # fmt: skip
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

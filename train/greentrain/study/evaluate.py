@@ -20,6 +20,7 @@ from greenschemas.store import Store
 from greentrain.data.loader import open_loader
 from greentrain.devices import find_device
 from greentrain.nets.build import OwnNet
+from greentrain.nets.mirror import mean_over_mirrors
 from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.training.checkpoint import Trained, load_trained
@@ -104,9 +105,11 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
 
 def probabilities(net: nn.Module, image: Tensor, flips: bool) -> Tensor:
     """(B, K, H, W) of images (B, C, H, W); with `flips` the mean over four mirror images, each turned back."""
-    ways: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1)) if flips else ((),)
-    found = [net(image.flip(way)).float().softmax(1).flip(way) for way in ways]
-    return torch.stack(found).mean(0) if flips else found[0]
+
+    def predict(image: Tensor) -> Tensor:
+        return net(image).float().softmax(1)  # type: ignore[no-any-return]
+
+    return mean_over_mirrors(predict, image) if flips else predict(image)
 
 
 def check_fits(trained: Trained, contract: Contract, where: str) -> None:

@@ -9,7 +9,6 @@ Several processes train as one would: each takes its slice of a global batch, an
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -28,7 +27,7 @@ from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import write_whole
 from greenschemas.store import Store
 from greentrain.config import Config, commented_yaml, differences
-from greentrain.data.augment import Samples, augment, generator_for
+from greentrain.data.augment import Samples, augment, generator_for, seed_of
 from greentrain.data.loader import Batch
 from greentrain.nets.build import OwnNet
 from greentrain.scores.validate import validate
@@ -196,7 +195,8 @@ def _step(session: Session, position: Position, group: list[Batch]) -> float:
     config, fabric = session.config, session.fabric
     total = 0.0
     for i, batch in enumerate(group):
-        torch.manual_seed(_chance(config.seed, position.epoch, position.batch, fabric.global_rank))
+        # What torch itself draws (drop path) is different at every step, and follows from the position alone.
+        torch.manual_seed(seed_of("net", config.seed, position.epoch, position.batch, fabric.global_rank))
         batch = _filled(batch, session)
         image, fraction, valid = _augmented(batch, session, position)
         target, counted = session.rule(fraction, valid)
@@ -499,12 +499,6 @@ def _rate_share(session: Session, position: Position) -> float:
         patience=config.plateau_patience,
         divisor=config.plateau_divisor,
     )
-
-
-def _chance(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """A seed for torch's own generators (drop path), different at every step."""
-    text = f"net {seed} {epoch} {batch} {rank}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def _any_rank(fabric: Fabric, here: bool) -> bool:
