@@ -66,20 +66,28 @@ def test_keys_and_shapes_are_those_of_the_published_net(published: Any) -> None:
     assert found == {key: tuple(shape) for key, shape in published["keys"].items()}
 
 
-@pytest.mark.parametrize(("backend", "within"), [("reference", 1e-5), ("cpu", 2e-5)])
-def test_logits_and_gradients_are_those_of_the_published_net(published: Any, backend: str, within: float) -> None:
-    """The reference was within 2.4e-7; in any other order of roundings this net is 1e-5 to 5e-5 away."""
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_logits_and_gradients_are_those_of_the_published_net(published: Any, backend: str) -> None:
+    """As near as float32 lets two nets come that add up in different orders, on any processor.
+
+    A sum of n terms is rounded by at most n u of its size, u = 2^-24, and by about sqrt(n) u if the roundings are
+    independent (Higham: Accuracy and stability of numerical algorithms, 2002, sections 2.8 and 4.2). The longest sums
+    are the scan's, over 16 x 24 positions, in ten blocks one after the other.
+    """
     case = published["x64x96"]
     model = small(scan=backend)
     seed_by_key(model)
     logits = model(case["input"])
-    torch.testing.assert_close(logits, case["logits"], atol=within, rtol=0)
+    roundings, u = 10 * 16 * 24, torch.finfo(torch.float32).eps / 2
+    apart, size = (logits - case["logits"]).detach(), case["logits"].abs().max()
+    assert apart.abs().max() < roundings * u * size
+    assert apart.square().mean().sqrt() < math.sqrt(roundings) * u * size
     loss = logits.square().mean()
-    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+    assert loss.item() == pytest.approx(case["loss"], rel=2 * math.sqrt(roundings) * u)  # squares: twice the error
     loss.backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None
-        assert parameter.grad.norm().item() == pytest.approx(case["grad_norms"][key], rel=1e-4), key
+        assert parameter.grad.norm().item() == pytest.approx(case["grad_norms"][key], rel=roundings * u), key
 
 
 def test_ss2d_gives_the_published_output_and_gradients() -> None:
