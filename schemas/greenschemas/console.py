@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -26,7 +27,7 @@ from rich.text import Text
 
 from greenschemas.errors import GreenError
 
-__all__ = ["Ticker", "print_json", "progress", "run", "say", "text_table"]
+__all__ = ["Ticker", "add_version", "print_json", "progress", "run", "say", "text_table"]
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -53,6 +54,27 @@ def run(app: typer.Typer) -> None:
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on where this one stopped.", err=True)
         sys.exit(130)
+
+
+def add_version(app: typer.Typer) -> None:
+    """Give a command line the option --version."""
+    app.callback(no_args_is_help=True)(_options)
+
+
+def _show_version(context: typer.Context, asked: bool) -> None:
+    if asked:
+        import greenschemas
+
+        typer.echo(f"{context.command.name} {greenschemas.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def say(text: str) -> None:

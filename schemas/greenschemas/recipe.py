@@ -19,7 +19,7 @@ from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
 from greenschemas.yaml_file import read_settings
 
-__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe"]
+__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of"]
 
 
 class Pairing(Frozen):
@@ -154,11 +154,12 @@ class Recipe(Frozen):
         return digest(self.about_data())
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a YAML file, its paths made relative to the file's folder.
 
     Raises RecipeError where the file cannot be read, is not YAML, or holds an unknown key or an impossible value.
     """
+    path = Path(path)
     recipe = Recipe.parse(path, read_settings(path, RecipeError, "pipelines/"), RecipeError)
     here = path.parent
     return recipe.model_copy(
@@ -166,3 +167,10 @@ def load_recipe(path: Path) -> Recipe:
             key: here / value for key in ("raw", "clean", "store") if isinstance(value := getattr(recipe, key), Path)
         }
     )
+
+
+def recipe_of(given: Recipe | str | Path | None) -> Recipe:
+    """A recipe as it is, that of a file, or (None) the default."""
+    if given is None:
+        return Recipe()
+    return given if isinstance(given, Recipe) else load_recipe(given)

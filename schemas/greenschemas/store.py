@@ -1,6 +1,7 @@
 """Opening a store, reading its small arrays, writing and checking its contract.
 
-Nothing here reads `image`, `fraction` or `valid`: greenprep writes them, greentrain streams them.
+Nothing here reads `image`, `fraction` or `valid` but at the request of a notebook: greenprep writes them, greentrain
+streams them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
@@ -18,6 +19,9 @@ from zarr.errors import GroupNotFoundError, ZarrUserWarning
 from greenschemas.contract import ATTRIBUTE, Contract
 from greenschemas.errors import StoreError
 from greenschemas.layout import ARRAYS, SPLITS
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Store", "check_layout", "open_store", "write_contract"]
 
@@ -77,6 +81,32 @@ class Store:
         if self.contract.split is None:
             raise StoreError(self.location, "it has no split", "run `greenprep split` on it")
         return self.read("split")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All arrays of the store, lazily: nothing but metadata is read until values are asked for.
+
+        `image` (tile, band, y, x) as stored; `fraction` (tile, class, y, x) 0..1, NaN where there is no label; names of
+        bands and classes as coordinates, so that `store.to_xarray().sel(band="red")` works, and the bands' common names
+        as the coordinate `common`. Chunks are whole shards, on Dask. Raises ConfigError where xarray is missing.
+        """
+        from greenschemas.labelled import dataset_of
+
+        return dataset_of(self)
+
+    def source(
+        self, name: str, array: Literal["image", "fraction"] = "image", *, masked: bool = True
+    ) -> xarray.DataArray:
+        """One source put together from its tiles, on the ground: (band or class, y, x) with CRS and transform.
+
+        name: its path, its file's name, or the beginning of that, such as `VBWVA_2016_208_2`.
+        masked: floats, NaN where the image may not be used (clouds, nodata, what no tile covers) or no label is, and
+        fractions 0..1; False for the values and the type of the store.
+        With rioxarray's accessor: `.rio.crs`, `.rio.to_raster(…)`. Raises StoreError for a name that no source has, or
+        several have, ConfigError where xarray or rioxarray is missing.
+        """
+        from greenschemas.labelled import source_of
+
+        return source_of(self, name, array, masked=masked)
 
 
 def open_store(location: str | Path) -> Store:

@@ -3,21 +3,19 @@
 import numpy as np
 import pytest
 
-from greenprep.build import run
-from greenprep.build.run import Workforce, run_recipe, tile_clean
+from greenprep.build import run as build_run
+from greenprep.build.run import run, tile
 from greenprep.clean.clean import clean
 from greenprep.inspect.verify import verify
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.store import open_store
-
-HERE = Workforce(workers=0)
 
 
 @pytest.fixture
 def grown(collection, monkeypatch):
     """A store of shards of four tiles, then three more sources, one of them of a group that is there."""
     monkeypatch.setattr("greenprep.store.arrays._MOST_TILES", 4)
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     before = open_store(collection.folder / "store.zarr")
     old = {name: before.read(name) for name in ("image", "fraction", "valid")}
     inodes = {
@@ -27,7 +25,7 @@ def grown(collection, monkeypatch):
     }
     for area, time in ((0, 3), (8, 1), (9, 1)):
         collection.add(area, time)
-    run_recipe(collection.recipe(), HERE, append=True)
+    run(collection.recipe(), workers=0, append=True)
     return collection, before.contract, old, inodes
 
 
@@ -51,7 +49,7 @@ def test_full_shards_are_the_same_files(grown):
 
 def test_the_grown_store_holds_what_one_built_at_once_holds(grown):
     collection, *_ = grown
-    run_recipe(collection.recipe("fresh"), HERE)
+    run(collection.recipe("fresh"), workers=0)
     ours, fresh = open_store(collection.folder / "store.zarr"), open_store(collection.folder / "fresh.zarr")
     assert ours.texts("group_name").tolist() == fresh.texts("group_name").tolist()
     assert sorted(ours.texts("path")) == sorted(fresh.texts("path"))
@@ -62,32 +60,32 @@ def test_the_grown_store_holds_what_one_built_at_once_holds(grown):
 
 
 def test_nobody_sees_half_of_it(collection, monkeypatch, files):
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     before = files(collection.folder / "store.zarr")
     collection.add(8, 1)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
-        run_recipe(collection.recipe(), HERE, append=True)
+        patch.setattr(build_run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
+        run(collection.recipe(), workers=0, append=True)
     assert files(collection.folder / "store.zarr") == before
-    run_recipe(collection.recipe(), HERE, append=True)
+    run(collection.recipe(), workers=0, append=True)
     assert open_store(collection.folder / "store.zarr").contract.sources == 10
 
 
 def test_a_cleaned_folder_that_grew_is_appended_without_a_split(collection):
     folder = collection.folder
     clean(collection.raw, folder / "c", collection.plain, workers=1)
-    tile_clean(folder / "c", str(folder / "s.zarr"), {}, HERE)
+    tile(folder / "c", folder / "s.zarr", workers=0)
     collection.add(8, 1)
     clean(collection.raw, folder / "c", collection.plain, workers=1)
-    tile_clean(folder / "c", str(folder / "s.zarr"), {}, HERE, append=True)
+    tile(folder / "c", folder / "s.zarr", workers=0, append=True)
     store = open_store(folder / "s.zarr")
     assert store.contract.sources == 10 and store.contract.split is None
 
 
 def test_another_recipe_or_changed_pixels_are_refused(collection):
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     with pytest.raises(StoreError, match="`tile` of its recipe is not that"):
-        run_recipe(collection.recipe(tile={"size": 16}), HERE, append=True)
+        run(collection.recipe(tile={"size": 16}), workers=0, append=True)
     collection.add(0, 1, 44, 44)
     with pytest.raises(SourceError, match="in the store already, with other pixels"):
-        run_recipe(collection.recipe(), HERE, append=True)
+        run(collection.recipe(), workers=0, append=True)

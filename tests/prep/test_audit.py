@@ -6,7 +6,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenprep.build.run import Workforce, run_recipe
+from greenprep.build.run import run
 from greenprep.inspect.verify import verify
 from greenprep.split.assign import SplitPlan, split_store
 from greenprep.split.audit import audit_store
@@ -17,12 +17,10 @@ from greenschemas.recipe import SplitRules
 from greenschemas.store import open_store
 from support.stores import write_tiny_store
 
-HERE = Workforce(workers=0)
-
 
 @pytest.fixture
 def built(collection):
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     return open_store(collection.folder / "store.zarr")
 
 
@@ -48,7 +46,7 @@ def test_overlapping_ground_is_a_leak(collection):
     collection.add(7, 1, 60, 60)
     image = next(collection.raw.rglob("images/T/T_2020_17_1_GeoTIFF.tif"))
     assert image.exists()
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     store = open_store(collection.folder / "store.zarr")
     found = audit_store(store, dealt(store, T_2020_17=1))
     assert not found.passed
@@ -73,7 +71,7 @@ def test_a_noisy_brighter_copy_in_another_group_is_found(collection):
     copy = np.rint(image * 1.2 + rng.normal(0, 3, image.shape)).clip(0, 65535).astype(np.uint16)
     copy[-1] = 0
     collection.write(6, 1, copy, fraction)
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     store = open_store(collection.folder / "store.zarr")
     found = audit_store(store, dealt(store, T_2020_6=1))
     assert {leak.kind for leak in found.leaks} == {"likeness"}
@@ -160,7 +158,7 @@ def groups_by_split(store):
 def test_splits_by_name_block_fold_and_buffer(collection):
     for area in (20, 21, 22):
         collection.add(area, 1, city="U")
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     where = collection.folder / "store.zarr"
     split_store(where, SplitPlan(SplitRules(val=0.4, by="city")))
     train, val, _ = groups_by_split(open_store(where))

@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import greenprep as gp
 from greenprep.build import piece as reading
 from greenprep.build import sources as pipeline
-from greenprep.build.run import Workforce, run_recipe, tile_clean
+from greenprep.build.run import run
 from greenprep.clean.clean import clean
 from greenprep.raw import pair as raster
 from greenprep.split.assign import SplitPlan, rules_of, split_store
 from greenschemas.errors import ConfigError, GreenError, SourceError, StoreError
 from greenschemas.store import open_store
 
-HERE = Workforce(workers=0)
-
 
 @pytest.fixture
 def built(collection):
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     return collection
 
 
@@ -83,7 +82,7 @@ def test_statistics_are_those_of_a_two_pass_float64_over_the_train_tiles(built):
 def test_run_is_clean_then_tile_then_split_byte_for_byte(built, files):
     folder = built.folder
     clean(built.raw, folder / "c", built.plain, workers=1)
-    tile_clean(folder / "c", str(folder / "other.zarr"), {}, HERE)
+    gp.tile(folder / "c", folder / "other.zarr", workers=0)
     before = open_store(folder / "other.zarr")
     split_store(folder / "other.zarr", SplitPlan(rules_of(before, None, None, None, None)))
     assert files(folder / "store.zarr") == files(folder / "other.zarr")
@@ -100,16 +99,18 @@ def test_each_source_is_opened_once_and_decoded_once(collection, monkeypatch):
         return whole(root, name, *rest)
 
     monkeypatch.setattr(raster, "open_file", counted)
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     assert sorted(opened) == sorted(set(opened)) and len(opened) == 2 * len(collection.pixels)
 
 
 def test_a_shuffled_list_of_files_gives_the_same_store(built, files, monkeypatch):
-    from greenprep.build import run
+    from greenprep.build import run as build_run
 
-    found = run.find_pairs
-    monkeypatch.setattr(run, "find_pairs", lambda *args: random.Random(1).sample(list(found(*args)), len(found(*args))))
-    run_recipe(built.recipe("shuffled"), HERE)
+    found = build_run.find_pairs
+    monkeypatch.setattr(
+        build_run, "find_pairs", lambda *args: random.Random(1).sample(list(found(*args)), len(found(*args)))
+    )
+    run(built.recipe("shuffled"), workers=0)
     assert files(built.folder / "shuffled.zarr") == files(built.folder / "store.zarr")
 
 
@@ -119,11 +120,11 @@ def test_strips_of_a_large_source_give_the_same_store_as_the_whole(empty_collect
     made.add(1, 1, 90, 300)
     made.add(2, 1, 61, 40)
     monkeypatch.setattr(raster, "STRIP_BYTES", 0)
-    run_recipe(made.recipe("whole"), HERE)
+    run(made.recipe("whole"), workers=0)
     monkeypatch.setattr(reading, "_WHOLE_BYTES", 30_000)
     monkeypatch.setattr(reading, "_STRIP_BYTES", 120_000)
     monkeypatch.setattr(reading, "_WINDOW_BYTES", 20_000)
-    run_recipe(made.recipe("strips"), HERE)
+    run(made.recipe("strips"), workers=0)
     assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
 
 
@@ -135,11 +136,11 @@ def test_strips_are_exact_whatever_the_edges_and_the_stride(empty_collection, fi
     made.add(0, 1, 211, 70)
     made.add(1, 1, 70, 211)
     monkeypatch.setattr(raster, "STRIP_BYTES", 0)
-    run_recipe(made.recipe("whole", tile=tile), HERE)
+    run(made.recipe("whole", tile=tile), workers=0)
     monkeypatch.setattr(reading, "_WHOLE_BYTES", 30_000)
     monkeypatch.setattr(reading, "_STRIP_BYTES", 60_000)
     monkeypatch.setattr(reading, "_WINDOW_BYTES", 20_000)
-    run_recipe(made.recipe("strips", tile=tile), HERE)
+    run(made.recipe("strips", tile=tile), workers=0)
     assert files(made.folder / "whole.zarr") == files(made.folder / "strips.zarr")
 
 
@@ -147,7 +148,7 @@ def test_sources_of_several_types_share_the_narrowest_that_holds_them(empty_coll
     made = empty_collection
     for area, dtype in enumerate(["uint16", "int16", "uint16"]):
         made.add(area, 1, dtype=dtype)
-    run_recipe(made.recipe(), HERE)
+    run(made.recipe(), workers=0)
     store = open_store(made.folder / "store.zarr")
     assert store.contract.dtype == "int16"
     for tile in range(store.contract.tiles):
@@ -158,7 +159,7 @@ def test_sources_of_several_types_share_the_narrowest_that_holds_them(empty_coll
 
 
 def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch):
-    run_recipe(collection.recipe("whole"), HERE)
+    run(collection.recipe("whole"), workers=0)
     recipe = collection.recipe("part")
     read, done = reading.read_piece, []
 
@@ -172,36 +173,36 @@ def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch
     monkeypatch.setattr(pipeline, "_BATCH_PAIRS", 2)
     monkeypatch.setattr(pipeline, "read_piece", failing)
     with pytest.raises(SourceError, match="the power went"):
-        run_recipe(recipe, HERE)
+        run(recipe, workers=0)
     again = []
     monkeypatch.setattr(pipeline, "read_piece", lambda piece: (again.append(piece), read(piece))[1])
-    run_recipe(recipe, HERE)
+    run(recipe, workers=0)
     assert len(again) == 4
     assert files(collection.folder / "whole.zarr") == files(collection.folder / "part.zarr")
     assert not (collection.folder / "part.zarr.partial").exists()
 
 
 def test_what_a_stopped_build_of_other_sources_left_is_not_kept(collection, files, monkeypatch):
-    from greenprep.build import run
+    from greenprep.build import run as build_run
 
     monkeypatch.setattr("greenprep.store.arrays._MOST_TILES", 2)
     recipe = collection.recipe("some")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
-        run_recipe(recipe, HERE)
+        patch.setattr(build_run, "finish", lambda store: (_ for _ in ()).throw(RuntimeError))
+        run(recipe, workers=0)
     for path in sorted(collection.raw.rglob("T_2020_[3-9]*")):
         path.unlink()
-    run_recipe(recipe, HERE)
-    run_recipe(collection.recipe("fresh"), HERE)
+    run(recipe, workers=0)
+    run(collection.recipe("fresh"), workers=0)
     assert files(collection.folder / "some.zarr") == files(collection.folder / "fresh.zarr")
 
 
 def test_a_store_that_is_there_is_not_written_over_unless_asked(built):
     recipe = built.recipe()
     with pytest.raises(StoreError, match="there is a store already"):
-        run_recipe(recipe, HERE)
+        run(recipe, workers=0)
     built.add(7, 1)
-    run_recipe(recipe, HERE, overwrite=True)
+    run(recipe, workers=0, overwrite=True)
     assert open_store(built.folder / "store.zarr").contract.sources == 10
 
 
@@ -220,7 +221,7 @@ def test_a_store_that_is_there_is_not_written_over_unless_asked(built):
 def test_what_cannot_be_is_said(collection, changes, error, message):
     (collection.folder / "empty").mkdir()
     with pytest.raises(error, match=message):
-        run_recipe(collection.recipe(**changes), HERE)
+        run(collection.recipe(**changes), workers=0)
 
 
 @pytest.mark.parametrize("name", ["raw", ".", "thesis", "thesis/text.txt", "c"])
@@ -232,15 +233,15 @@ def test_nothing_but_a_store_is_ever_replaced(collection, files, name, overwrite
     recipe = collection.recipe(store=name, clean="m")
     before = files(collection.folder)
     with pytest.raises(GreenError, match=r"another name|a folder beside"):
-        run_recipe(recipe, HERE, overwrite=overwrite)
+        run(recipe, workers=0, overwrite=overwrite)
     with pytest.raises(StoreError, match="another name"):
-        tile_clean(collection.folder / "c", str(collection.folder / name), {}, HERE, overwrite=overwrite)
+        gp.tile(collection.folder / "c", collection.folder / name, workers=0, overwrite=overwrite)
     assert files(collection.folder) == before
 
 
 def test_a_file_that_cannot_be_looked_at_stops_no_run(built, files):
     (built.raw / "images/T/T_2020_9_1_GeoTIFF.tif").symlink_to(built.folder / "nowhere")
-    outcome = run_recipe(built.recipe("other"), HERE)
+    outcome = run(built.recipe("other"), workers=0)
     assert (outcome.summary.accepted, outcome.summary.rejected) == (9, 1)
     assert {reason.code for reason in outcome.entries[-1].reasons} == {"missing-mask", "unreadable"}
     assert files(built.folder / "other.zarr") == files(built.folder / "store.zarr")
@@ -250,7 +251,7 @@ def test_a_file_that_cannot_be_looked_at_stops_no_run(built, files):
 
 def test_an_empty_folder_may_become_the_store(collection):
     (collection.folder / "store.zarr").mkdir()
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     assert open_store(collection.folder / "store.zarr").contract.tiles
 
 
@@ -258,13 +259,13 @@ def test_the_manifest_never_takes_the_place_of_the_recipe(collection):
     recipe = collection.recipe("recipe", clean=".")
     before = recipe.read_text()
     with pytest.raises(ConfigError, match=r"recipe\.yaml itself"):
-        run_recipe(recipe, HERE)
+        run(recipe, workers=0)
     assert recipe.read_text() == before
 
 
 def test_a_folder_that_clean_did_not_write_is_refused(tmp_path):
     with pytest.raises(SourceError, match=r"no recipe\.yaml"):
-        tile_clean(tmp_path, str(tmp_path / "s.zarr"), {}, HERE)
+        gp.tile(tmp_path, tmp_path / "s.zarr", workers=0)
 
 
 def test_a_file_changed_since_it_was_cleaned_is_named(collection):
@@ -274,7 +275,7 @@ def test_a_file_changed_since_it_was_cleaned_is_named(collection):
     victim.unlink()
     victim.write_bytes(data[: len(data) // 2])
     with pytest.raises(SourceError, match=victim.name):
-        tile_clean(collection.folder / "c", str(collection.folder / "s.zarr"), {}, HERE)
+        gp.tile(collection.folder / "c", collection.folder / "s.zarr", workers=0)
 
 
 def command(recipe: Path, workers: int) -> list[str]:

@@ -10,7 +10,7 @@ import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
-from greenprep.build.run import Workforce, run_recipe
+from greenprep.build.run import run
 from greenprep.clean.clean import clean
 from greenprep.cli.store import app
 from greenprep.engine.dask_engine import engine
@@ -21,12 +21,10 @@ from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
 from support.stores import write_tiny_store
 
-HERE = Workforce(workers=0)
-
 
 @pytest.fixture
 def built(collection):
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     return collection.folder / "store.zarr"
 
 
@@ -40,12 +38,12 @@ def test_a_store_in_memory_is_the_one_on_disk(built, collection, files, tmp_path
     url = f"memory://{tmp_path.name}/s.zarr"
     recipe = collection.recipe("there")
     recipe.write_text(recipe.read_text().replace("store: there.zarr", f"store: {url}"))
-    run_recipe(recipe, HERE)
+    run(recipe, workers=0)
     due = files(built)
     assert {name: (Location.at(url) / name).read() for name in due} == due
     assert not Location.at(url + ".partial").names()
     with pytest.raises(StoreError, match="cannot grow"):
-        run_recipe(recipe, HERE, append=True)
+        run(recipe, workers=0, append=True)
 
 
 @pytest.mark.slow
@@ -70,7 +68,7 @@ def test_a_store_on_s3_is_the_one_on_disk(built, collection, files, monkeypatch)
         fs.mkdir("bucket")
         recipe = collection.recipe("there")
         recipe.write_text(recipe.read_text().replace("store: there.zarr", "store: s3://bucket/s.zarr"))
-        run_recipe(recipe, HERE)
+        run(recipe, workers=0)
         due = files(built)
         assert {name: fs.cat_file(f"bucket/s.zarr/{name}") for name in due} == due
         assert open_store("s3://bucket/s.zarr").contract.tiles > 0
@@ -125,7 +123,7 @@ def test_a_leak_ends_audit_with_one(collection):
     collection.add(7, 1)
     image, fraction = collection.pixels["images/T/T_2020_7_1_GeoTIFF.tif"]
     collection.write(7, 2, image + 40, fraction, city="U")
-    run_recipe(collection.recipe(), HERE)
+    run(collection.recipe(), workers=0)
     store = collection.folder / "store.zarr"
     names = open_store(store).texts("group_name")
     rows = [f"{name},{'val' if name.startswith('U') else 'train'}" for name in names]

@@ -6,12 +6,11 @@ first half and `build` for the second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -28,23 +27,14 @@ from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, split_store
 from greenprep.split.audit import Audit
 from greenprep.store.place import Location
+from greenschemas.choices import Edge
 from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe
 
-__all__ = ["BuildResult", "Workforce", "run_recipe", "tile_clean"]
-
-
-@dataclass(frozen=True)
-class Workforce:
-    """Who does the work."""
-
-    workers: int | None = None
-    """Processes of this machine; None: one a processor; 0: this process itself, without Dask."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler, instead."""
+__all__ = ["BuildResult", "run", "tile"]
 
 
 @dataclass(frozen=True)
@@ -61,32 +51,41 @@ class BuildResult:
     audit: Audit | None = None
 
 
-def tile_clean(
-    clean: Path,
-    location: str,
-    rules: Mapping[str, Any],
-    cluster: Workforce,
+def tile(
+    clean: str | Path,
+    store: str | Path,
     *,
+    size: int | None = None,
+    stride: int | None = None,
+    edge: Edge | str | None = None,
+    min_cover: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     append: bool = False,
     overwrite: bool = False,
 ) -> BuildResult:
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
-    rules: fields of `TileRules` instead of those of the folder's recipe. Raises SourceError, StoreError or RecipeError.
+    size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
+    workers: processes of this machine; None: one a processor; 0: this process itself, without Dask.
+    scheduler: address of a Dask scheduler, instead. append: add what is new to a finished store; overwrite: replace it.
+    Raises SourceError, StoreError or RecipeError.
     """
-    warm_up(cluster.workers)
-    recipe = _recipe_of(clean)
-    tile = TileRules.parse("tile", {**recipe.tile.model_dump(), **rules})
-    recipe = recipe.model_copy(update={"tile": tile})
+    warm_up(workers)
+    clean, recipe = Path(clean), _recipe_of(Path(clean))
+    said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
+    given = {key: value for key, value in said.items() if value is not None}
+    rules = TileRules.parse("tile", {**recipe.tile.model_dump(), **given})
+    recipe = recipe.model_copy(update={"tile": rules})
     entries = tuple(sorted(read_manifest(clean), key=_name))
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
-    store = Location.at(location)
-    base = _base(store, recipe, clean, append=append, overwrite=overwrite)
+    place = Location.at(store)
+    base = _base(place, recipe, clean, append=append, overwrite=overwrite)
     new = [entry for entry in kept if base is None or _is_new(entry, base)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
-    reading = Reading(clean.absolute(), recipe, build_location(store), judge=False)
-    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
-        sources = read_sources(run, reading, candidates)
+    reading = Reading(clean.absolute(), recipe, build_location(place), judge=False)
+    with engine(workers, scheduler, shared=place.shared) as work:
+        sources = read_sources(work, reading, candidates)
         for source in sources:
             if source.crashed:
                 raise SourceError(
@@ -95,45 +94,53 @@ def tile_clean(
                     "run `greenprep clean` again: the file was changed",
                 )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
-        contract = assemble(run, reading, store, accepted, base)
-    finish(store)
-    return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, location)
+        contract = assemble(work, reading, place, accepted, base)
+    finish(place)
+    return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, str(store))
 
 
-def run_recipe(path: Path, cluster: Workforce, *, append: bool = False, overwrite: bool = False) -> BuildResult:
-    """Clean, tile, split and audit in one reading of the raw files; the recipe says where everything is.
+def run(
+    recipe: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    append: bool = False,
+    overwrite: bool = False,
+) -> BuildResult:
+    """Clean, tile, split and audit in one reading of the raw files; the recipe's file says where everything is.
 
+    workers, scheduler, append, overwrite: as `tile`.
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
     copied there. Raises SourceError, StoreError or RecipeError.
     """
-    warm_up(cluster.workers)
-    recipe = load_recipe(path)
-    if recipe.raw is None or recipe.store is None:
+    warm_up(workers)
+    path, rules = Path(recipe), load_recipe(recipe)
+    if rules.raw is None or rules.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
-    store = Location.at(recipe.store)
-    clean = recipe.clean or _clean_beside(path, recipe.store)
-    check_manifest_folder(clean, recipe.raw, store, path)
-    if not recipe.raw.is_dir():
-        raise SourceError(recipe.raw, "no such folder", "see `raw` in the recipe")
-    base = _base(store, recipe, recipe.raw, append=append, overwrite=overwrite)
-    candidates = find_pairs(recipe.raw, recipe.pairing)
+    store = Location.at(rules.store)
+    clean = rules.clean or _clean_beside(path, rules.store)
+    check_manifest_folder(clean, rules.raw, store, path)
+    if not rules.raw.is_dir():
+        raise SourceError(rules.raw, "no such folder", "see `raw` in the recipe")
+    base = _base(store, rules, rules.raw, append=append, overwrite=overwrite)
+    candidates = find_pairs(rules.raw, rules.pairing)
     if not candidates:
-        raise SourceError(recipe.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
-    reading = Reading(recipe.raw.absolute(), recipe, build_location(store), judge=True)
-    with engine(cluster.workers, cluster.scheduler, shared=store.shared) as run:
-        sources = read_sources(run, reading, candidates)
-        entries = judge_collection([_verdict(source, reading) for source in sources], recipe)
-        summary = write_manifest(clean, recipe, entries)
+        raise SourceError(rules.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
+    reading = Reading(rules.raw.absolute(), rules, build_location(store), judge=True)
+    with engine(workers, scheduler, shared=store.shared) as work:
+        sources = read_sources(work, reading, candidates)
+        entries = judge_collection([_verdict(source, reading) for source in sources], rules)
+        summary = write_manifest(clean, rules, entries)
         by_name = {source.candidate.name: source for source in sources}
         accepted = [
             Accepted(by_name[_name(entry)], entry)
             for entry in entries
             if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
         ]
-        contract = assemble(run, reading, store, accepted, base)
-    contract, audit = split_store(target_of(store).url, SplitPlan(recipe.split))
+        contract = assemble(work, reading, store, accepted, base)
+    contract, audit = split_store(target_of(store).url, SplitPlan(rules.split))
     finish(store)
-    return BuildResult(contract, entries, summary, clean, str(recipe.store), audit)
+    return BuildResult(contract, entries, summary, clean, str(rules.store), audit)
 
 
 def _clean_beside(recipe: Path, store: Path | str) -> Path:

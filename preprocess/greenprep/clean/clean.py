@@ -12,47 +12,61 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import yaml
 
 from greenprep.checks.collection import judge_collection
 from greenprep.clean.task import PRELOAD, clean_batch
-from greenprep.engine.pool import run_batches
+from greenprep.engine.pool import cores, run_batches
 from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenschemas.codes import REPAIRS, Code
+from greenschemas.console import progress
 from greenschemas.errors import ConfigError, GreenError, SourceError
 from greenschemas.files import write_whole
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
-from greenschemas.recipe import Recipe, load_recipe
+from greenschemas.recipe import Recipe, load_recipe, recipe_of
 
-__all__ = ["clean", "reject_repairs"]
+__all__ = ["CleanResult", "clean", "reject_repairs"]
 
 JOURNAL_NAME = "manifest.part"
 BATCH = 8
 """Pairs handed to a worker at a time."""
 
 
+class CleanResult(NamedTuple):
+    """What the manifest and the summary of a clean folder hold."""
+
+    entries: tuple[Entry, ...]
+    summary: Summary
+
+
 def clean(
-    raw: Path,
-    out: Path,
-    recipe: Recipe,
+    raw: str | Path,
+    out: str | Path,
+    recipe: Recipe | str | Path | None = None,
     *,
-    workers: int,
+    workers: int | None = None,
+    repair: bool = True,
     verify: bool = False,
     dry_run: bool = False,
     limit: int | None = None,
     tick: Callable[[int, int], None] | None = None,
-) -> tuple[tuple[Entry, ...], Summary]:
-    """Clean a folder; returns what the manifest and the summary now hold.
+) -> CleanResult:
+    """Check every image and mask below `raw`; good and mended pairs, manifest, summary and report go below `out`.
 
+    recipe: or the path of one; None for the default, 19-band Sentinel-2 with five-class fractional masks.
+    workers: processes, by default one a core; repair: mend what can be mended for certain, or reject it.
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
     at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
     come in.
     Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written.
     """
+    raw, out, recipe = Path(raw), Path(out), recipe_of(recipe)
+    if not repair:
+        recipe = reject_repairs(recipe)
     _check_folders(raw, out, dry_run)
     candidates = find_pairs(raw, recipe.pairing)
     if not candidates:
@@ -73,11 +87,13 @@ def clean(
     )
     todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
     entries = dict(kept)
-    with _journal(out, recipe, old.values(), dry_run) as journal:
-        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers):
+    with _journal(out, recipe, old.values(), dry_run) as journal, progress("cleaning", len(kept) + len(todo)) as bar:
+        bar.advance(len(kept))
+        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers or cores()):
             for entry in answers:
                 entries[entry_key(entry)] = entry
                 journal(entry)
+            bar.advance(len(answers))
             if tick is not None:
                 tick(len(entries), len(kept) + len(todo))
     judged = judge_collection(entries.values(), recipe)
@@ -85,7 +101,10 @@ def clean(
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)
         _finish(out, judged, summary)
-    return judged, summary
+        from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
+
+        write_clean_report(raw, out, recipe, judged, summary)
+    return CleanResult(judged, summary)
 
 
 def reject_repairs(recipe: Recipe) -> Recipe:

@@ -6,7 +6,7 @@ import typer
 
 from greenprep.cli import clean as cli_clean
 from greenprep.cli import store as cli_store
-from greenschemas.console import run
+from greenschemas.console import add_version, run
 
 __all__ = ["app", "main"]
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.",
 )
+add_version(app)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
 

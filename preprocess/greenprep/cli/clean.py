@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from greenschemas.console import print_json, progress, say
+from greenschemas.console import print_json, say
 
 __all__ = ["app"]
 
@@ -44,33 +43,8 @@ def clean(
 
     warm_up(PRELOAD)  # First of all: its imports take as long as ours.
     from greenprep.clean.clean import clean as run
-    from greenprep.clean.clean import reject_repairs
-    from greenschemas.recipe import Recipe, load_recipe
 
-    rules = load_recipe(recipe) if recipe else Recipe()
-    with progress("cleaning", None) as bar:
-        done = 0
-
-        def tick(now: int, of: int) -> None:
-            nonlocal done
-            bar.total(of)
-            bar.advance(now - done)
-            done = now
-
-        entries, summary = run(
-            raw,
-            out,
-            rules if repair else reject_repairs(rules),
-            workers=workers or cores(),
-            verify=verify,
-            dry_run=dry_run,
-            limit=limit,
-            tick=tick,
-        )
-    if not dry_run:
-        from greenprep.clean.report import write_clean_report
-
-        write_clean_report(raw, out, rules, entries, summary)
+    _, summary = run(raw, out, recipe, workers=workers, repair=repair, verify=verify, dry_run=dry_run, limit=limit)
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:
@@ -122,11 +96,6 @@ def synth(
     truth = write_city(out, areas=areas, times=times, size=size, seed=seed, defects=defects)
     spoilt = sum(one["defect"] is not None for one in truth.values())
     say(f"{len(truth)} images in {out}, {spoilt} of them with a planted defect; truth.json says which.")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_words(summary: dict[str, object], out: Path | None) -> str:

@@ -47,14 +47,17 @@ def tile(
     from greenprep.engine.dask_engine import warm_up
 
     warm_up(workers)
-    from greenprep.build.run import Workforce, tile_clean
+    from greenprep.build.run import tile as build
 
-    said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
-    outcome = tile_clean(
+    outcome = build(
         clean,
         store,
-        {key: value for key, value in said.items() if value is not None},
-        Workforce(workers, scheduler),
+        size=size,
+        stride=stride,
+        edge=edge,
+        min_cover=min_cover,
+        workers=workers,
+        scheduler=scheduler,
         append=append,
         overwrite=overwrite,
     )
@@ -77,9 +80,9 @@ def run(
     from greenprep.engine.dask_engine import warm_up
 
     warm_up(workers)
-    from greenprep.build.run import Workforce, run_recipe
+    from greenprep.build.run import run as build
 
-    outcome = run_recipe(recipe, Workforce(workers, scheduler), append=append, overwrite=overwrite)
+    outcome = build(recipe, workers=workers, scheduler=scheduler, append=append, overwrite=overwrite)
     summary = outcome.summary
     if not as_json:
         say(
@@ -117,11 +120,21 @@ def split(
 
     Example: greenprep split data/city.zarr --val 0.2 --test 0.1 --seed 1
     """
-    from greenprep.split.assign import SplitPlan, rules_of, split_store
-    from greenschemas.store import open_store
+    from greenprep.split.assign import split as deal
 
-    rules = rules_of(open_store(store), val, test, seed, by)
-    contract, found = split_store(store, SplitPlan(rules, folds, fold, block, buffer, file, exclude))
+    contract, found = deal(
+        store,
+        val=val,
+        test=test,
+        seed=seed,
+        by=by,
+        block=block,
+        buffer=buffer,
+        folds=folds,
+        fold=fold,
+        file=file,
+        exclude=exclude,
+    )
     if as_json:
         print_json({"split": contract.model_dump(mode="json")["split"], "audit": found.as_json()})
         return

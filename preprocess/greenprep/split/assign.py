@@ -25,7 +25,7 @@ from greenschemas.layout import NO_SPLIT, SPLITS
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["SplitPlan", "rules_of", "split_store"]
+__all__ = ["SplitPlan", "rules_of", "split", "split_store"]
 
 _TOLD = 5
 """Leaks that the contract tells of."""
@@ -59,6 +59,33 @@ class SplitPlan:
             "exclude": True if self.exclude else None,
         }
         return {**self.rules.model_dump(), **{key: value for key, value in more.items() if value is not None}}
+
+
+def split(
+    store: str | Path | Store,
+    *,
+    val: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
+    by: str | None = None,
+    block: float | None = None,
+    buffer: float = 0.0,
+    folds: int | None = None,
+    fold: int = 0,
+    file: str | Path | None = None,
+    exclude: str | Path | None = None,
+) -> tuple[Contract, Audit]:
+    """Deal the groups of a store out to train, val and test, audit the result, and write it with train's statistics.
+
+    val, test: shares of the labelled pixels; by: what stays together (`group`, a named part of the file name, a regular
+    expression). What is None comes from the store's own recipe. The rest is as `SplitPlan` says; file is its `given`.
+    Returns the new contract and the audit; a store that was open before must be opened again. Raises StoreError or
+    ConfigError for what cannot be.
+    """
+    opened = store if isinstance(store, Store) else open_store(store)
+    given, left_out = (None if path is None else Path(path) for path in (file, exclude))
+    plan = SplitPlan(rules_of(opened, val, test, seed, by), folds, fold, block, buffer, given, left_out)
+    return split_store(opened.location, plan)
 
 
 def rules_of(store: Store, val: float | None, test: float | None, seed: int | None, by: str | None) -> SplitRules:

@@ -1,0 +1,146 @@
+"""A store as labelled arrays, for notebooks: all of it as an xarray Dataset, one source as a DataArray on the ground.
+
+xarray and rioxarray are asked for here alone, and only when somebody calls: neither preparing nor training needs them.
+Letters: T tiles, C bands, K classes, S pixels a side of a tile; H rows, W columns of a source.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.errors import ConfigError, StoreError, nearest
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+
+if TYPE_CHECKING:
+    import xarray
+
+    from greenschemas.store import Store
+
+__all__ = ["dataset_of", "source_of"]
+
+_SHOWN = 5
+"""Sources that a message names."""
+
+
+def dataset_of(store: Store) -> xarray.Dataset:
+    """See `Store.to_xarray`."""
+    xr, _ = _library("xarray"), _library("dask")
+    contract = store.contract
+    data = xr.open_zarr(store.group.store, group=store.group.path or None, chunks={"tile": contract.shard_tiles})
+    names = [band.name for band in contract.bands]
+    labels = {
+        "band": names,
+        "band2": names,
+        "class": list(contract.classes),
+        "common": ("band", [band.common or "" for band in contract.bands]),
+    }
+    labelled: xarray.Dataset = data.assign_coords(labels)
+    return labelled
+
+
+def source_of(store: Store, name: str, array: Literal["image", "fraction"], *, masked: bool) -> xarray.DataArray:
+    """See `Store.source`."""
+    if array not in ("image", "fraction"):
+        raise ConfigError("array", f"`{array}`", nearest(array, ["image", "fraction"]))
+    xr, _ = _library("xarray"), _library("rioxarray")
+    index = _find(store, name)
+    values, usable = _assembled(store, index, array)
+    contract = store.contract
+    if array == "image":
+        axis, labels = "band", [band.name for band in contract.bands]
+        if masked:
+            values = np.where(usable, values, np.nan).astype(np.result_type(values.dtype, np.float32), copy=False)
+    else:
+        axis, labels = "class", list(contract.classes)
+        if masked:
+            values = np.where(values == UNLABELLED, np.nan, values / np.float32(FRACTION_SCALE)).astype(np.float32)
+    found = xr.DataArray(
+        values,
+        dims=(axis, "y", "x"),
+        coords={axis: labels},
+        name=array,
+        attrs={"path": str(store.texts("path")[index])},
+    )
+    return _on_the_ground(found, store.read("transform", index), str(store.texts("crs")[index]))
+
+
+def _find(store: Store, name: str) -> int:
+    """Index of the source of that path, file name, or beginning of a file name up to a sign between words."""
+    paths = [str(path) for path in store.texts("path")]
+    stems = [PurePosixPath(path).stem for path in paths]
+    begins = re.compile(re.escape(name) + r"(?![A-Za-z0-9])")
+    for matches in (
+        [i for i, path in enumerate(paths) if name in (path, PurePosixPath(path).name)],
+        [i for i, stem in enumerate(stems) if stem == name],
+        [i for i, stem in enumerate(stems) if begins.match(stem)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            shown = ", ".join(paths[i] for i in matches[:_SHOWN]) + (" and more" if len(matches) > _SHOWN else "")
+            raise StoreError(
+                store.location, f"{len(matches)} sources called `{name}`: {shown}", "give one path in full"
+            )
+    raise StoreError(store.location, f"no source `{name}` among {len(paths)}", nearest(name, stems[:1000]))
+
+
+def _assembled(store: Store, index: int, array: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """(C or K, H, W) stored values of a source and (H, W) where the image may be used.
+
+    Between tiles stand 0 and, of fractions, no label.
+    """
+    size = store.contract.tile_size
+    tiles = np.flatnonzero(store.read("source_index") == index)
+    rows, cols = store.read("row")[tiles], store.read("col")[tiles]
+    if "extent" in store.group:
+        height, width = (int(side) for side in store.read("extent", index))
+    else:  # then the edge tiles' padding is taken for a part of the source, without a usable pixel
+        height, width = int(rows.max(initial=0)) + size, int(cols.max(initial=0)) + size
+    shape, dtype = store.group[array].shape, store.group[array].dtype  # type: ignore[union-attr]
+    values = np.full((shape[1], height, width), UNLABELLED if array == "fraction" else 0, dtype)
+    usable = np.zeros((height, width), bool)
+    at = 0
+    for run in _runs(tiles, store.contract.shard_tiles):
+        for tile, valid in zip(store.read(array, run), store.read("valid", run), strict=True):
+            row, col = int(rows[at]), int(cols[at])
+            here = np.s_[row : row + size, col : col + size]  # numpy cuts it off at the edge of the source
+            inside = usable[here].shape
+            values[:, *here] = tile[:, : inside[0], : inside[1]]
+            usable[here] |= valid[: inside[0], : inside[1]] > 0
+            at += 1
+    return values, usable
+
+
+def _runs(tiles: NDArray[np.int64], longest: int) -> list[slice]:
+    """Ascending ids as slices without a gap, none longer than a shard: memory stays at the source and one shard."""
+    breaks = np.flatnonzero(np.diff(tiles) != 1) + 1
+    whole = [(int(part[0]), int(part[-1]) + 1) for part in np.split(tiles, breaks) if len(part)]
+    return [slice(at, min(at + longest, stop)) for start, stop in whole for at in range(start, stop, longest)]
+
+
+def _on_the_ground(found: xarray.DataArray, transform: NDArray[np.float64], crs: str) -> xarray.DataArray:
+    """With the coordinates of pixel centres, the transform, and the CRS if there is one."""
+    a, b, c, d, e, f = (float(value) for value in transform)
+    if b == d == 0:  # else x and y are no axes of the array, and the transform alone says where a pixel lies
+        height, width = found.shape[1:]
+        found = found.assign_coords(y=f + e * (np.arange(height) + 0.5), x=c + a * (np.arange(width) + 0.5))
+    found = found.rio.write_transform(_library("affine").Affine(a, b, c, d, e, f))
+    return found.rio.write_crs(crs) if crs else found
+
+
+def _library(name: str) -> Any:
+    """A library that only notebooks need; raises ConfigError with the remedy where it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as missing:
+        raise ConfigError(
+            "xarray",
+            f"no module `{missing.name}`: labelled arrays need it",
+            'install it: pip install "greenspace[prep]"',
+        ) from None
