@@ -139,6 +139,15 @@ def test_each_check_of_the_mask_fires(fractions: NDArray[Any], code: str) -> Non
     assert code in codes(IMAGE, fractions.astype(np.float32))
 
 
+def test_labels_of_an_image_that_holds_next_to_nothing_are_not_called_misaligned() -> None:
+    rows = np.arange(SIDE)[:, None]
+    nearly_empty, mostly_there = IMAGE * (rows == 30), IMAGE * (rows > 20)
+    assert "low-content" in codes(nearly_empty * (np.arange(SIDE) < 40))
+    moved = np.roll(FRACTIONS, 8, 2)
+    assert "misaligned" not in codes(nearly_empty, moved)
+    assert "misaligned" in codes(mostly_there, moved)
+
+
 def test_still_water_with_the_sensors_own_noise_is_no_noise() -> None:
     water = np.zeros_like(IMAGE)
     water[:13] = np.random.default_rng(2).normal(700, 15, (13, SIDE, SIDE)).astype(np.uint16)

@@ -83,8 +83,10 @@ def _broken(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
 def _fit(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
     here = evidence.fit.here
     cloud = evidence.flagged if evidence.has_flags else evidence.bright_cloud
-    if math.isnan(here) or cloud > recipe.limits.cloud_max * evidence.pixels:
-        return  # Clouds hide the edges that labels should fit.
+    hidden = cloud > recipe.limits.cloud_max * evidence.pixels
+    missing = evidence.pixels - evidence.content > recipe.limits.nodata_max * evidence.pixels
+    if math.isnan(here) or hidden or missing:
+        return  # Where there is cloud or nothing, there are no edges that labels could fit.
     best, (rows, cols) = evidence.fit.best
     limit = recipe.limits.edge_correlation
     if here < limit or ((rows, cols) != (0, 0) and best > here + GAIN):
