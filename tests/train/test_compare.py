@@ -50,11 +50,14 @@ def test_one_group_says_nothing_about_other_places() -> None:
     assert not verdict.sure and verdict.interval is None and "one group" in verdict.text
 
 
-def test_a_lead_of_one_seed_each_may_not_be_said() -> None:
+def test_with_one_seed_each_the_verdict_over_groups_stands_by_itself() -> None:
     (verdict,) = compare_pairs({"a": confusion(0.9, seeds=1), "b": confusion(0.6, seeds=1)})
-    assert not verdict.sure and "with one seed each" in verdict.text
+    assert verdict.sure and verdict.text.startswith("a beats b: +") and "seed" not in verdict.text
     (verdict,) = compare_pairs({"a": confusion(0.9, seeds=2), "constant": confusion(0.6, seeds=1)})
-    assert verdict.sure
+    assert verdict.sure and "every seed above every seed" in verdict.text
+    same = confusion(0.9, seeds=1)
+    (verdict,) = compare_pairs({"a": same, "b": same.copy()})
+    assert not verdict.sure and "seed" not in verdict.text
 
 
 @given(st.floats(0.1, 0.9), st.floats(0.1, 0.9))

@@ -1,8 +1,9 @@
 """What a comparison of models can say, and what it cannot. Pure: confusion matrices in, sentences out.
 
-Two things can make a difference of scores mean nothing: another seed would have turned it round, or another choice of
-places would have. So a difference counts only if it lies outside the spread of the seeds and if the interval over
-groups, drawn anew for both models alike (paired bootstrap; Efron 1979), does not hold 0.
+Two things can make a difference of scores mean nothing: another choice of places would have turned it round, or another
+seed would have. So a difference counts only if the interval over groups, drawn anew for both models alike (paired
+bootstrap; Efron 1979), does not hold 0, and, where a model has several seeds, if it lies outside their spread. With one
+seed each the verdict is on these very nets; it says nothing of what training them again would give.
 
 Letters: S seeds, G groups, K classes.
 """
@@ -76,19 +77,18 @@ def _compare_pair(first: str, second: str, models: Mapping[str, Counts]) -> Pair
     size = f"{gap:+.3f} mean IoU"
     if interval is not None:
         size += f" (over groups {interval[0]:+.3f} to {interval[1]:+.3f})"
+    seeds = ", every seed above every seed" if max(map(len, by_seed.values())) > 1 else ""
     if reasons:
         text = f"It cannot be said that {better} beats {worse}: {size}, but {' and '.join(reasons)}."
     else:
-        text = f"{better} beats {worse}: {size}, every seed above every seed."
+        text = f"{better} beats {worse}: {size}{seeds}."
     return PairComparison(better, worse, gap, interval, not reasons, text)
 
 
 def _doubts(better: Floats, worse: Floats, interval: tuple[float, float] | None) -> Sequence[str]:
     """Why the difference may mean nothing."""
     found = []
-    if max(len(better), len(worse)) < 2:
-        found.append("with one seed each the seeds' spread is not known")
-    if better.min() <= worse.max():
+    if max(len(better), len(worse)) > 1 and better.min() <= worse.max():
         found.append("it lies inside the seeds' spread")
     if interval is None:
         found.append("one group says nothing about other places")
