@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Two test processes share two cores: one thread each is faster than two threads each.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+TEST_ENV := OMP_NUM_THREADS=1
 
 .PHONY: demo test test-wheel check bench build clean
 
@@ -14,7 +14,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" MPLBACKEND=Agg sh pipelines/demo.sh demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh pipelines/demo.sh demo
 
 test: $(VENV)/.ready
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -q $(ARGS)

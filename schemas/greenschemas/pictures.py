@@ -97,10 +97,9 @@ def outlined(picture: Picture, region: NDArray[np.generic]) -> Picture:
     What is True is outlined at the border of the picture too.
     """
     picture, region = enlarged(picture, _OUTLINED), enlarged(region, _OUTLINED)
-    inside = region.dtype == np.bool_
-    around = np.pad(region, 1, mode="constant" if inside else "edge")
+    around = np.pad(region, 1, mode="constant" if region.dtype == np.bool_ else "edge")
     sides = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-    line = np.logical_or.reduce([side != region for side in sides]) & (region if inside else True)
+    line = np.logical_or.reduce([side != region for side in sides])
     return np.where(line[..., None], np.array(MARK, np.uint8), picture)
 
 

@@ -14,7 +14,9 @@ from greenprep.build.run import run
 from greenprep.clean.clean import clean
 from greenprep.cli.store import app
 from greenprep.engine.dask_engine import engine
+from greenprep.inspect.report import bin_shares
 from greenprep.inspect.verify import verify
+from greenprep.store.histogram import Histogram
 from greenprep.store.place import Location
 from greenprep.store.statistics import group_table, merged, stats_table
 from greenschemas.errors import ConfigError, StoreError
@@ -116,7 +118,7 @@ def test_commands_print_what_people_and_machines_read(built, tmp_path):
         assert picture.size == ((2 * 32 + 4) * 8, 32 * 8)
     page = tmp_path / "r.html"
     invoke("report", built, "--out", page)
-    assert "data:image/png;base64," in page.read_text() and "http" not in page.read_text()
+    assert "data:image/png;base64," in page.read_text() and "http://" not in page.read_text()
 
 
 def test_a_leak_ends_audit_with_one(collection):
@@ -188,3 +190,42 @@ def test_fractions_decode_in_xarray(built):
     data = xr.open_zarr(built)
     total = data.fraction.sum("class", skipna=False)
     assert float(total.min()) == pytest.approx(1) == float(total.max())
+
+
+def test_the_page_of_a_store_finds_the_manifest_of_its_sources_beside_it(built, tmp_path):
+    store, clean = open_store(built), built.parent / "cleaned"
+    built.with_suffix(".clean").rename(clean)
+    (built.parent / "another").mkdir()
+    (built.parent / "another" / "manifest.jsonl").write_text("half a li")
+    page = tmp_path / "r.html"
+    invoke("report", built, "--out", page)
+    told = page.read_text()
+    assert "What was left out" in told and "--clean" not in told
+    assert "red, green, blue as red, green, blue" in told and "within 10 km" not in told
+    assert told.count('<polyline class="train"') == len(store.contract.features)
+    far = tmp_path / "far" / "away"
+    far.parent.mkdir()
+    clean.rename(far)
+    invoke("report", built, "--out", page)
+    assert "--clean" in page.read_text()
+    invoke("report", built, "--out", page, "--clean", far)
+    assert "--clean" not in page.read_text()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_the_bins_of_a_page_hold_what_numpy_counts_in_them_and_are_not_narrow(dtype):
+    rng, whole = np.random.default_rng(0), np.dtype(dtype).kind in "iu"
+    low = 0 if np.dtype(dtype).kind == "u" else -50
+    parts = {name: rng.normal(60, 40, 20_000).clip(low, 200).astype(dtype) for name in ("train", "val")}
+    edges, shares = bin_shares({name: Histogram.of(part[None]) for name, part in parts.items()}, 0, integer=whole)
+    for name, values in parts.items():
+        # An edge belongs to the bin further from 0.
+        inner = np.where(edges < 0, np.nextafter(edges, 0), edges)
+        np.testing.assert_allclose(shares[name], 100 * np.histogram(values, inner)[0] / len(values), atol=1e-9)
+        assert 98 < shares[name].sum() <= 100 + 1e-9
+    assert len(edges) > 15 and np.diff(edges).min() >= (1 if whole else 2)
+
+
+def test_a_band_of_one_value_has_no_bins_on_the_page():
+    edges, shares = bin_shares({"train": Histogram.of(np.full((1, 9), 7))}, 0, integer=True)
+    assert not len(edges) and not shares

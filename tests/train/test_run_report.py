@@ -9,7 +9,7 @@ import pytest
 
 from greenschemas.store import open_store
 from greentrain.config import load_config
-from greentrain.study.run_report import curve, write_run_report
+from greentrain.study.run_report import write_run_report
 from greentrain.training.fit import fit
 from support.stores import write_tiny_store
 
@@ -35,7 +35,9 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
     assert "<b>" not in page.split("<h2>What ran</h2>")[1]
     assert "&lt;b&gt;" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 3 and page.count("<polyline") == 5
+    assert "Run run" not in page and "<title>run: finished after 2 epochs</title>" in page
+    assert "train " in page and "net " in page  # told when pointed at
     assert page.count('alt="error"') == 8
     for text in (
         "Mean IoU",
@@ -51,10 +53,3 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
         assert text in page
     (tmp_path / "<s>.zarr").rename(tmp_path / "away.zarr")
     assert "Worst tiles" not in write_run_report(tmp_path / "run").read_text(encoding="utf-8")
-
-
-def test_a_curve_spans_its_frame_and_leaves_gaps() -> None:
-    drawn = curve([("a", [(1, 0.0), (2, float("nan")), (3, 2.0)])])
-    assert (drawn["left"], drawn["right"], drawn["low"], drawn["high"]) == (1, 3, 0, 2)
-    assert drawn["lines"][0]["points"] == "56.0,190.0 550.0,10.0"
-    assert curve([("a", [])]) == {}

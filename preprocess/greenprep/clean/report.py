@@ -1,18 +1,15 @@
 """`OUT/report.html`: what clean found, as one page that needs no network and no other file.
 
-Sums, reasons, pictures of what was rejected or repaired, band values over the collection with the odd ones marked,
-class shares, and a map of footprints. Everything but the pictures comes from the manifest.
+Sums, reasons, pictures of what was rejected, repaired and kept, band values over the collection with the odd ones
+marked, class shares, and a map of footprints. Everything but the pictures comes from the manifest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from greenprep.findings import CATALOGUE
@@ -20,97 +17,89 @@ from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Role
 from greenschemas.codes import Code
-from greenschemas.colours import as_hex, class_colours
 from greenschemas.errors import SourceError
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Summary, Verdict
-from greenschemas.pictures import class_picture, data_uri, labels_of, thumbnail, true_colour, visible_bands
+from greenschemas.pages.charts import Chart, bar_chart, box_map, column_chart
+from greenschemas.pages.page import write_page
+from greenschemas.pictures import (
+    Shot,
+    class_picture,
+    labels_of,
+    outlined,
+    thumbnail,
+    tile_row,
+    true_colour,
+    visible_bands,
+)
 from greenschemas.recipe import Recipe
 
 __all__ = ["REPORT_NAME", "write_clean_report"]
 
 REPORT_NAME = "report.html"
-PICTURES = 60
+PICTURES = {"Rejected and repaired": 60, "Accepted with a warning": 24, "Accepted": 12}
 """Pairs shown with pictures; the rest is listed."""
-SIDE = 112
+SIDE = 164
 """Longest side of a picture, in pixels."""
 LISTED = 2000
 BINS = 24
 PIXELS_MAX = 4_000_000
 """Larger pairs are shown without a picture: a report is no reason to read gigabytes again."""
 
+_Card = tuple[Entry, list[Shot], list[Shot]]
+"""A pair, its image and mask, and the edges of the labels on the image where they do not seem to fit."""
+
 
 def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry], summary: Summary) -> Path:
     """Write the page; opens only the pairs that it shows. Raises SourceError where OUT cannot be written."""
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(files("greenprep.clean").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    odd = [entry for entry in entries if entry.verdict is not Verdict.ACCEPTED]
-    odd.sort(key=lambda entry: entry.verdict is not Verdict.REJECTED)
-    page = template.render(
-        name=raw.resolve().name,
-        summary=summary,
-        reasons=_reasons(summary, entries),
-        shown=[_card(raw, entry, recipe) for entry in _spread(odd, PICTURES)],
-        odd=len(odd),
-        listed=[entry for entry in entries if entry.reasons][:LISTED],
-        with_reasons=sum(bool(entry.reasons) for entry in entries),
-        bands=_bands(entries, recipe),
-        shares=_shares(entries, recipe),
-        map=_map(entries),
-    )
+    shown: dict[str, list[Entry]] = {title: [] for title in PICTURES}
+    for entry in entries:
+        kept = "Accepted with a warning" if entry.reasons else "Accepted"
+        shown[kept if entry.verdict is Verdict.ACCEPTED else "Rejected and repaired"].append(entry)
+    shown["Rejected and repaired"].sort(key=lambda entry: entry.verdict is not Verdict.REJECTED)
+    galleries = [
+        (title, len(some), [_card(raw, entry, recipe) for entry in _spread(some, PICTURES[title])])
+        for title, some in shown.items()
+    ]
+    placed, crs, elsewhere = _placed(entries)
     path = out / REPORT_NAME
     try:
-        path.write_text(page, encoding="utf-8")
+        write_page(
+            path,
+            __package__,
+            "report.html.j2",
+            name=raw.resolve().name,
+            summary=summary,
+            reasons=_reasons(summary, entries),
+            galleries=galleries,
+            classes=recipe.mask.classes,
+            bands=visible_bands(recipe.bands),
+            listed=[entry for entry in entries if entry.reasons][:LISTED],
+            with_reasons=sum(bool(entry.reasons) for entry in entries),
+            histograms=_histograms(entries, recipe),
+            shares=_shares(entries, recipe),
+            map=box_map("Footprints", placed, "units of the coordinate system") if placed else None,
+            crs=crs if len(crs) < 60 else "a coordinate system of its own",
+            elsewhere=elsewhere,
+        )
     except OSError as problem:
         raise SourceError(path, f"cannot be written ({problem.strerror})", "make room") from None
     return path
 
 
-@dataclass(frozen=True)
-class _Card:
-    """One pair of the gallery."""
-
-    entry: Entry
-    image: str
-    """`data:` URI, or empty."""
-    mask: str
-
-
-@dataclass(frozen=True)
-class _Bar:
-    """One row of a bar chart."""
-
-    name: str
-    value: float
-    share: float
-    """Of the longest, 0 to 1."""
-    note: str = ""
-    colour: str = ""
-
-
-@dataclass(frozen=True)
-class _Histogram:
-    """Means of one band over the files of the collection."""
-
-    name: str
-    low: float
-    high: float
-    bars: tuple[tuple[float, float, bool], ...]
-    """(left 0..1, height 0..1, holds an outlier)."""
-
-
-def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[_Bar]:
+def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[tuple[str, int, str, str]]:
+    """(code, pairs, what it led to, what it measures), the commonest first."""
     levels = {reason.code: reason.level.value for entry in entries for reason in entry.reasons}
-    longest = max(summary.reasons.values(), default=1)
     return [
-        _Bar(code, count, count / longest, CATALOGUE[Code(code)].what, levels.get(code, ""))
+        (code, count, levels.get(code, ""), CATALOGUE[Code(code)].what)
         for code, count in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
     ]
 
 
 def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
-    """Some of the entries, so that each first reason is shown before any is shown twice."""
+    """Some of the entries, so that each first reason is shown before any is shown twice; without reasons, evenly."""
+    if not entries or not entries[0].reasons:
+        return [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))] if entries else []
     seen: Counter[str] = Counter()
     rounds: list[tuple[int, int]] = []
     for entry in entries:
@@ -128,19 +117,23 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
     with open_pair(raw, candidate, recipe) as pair:
         shape = pair.facts.shape
         if shape is None or shape[1] * shape[2] > PIXELS_MAX or not min(shape):
-            return _Card(entry, "", "")
+            return entry, [], []
         try:
             pixels = pair.read(0, 0, shape[1], shape[2])
         except BadFile:
-            return _Card(entry, "", "")
+            return entry, [], []
     names = [band.name for band in recipe.bands]
     image = true_colour(pixels.image[[names.index(name) for name in visible_bands(recipe.bands)]])
     label = labels_of(pixels.fraction)
-    mask = "" if (label == UNLABELLED).all() else data_uri(thumbnail(class_picture(label, recipe.mask.classes), SIDE))
-    return _Card(entry, data_uri(thumbnail(image, SIDE)), mask)
+    pictures = {"image": thumbnail(image, SIDE)}
+    if (label != UNLABELLED).any():
+        pictures["mask"] = thumbnail(class_picture(label, recipe.mask.classes), SIDE)
+    misfit = any(reason.code == Code.MISALIGNED for reason in entry.reasons)
+    overlay = {"edges of the labels on the image": outlined(image, label)} if misfit else {}
+    return entry, tile_row(pictures), tile_row(overlay)
 
 
-def _bands(entries: Iterable[Entry], recipe: Recipe) -> list[_Histogram]:
+def _histograms(entries: Iterable[Entry], recipe: Recipe) -> list[Chart]:
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
     charts = []
     for band in recipe.bands:
@@ -148,19 +141,12 @@ def _bands(entries: Iterable[Entry], recipe: Recipe) -> list[_Histogram]:
         values = [(entry.measures[key], _is_odd(entry)) for entry in kept if key in entry.measures]
         if band.role is Role.MASK or len(values) < 2:
             continue
-        means = np.array([value for value, _ in values])
-        low, high = float(means.min()), float(means.max())
-        at = np.minimum(((means - low) / ((high - low) or 1) * BINS).astype(int), BINS - 1)
-        counts = np.bincount(at, minlength=BINS)
-        odd = {int(i) for i, (_, is_odd) in zip(at, values, strict=True) if is_odd}
-        charts.append(
-            _Histogram(
-                band.name,
-                low,
-                high,
-                tuple((i / BINS, float(count / counts.max()), i in odd) for i, count in enumerate(counts) if count),
-            )
-        )
+        means, odd = (np.array(column) for column in zip(*values, strict=True))
+        count, edges = np.histogram(means, BINS)
+        marked, _ = np.histogram(means[odd], edges)
+        series = np.where(marked > 0, "odd", "pairs").tolist()
+        bins = zip(edges[:-1].tolist(), edges[1:].tolist(), count.tolist(), series, strict=True)
+        charts.append(column_chart(band.name, bins, "mean"))
     return charts
 
 
@@ -168,58 +154,38 @@ def _is_odd(entry: Entry) -> bool:
     return any(reason.code == Code.OUTLIER for reason in entry.reasons)
 
 
-def _shares(entries: Iterable[Entry], recipe: Recipe) -> list[_Bar]:
+def _shares(entries: Iterable[Entry], recipe: Recipe) -> Chart | None:
     totals = dict.fromkeys(recipe.mask.classes, 0.0)
     for entry in entries:
         if entry.verdict is not Verdict.REJECTED and entry.shape is not None:
             area = entry.measures.get("labelled", 0) * entry.shape[1] * entry.shape[2]
             for name in totals:
                 totals[name] += area * entry.measures.get(f"share.{name}", 0)
-    whole = sum(totals.values()) or 1
-    return (
-        [
-            _Bar(name, value / whole, value / whole, "", as_hex(colour))
-            for (name, value), colour in zip(totals.items(), class_colours(recipe.mask.classes), strict=True)
-        ]
-        if sum(totals.values())
-        else []
+    whole = sum(totals.values())
+    if not whole:
+        return None
+    return bar_chart(
+        "Classes", {name: {"share": 100 * value / whole} for name, value in totals.items()}, "% of the labelled pixels"
     )
 
 
-def _map(entries: Iterable[Entry]) -> dict[str, object] | None:
-    """Footprints in the commonest coordinate system, as rectangles of a unit-wide picture; None without any."""
-    placed = [entry for entry in entries if entry.crs and entry.transform and entry.shape and min(entry.shape)]
-    if not placed:
-        return None
-    crs = Counter(entry.crs for entry in placed).most_common(1)[0][0]
-    boxes = []
-    for entry in placed:
-        if entry.crs == crs and entry.transform and entry.shape:
-            a, b, c, d, e, f = entry.transform
-            _, rows, cols = entry.shape
+_Box = tuple[tuple[float, float, float, float], str, str]
+
+
+def _placed(entries: Iterable[Entry]) -> tuple[list[_Box], str, int]:
+    """Boxes, verdicts and names in the commonest coordinate system; that system; how many pairs are in others."""
+    placed = [
+        (entry.crs, entry.transform, entry.shape, entry)
+        for entry in entries
+        if entry.crs and entry.transform and entry.shape and min(entry.shape)
+    ]
+    crs = Counter(one[0] for one in placed).most_common(1)[0][0] if placed else ""
+    boxes: list[_Box] = []
+    for own, (a, b, c, d, e, f), (_, rows, cols), entry in placed:
+        if own == crs:
             xs = [c + a * i + b * j for i in (0, cols) for j in (0, rows)]
             ys = [f + d * i + e * j for i in (0, cols) for j in (0, rows)]
-            boxes.append((min(xs), -max(ys), max(xs), -min(ys), entry))
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    wide, tall = max(box[2] for box in boxes) - left, max(box[3] for box in boxes) - top
-    scale = 1000 / max(wide, tall, 1e-9)
-    order = {Verdict.ACCEPTED: 0, Verdict.REPAIRED: 1, Verdict.REJECTED: 2}
-    boxes.sort(key=lambda box: order[box[4].verdict])
-    return {
-        "crs": crs if len(crs or "") < 60 else "a coordinate system of its own",
-        "others": len(placed) - len(boxes),
-        "width": max(wide * scale, 1),
-        "height": max(tall * scale, 1),
-        "metres": wide,
-        "boxes": [
-            {
-                "x": (x0 - left) * scale,
-                "y": (y0 - top) * scale,
-                "w": max((x1 - x0) * scale, 3),
-                "h": max((y1 - y0) * scale, 3),
-                "verdict": entry.verdict.value,
-                "name": entry.image or entry.mask or "",
-            }
-            for x0, y0, x1, y1, entry in boxes
-        ],
-    }
+            name = f"{entry.image or entry.mask}: {entry.verdict.value}"
+            boxes.append(((min(xs), min(ys), max(xs), max(ys)), entry.verdict.value, name))
+    order = [verdict.value for verdict in Verdict]
+    return sorted(boxes, key=lambda box: order.index(box[1])), crs, len(placed) - len(boxes)

@@ -232,15 +232,20 @@ def check(
 
 @app.command()
 def report(
-    store: StoreArg, out: Annotated[Path | None, typer.Option(help="HTML file; default: beside the store.")] = None
+    store: StoreArg,
+    out: Annotated[Path | None, typer.Option(help="HTML file; default: beside the store.")] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose manifest says what was left out; default: the one beside the store."),
+    ] = None,
 ) -> None:
-    """One page: map of the split, histograms of train against val, class shares, sample tiles.
+    """One page: map of the split, histograms of train against val, class shares, sample tiles, what was left out.
 
     Example: greenprep report data/city.zarr --out city.html
     """
     from greenprep.inspect.report import write_store_report
 
-    typer.echo(str(write_store_report(store, out)))
+    typer.echo(str(write_store_report(store, out, clean)))
 
 
 @app.command()

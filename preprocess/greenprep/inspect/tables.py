@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from greenprep.split.audit import Audit
+from greenprep.split.audit import REACH, Audit
 from greenprep.store.histogram import RELATIVE_ERROR
 from greenschemas.console import text_table
 from greenschemas.contract import Contract
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 
-__all__ = ["audit_text", "contract_text", "group_text", "split_text", "stats_text", "table"]
+__all__ = ["audit_text", "contract_text", "distance_text", "group_text", "split_text", "stats_text", "table"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -83,10 +83,7 @@ def split_text(contract: Contract) -> str:
 def audit_text(audit: Audit) -> str:
     """Leaks, distances and class shares."""
     lines = [str(leak) for leak in audit.leaks]
-    lines += [
-        f"{pair}: {'farther than looked' if metres is None else f'{metres:.0f} m apart at the nearest'}"
-        for pair, metres in audit.distance.items()
-    ]
+    lines += [distance_text(pair, metres) for pair, metres in audit.distance.items()]
     if audit.class_share:
         names = list(next(iter(audit.class_share.values())))
         lines.append(
@@ -96,9 +93,16 @@ def audit_text(audit: Audit) -> str:
             )
         )
     if audit.unplaced:
-        lines.append(f"{audit.unplaced} sources have no coordinate system: their ground was not looked at")
+        lines.append(f"sources without a coordinate system, whose ground was not looked at: {audit.unplaced}")
     lines.append("no leak found" if audit.passed else f"{len(audit.leaks)} leaks")
     return "\n".join(lines)
+
+
+def distance_text(pair: str, metres: float | None) -> str:
+    """How far apart two splits lie, such as `train-val`."""
+    if metres is None:
+        return f"{pair}: no two sources within {REACH / 1000:g} km of each other"
+    return f"{pair}: {metres:.0f} m apart at the nearest"
 
 
 def stats_text(stats: Mapping[str, Any]) -> str:

@@ -13,8 +13,10 @@ from greenprep.store.fingerprint import like_pairs
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 
-__all__ = ["Audit", "Leak", "audit_store"]
+__all__ = ["REACH", "Audit", "Leak", "audit_store"]
 
+REACH = 10_000.0
+"""Metres within which distances between splits are measured."""
 _MOST_LOOKED_AT = 200
 """Pairs of look-alikes whose pixels are compared."""
 _SAME = 0.98
@@ -60,7 +62,7 @@ class Audit:
         return {"passed": self.passed, **asdict(self)}
 
 
-def audit_store(store: Store, split: NDArray[np.uint8], *, reach: float = 10_000.0, pixels: bool = True) -> Audit:
+def audit_store(store: Store, split: NDArray[np.uint8], *, reach: float = REACH, pixels: bool = True) -> Audit:
     """Look for ground that stands in two splits.
 
     split: (G,) code of each group, as the store would hold it. reach: metres within which distances between splits are

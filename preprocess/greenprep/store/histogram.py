@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RELATIVE_ERROR", "SMALLEST", "Histogram", "codes_of", "middle_of"]
+__all__ = ["RELATIVE_ERROR", "SMALLEST", "Histogram", "bounds_of", "codes_of", "middle_of"]
 
 RELATIVE_ERROR = 1 / 32
 """Greatest distance of a percentile from the true one, as a share of the true one."""
@@ -34,16 +34,22 @@ def codes_of(values: NDArray[Any]) -> NDArray[np.intp]:
     return _codes(values)
 
 
-def middle_of(code: int, integer: bool) -> float:
-    """The value that stands for a bin: its middle, or for whole numbers that of the whole numbers in it."""
+def bounds_of(code: int, integer: bool) -> tuple[float, float]:
+    """Where a bin begins and ends; for whole numbers, half a one beyond the outermost in it."""
     if code == 0:
-        return 0.0
+        return (-0.5, 0.5) if integer else (-SMALLEST, SMALLEST)
     power, step = divmod(abs(code) - 1, 16)
     unit = 2.0 ** (power + _LOWEST)
     low, high = unit * (1 + step / 16), unit * (1 + (step + 1) / 16)
-    if integer and high > 1:
-        low, high = np.ceil(low), np.ceil(high) - 1
-    return float(np.copysign((low + high) / 2, code))
+    if integer:
+        low, high = float(np.ceil(low)) - 0.5, float(np.ceil(high)) - 0.5
+    return (low, high) if code > 0 else (-high, -low)
+
+
+def middle_of(code: int, integer: bool) -> float:
+    """The value that stands for a bin: its middle, or for whole numbers that of the whole numbers in it."""
+    low, high = bounds_of(code, integer)
+    return (low + high) / 2
 
 
 def _codes(values: NDArray[Any]) -> NDArray[np.intp]:

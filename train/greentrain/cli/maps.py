@@ -220,7 +220,7 @@ def errors(
     Example: greentrain errors runs/city --split val
     """
     from greentrain.study.evaluate import check_fits
-    from greentrain.study.mistakes import find_mistakes, write_mistakes
+    from greentrain.study.mistakes import find_mistakes, suspects_text, write_mistakes
     from greentrain.training.record import open_store_of
 
     trained = _on_device(run, checkpoint, device)
@@ -232,7 +232,7 @@ def errors(
     if as_json:
         print_json({"tiles": len(tiles), "suspects": [tile.tile for tile in suspects], "folder": str(folder)})
         return
-    typer.echo(f"{len(tiles)} tiles, {len(suspects)} with suspected labels.")
+    typer.echo(suspects_text(tiles, limit))
     typer.echo(f"{folder / 'errors.html'}\n{folder / 'exclude.csv'}")
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from greenschemas.pictures import Shot, labels_of
+from greenschemas.pages.charts import Chart, bar_chart
+from greenschemas.pages.page import write_page
+from greenschemas.pictures import Shot, labels_of, visible_bands
 from greenschemas.store import Store, open_store
-from greentrain.pages.page import legend, write_page
 from greentrain.study.compare import ComparePlan, picture_tiles
+from greentrain.study.contenders import WITHOUT_CHANCE
 from greentrain.study.tile_rows import map_row
 
 __all__ = ["remarks", "write_comparison"]
-
-_LEFT, _SCALE, _ROW = 110, 560, 30  # pixels of the chart: names, from 0 to 1, one bar
 
 
 def write_comparison(plan: ComparePlan, report: dict[str, Any], path: Path) -> None:
@@ -24,12 +24,13 @@ def write_comparison(plan: ComparePlan, report: dict[str, Any], path: Path) -> N
     store = open_store(plan.store)
     write_page(
         path,
-        "compare.html",
+        __package__,
+        "compare_page.html.j2",
         report=report,
         best=best,
-        chart=_chart(report["models"]),
+        bars=_bars(report["models"]),
         remarks=remarks(report),
-        legend=legend(report["classes"]),
+        bands=visible_bands(store.contract.bands),
         pictures=_pictures(plan, store),
     )
 
@@ -37,10 +38,10 @@ def write_comparison(plan: ComparePlan, report: dict[str, Any], path: Path) -> N
 def remarks(report: dict[str, Any]) -> list[str]:
     """What nobody should read into the numbers."""
     found = []
-    if report["seeds"] < 3:
+    if report["seeds"] < 3 and not set(report["models"]) <= set(WITHOUT_CHANCE):
         found.append(
-            f"With {report['seeds']} seed{'s' * (report['seeds'] > 1)} the spread of the seeds is hardly "
-            "known; three are the least that shows it."
+            f"With {report['seeds']} seed{'s' * (report['seeds'] > 1)} it is hardly known what other seeds would "
+            "give; three are the least that shows it."
         )
     if report["groups"] < 5:
         found.append(
@@ -57,27 +58,15 @@ def remarks(report: dict[str, Any]) -> list[str]:
     return found
 
 
-def _chart(models: dict[str, Any]) -> dict[str, Any]:
-    """Where bars, dots and lines of the chart lie."""
-
-    def x(value: float) -> float:
-        return round(_LEFT + _SCALE * value, 1)
-
-    bars = []
-    for row, (name, model) in enumerate(models.items()):
-        low, high = model["interval"]["mean"]["iou"] or (None, None)
-        bars.append(
-            {
-                "name": name,
-                "y": row * _ROW,
-                "length": round(_SCALE * (model["mean"]["iou"] or 0), 1),
-                "low": None if low is None else x(low),
-                "high": None if high is None else x(high),
-                "seeds": [x(value) for value in model["seed_iou"]],
-            }
-        )
-    ticks = [{"x": x(value / 5), "text": f"{value / 5:.1f}"} for value in range(6)]
-    return {"width": _LEFT + _SCALE + 20, "height": len(bars) * _ROW + 26, "left": _LEFT, "bars": bars, "ticks": ticks}
+def _bars(models: dict[str, Any]) -> Chart:
+    intervals = {name: model["interval"]["mean"]["iou"] for name, model in models.items()}
+    return bar_chart(
+        "Mean IoU",
+        {name: {"mean IoU": model["mean"]["iou"] or 0.0} for name, model in models.items()},
+        "mean IoU",
+        spread={name: (low_high[0], low_high[1]) for name, low_high in intervals.items() if low_high},
+        dots={name: model["seed_iou"] for name, model in models.items()},
+    )
 
 
 def _pictures(plan: ComparePlan, store: Store) -> list[tuple[str, list[Shot]]]:

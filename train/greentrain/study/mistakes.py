@@ -23,13 +23,14 @@ from greenschemas.console import progress
 from greenschemas.errors import ConfigError
 from greenschemas.files import whole
 from greenschemas.layout import SPLITS
+from greenschemas.pages.page import write_page
+from greenschemas.pictures import visible_bands
 from greenschemas.store import Store
 from greentrain.data.loader import open_loader
-from greentrain.pages.page import legend, write_page
 from greentrain.study.tile_rows import find_suspects, judged_row
 from greentrain.training.checkpoint import Trained
 
-__all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge_tiles", "write_mistakes"]
+__all__ = ["Group", "Judgement", "Tile", "by_group", "find_mistakes", "judge_tiles", "suspects_text", "write_mistakes"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,15 @@ def by_group(tiles: Sequence[Tile]) -> tuple[Group, ...]:
     return tuple(sorted(found, key=lambda group: -group.loss))
 
 
+def suspects_text(tiles: Sequence[Tile], limit: float) -> str:
+    """How many tiles hold suspect pixels, and how many enough of them to be left out; the same on console and page."""
+    some, many = sum(tile.suspect > 0 for tile in tiles), sum(tile.suspect >= limit for tile in tiles)
+    return (
+        f"{len(tiles):,} tiles: suspect pixels in {some:,} of them; {limit:.0%} of the pixels or more in {many:,}, "
+        "which exclude.csv lists."
+    )
+
+
 def write_mistakes(
     trained: Trained, store: Store, tiles: Sequence[Tile], folder: Path, *, sure: float, limit: float, shown: int = 24
 ) -> Sequence[Tile]:
@@ -149,17 +159,18 @@ def write_mistakes(
     doubtful = sorted((tile for tile in tiles if tile.suspect > 0), key=lambda tile: -tile.suspect)
     write_page(
         folder / "errors.html",
-        "errors.html",
+        __package__,
+        "mistakes.html.j2",
+        said=suspects_text(tiles, limit),
         store=store.location,
         sure=sure,
         limit=limit,
-        tiles=len(tiles),
-        suspects=len(suspects),
         groups=groups[:50],
         all_groups=len(groups),
         worst=[(tile, judged_row(trained, store, tile.tile, sure)) for tile in tiles[:shown]],
         doubtful=[(tile, judged_row(trained, store, tile.tile, sure)) for tile in doubtful[:shown]],
-        legend=legend(trained.rule.classes),
+        classes=trained.rule.classes,
+        bands=visible_bands(store.contract.bands),
     )
     return suspects
 

@@ -1,7 +1,4 @@
-"""RUN/report.html: what a run did, on one page that needs no network.
-
-Letters: K classes, H rows, W columns.
-"""
+"""RUN/report.html: what a run did, on one page that needs no network."""
 
 from __future__ import annotations
 
@@ -10,24 +7,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from greenschemas.errors import GreenError
+from greenschemas.pages.charts import Chart, line_chart
+from greenschemas.pages.page import write_page
+from greenschemas.pictures import visible_bands
 from greenschemas.store import Store, open_store
 from greentrain.config import commented_yaml
 from greentrain.nets.build import OwnNet
-from greentrain.pages.page import legend, write_page
 from greentrain.study.mistakes import find_mistakes
 from greentrain.study.tile_rows import judged_row
 from greentrain.training.checkpoint import Trained, load_trained
 from greentrain.training.record import read_record
 from greentrain.training.trackers import read_rows
 
-__all__ = ["curve", "write_run_report"]
+__all__ = ["write_run_report"]
 
 _SHOWN = 4
 """Best and worst tiles on the page."""
-_WIDTH, _HEIGHT, _LEFT, _FOOT = 560, 220, 56, 24
 
 
 def write_run_report(run: Path, store: Store | None = None, model: OwnNet | None = None) -> Path:
@@ -46,7 +42,8 @@ def write_run_report(run: Path, store: Store | None = None, model: OwnNet | None
     path = run / "report.html"
     write_page(
         path,
-        "run.html",
+        __package__,
+        "run_report.html.j2",
         title=run.resolve().name,
         record=record,
         command=" ".join(record.command),
@@ -57,58 +54,31 @@ def write_run_report(run: Path, store: Store | None = None, model: OwnNet | None
         confusion=_confusion(best, names),
         metrics=("iou", "f1", "accuracy", "specificity", "sensitivity"),
         curves=_curves(steps, epochs),
-        legend=legend(names),
+        classes=names,
+        bands=visible_bands(trained.contract.bands),
         settings=commented_yaml(trained.config),
         **_pictures(trained, store, record.store),
     )
     return path
 
 
-def curve(lines: Sequence[tuple[str, Sequence[tuple[float, float | None]]]]) -> dict[str, Any]:
-    """Lines of (x, y) points as what an SVG of the page needs; points that are no number are left out."""
-    points = np.array([p for _, line in lines for p in line if p[1] is not None and np.isfinite(p[1])], np.float64)
-    if not len(points):
-        return {}
-    (left, low), (right, high) = points.min(0), points.max(0)
-    wide, tall = max(right - left, 1e-12), max(high - low, 1e-12)
-
-    def place(x: float, y: float) -> str:
-        return f"{_LEFT + (x - left) / wide * (_WIDTH - _LEFT - 10):.1f},{10 + (high - y) / tall * (_HEIGHT - 40):.1f}"
-
-    drawn = [
-        {"name": name, "points": " ".join(place(x, y) for x, y in line if y is not None and np.isfinite(y))}
-        for name, line in lines
-    ]
-    return {
-        "lines": drawn,
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "low": low,
-        "high": high,
-        "left": left,
-        "right": right,
-        "foot": _HEIGHT - _FOOT + 16,
-        "floor": _HEIGHT - 30,
+def _curves(steps: list[dict[str, Any]], epochs: list[dict[str, Any]]) -> list[Chart]:
+    some = steps[:: max(1, len(steps) // 500)]
+    loss = {
+        "train": [(row["step"], row["train_loss"]) for row in some],
+        "val": [(row["step"], row.get("val_loss")) for row in epochs],
     }
-
-
-def _curves(steps: list[dict[str, Any]], epochs: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    every = max(1, len(steps) // 500)
-    loss = [(row["step"], row["train_loss"]) for row in steps[::every]]
-    found = [
-        ("Loss by step", curve([("train", loss), ("val", [(r["step"], r.get("val_loss")) for r in epochs])])),
-        (
-            "Mean IoU by epoch",
-            curve(
-                [
-                    ("net", [(r["epoch"], r.get("val_iou")) for r in epochs]),
-                    ("constant", [(r["epoch"], r.get("constant_iou")) for r in epochs]),
-                ]
-            ),
-        ),
-        ("Rate by step", curve([("rate", [(row["step"], row["learning_rate"]) for row in steps[::every]])])),
-    ]
-    return [(title, drawn) for title, drawn in found if drawn]
+    score = {
+        "net": [(row["epoch"], row.get("val_iou")) for row in epochs],
+        "constant": [(row["epoch"], row.get("constant_iou")) for row in epochs],
+    }
+    rate = {"rate": [(row["step"], row["learning_rate"]) for row in some]}
+    found = (
+        line_chart("Loss", loss, "step"),
+        line_chart("Mean IoU on val", score, "epoch"),
+        line_chart("Learning rate", rate, "step"),
+    )
+    return [drawn for drawn in found if drawn]
 
 
 def _confusion(best: dict[str, Any] | None, names: Sequence[str]) -> list[tuple[str, list[tuple[int, float]]]]:

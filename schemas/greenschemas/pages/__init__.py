@@ -1,0 +1,1 @@
+"""The pages that both sides write: their base, their style, their charts."""

@@ -1,1 +1,0 @@
-"""What HTML pages and pictures share."""
