@@ -205,7 +205,8 @@ def test_out_in_or_around_raw_is_refused(tmp_path: Path, place: str) -> None:
 
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "images").mkdir(parents=True)
+    (tmp_path / "raw" / "images" / "a.tif").touch()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
     with pytest.raises(ConfigError, match="is not empty"):

@@ -24,13 +24,14 @@ from greenprep.engine.dask_engine import engine, warm_up
 from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
-from greenprep.split.assign import SplitPlan, split_store
+from greenprep.split.assign import SplitPlan, write_split
 from greenprep.split.audit import Audit
 from greenprep.store.place import Location
 from greenschemas.choices import Edge
 from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
+from greenschemas.lock import folder_writer, only_writer
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe
 
@@ -69,7 +70,7 @@ def tile(
     size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
     workers: processes of this machine; None: one a processor; 0: this process itself, without Dask.
     scheduler: address of a Dask scheduler, instead. append: add what is new to a finished store; overwrite: replace it.
-    Raises SourceError, StoreError or RecipeError.
+    Raises SourceError, StoreError or RecipeError, and LockedError where another process writes the store.
     """
     warm_up(workers)
     clean, recipe = Path(clean), _recipe_of(Path(clean))
@@ -77,6 +78,20 @@ def tile(
     given = {key: value for key, value in said.items() if value is not None}
     rules = TileRules.parse("tile", {**recipe.tile.model_dump(), **given})
     recipe = recipe.model_copy(update={"tile": rules})
+    with only_writer(store, "greenprep tile"):
+        return _tile(clean, store, recipe, workers, scheduler, append=append, overwrite=overwrite)
+
+
+def _tile(
+    clean: Path,
+    store: str | Path,
+    recipe: Recipe,
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    append: bool,
+    overwrite: bool,
+) -> BuildResult:
     entries = tuple(sorted(read_manifest(clean), key=_name))
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
     place = Location.at(store)
@@ -111,22 +126,37 @@ def run(
 
     workers, scheduler, append, overwrite: as `tile`.
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
-    copied there. Raises SourceError, StoreError or RecipeError.
+    copied there. Raises SourceError, StoreError or RecipeError, and LockedError where another process writes there.
     """
     warm_up(workers)
     path, rules = Path(recipe), load_recipe(recipe)
     if rules.raw is None or rules.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")
-    store = Location.at(rules.store)
     clean = rules.clean or _clean_beside(path, rules.store)
-    check_manifest_folder(clean, rules.raw, store, path)
+    check_manifest_folder(clean, rules.raw, Location.at(rules.store), path)
     if not rules.raw.is_dir():
         raise SourceError(rules.raw, "no such folder", "see `raw` in the recipe")
-    base = _base(store, rules, rules.raw, append=append, overwrite=overwrite)
-    candidates = find_pairs(rules.raw, rules.pairing)
+    with only_writer(rules.store, "greenprep run"), folder_writer(clean, "greenprep run"):
+        return _run(rules, rules.raw, rules.store, clean, workers, scheduler, append=append, overwrite=overwrite)
+
+
+def _run(
+    rules: Recipe,
+    raw: Path,
+    place: str | Path,
+    clean: Path,
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    append: bool,
+    overwrite: bool,
+) -> BuildResult:
+    store = Location.at(place)
+    base = _base(store, rules, raw, append=append, overwrite=overwrite)
+    candidates = find_pairs(raw, rules.pairing)
     if not candidates:
-        raise SourceError(rules.raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
-    reading = Reading(rules.raw.absolute(), rules, build_location(store), judge=True)
+        raise SourceError(raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
+    reading = Reading(raw.absolute(), rules, build_location(store), judge=True)
     with engine(workers, scheduler, shared=store.shared) as work:
         sources = read_sources(work, reading, candidates)
         entries = judge_collection([_verdict(source, reading) for source in sources], rules)
@@ -138,9 +168,9 @@ def run(
             if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
         ]
         contract = assemble(work, reading, store, accepted, base)
-    contract, audit = split_store(target_of(store).url, SplitPlan(rules.split))
+    contract, audit = write_split(target_of(store).url, SplitPlan(rules.split))
     finish(store)
-    return BuildResult(contract, entries, summary, clean, str(rules.store), audit)
+    return BuildResult(contract, entries, summary, clean, str(place), audit)
 
 
 def _clean_beside(recipe: Path, store: Path | str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -26,6 +26,7 @@ from greenschemas.codes import REPAIRS, Code
 from greenschemas.console import progress
 from greenschemas.errors import ConfigError, GreenError, SourceError
 from greenschemas.files import write_whole
+from greenschemas.lock import LOCK_NAME, folder_writer
 from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe, load_recipe, recipe_of
 
@@ -62,7 +63,8 @@ def clean(
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
     at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
     come in.
-    Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written.
+    Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written, LockedError where
+    another process writes there.
     """
     raw, out, recipe = Path(raw), Path(out), recipe_of(recipe)
     if not repair:
@@ -75,6 +77,23 @@ def clean(
             f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
             "give the folder above `images` and `masks`, or set `pairing` in the recipe",
         )
+    with nullcontext() if dry_run else folder_writer(out, "greenprep clean"):
+        return _clean(raw, out, recipe, candidates, workers or cores(), verify, dry_run, limit, tick)
+
+
+def _clean(
+    raw: Path,
+    out: Path,
+    recipe: Recipe,
+    candidates: Sequence[Candidate],
+    workers: int,
+    verify: bool,
+    dry_run: bool,
+    limit: int | None,
+    tick: Callable[[int, int], None] | None,
+) -> CleanResult:
+    if not dry_run:
+        _check_owned(out)
     old = {} if dry_run else _earlier(out, recipe)
     kept = (
         {}
@@ -89,7 +108,7 @@ def clean(
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal, progress("cleaning", len(kept) + len(todo)) as bar:
         bar.advance(len(kept))
-        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers or cores()):
+        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers):
             for entry in answers:
                 entries[entry_key(entry)] = entry
                 journal(entry)
@@ -130,11 +149,13 @@ def _check_folders(raw: Path, out: Path, dry_run: bool) -> None:
         raise ConfigError(
             out, f"lies in, or around, the raw folder {raw}", "choose a folder beside it: raw files are never touched"
         )
-    if dry_run or not out.exists():
-        return
-    if not out.is_dir():
+    if out.exists() and not out.is_dir() and not dry_run:
         raise ConfigError(out, "is a file", "choose a folder")
-    if any(out.iterdir()) and not (out / RECIPE_NAME).is_file():
+
+
+def _check_owned(out: Path) -> None:
+    """Raise ConfigError where OUT holds what no earlier run wrote; while it is locked: none is just beginning."""
+    if {path.name for path in out.iterdir()} - {LOCK_NAME} and not (out / RECIPE_NAME).is_file():
         raise ConfigError(out, "is not empty, and no earlier run of clean wrote it", "choose an empty or new folder")
 
 

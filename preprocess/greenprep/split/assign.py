@@ -22,10 +22,11 @@ from greenprep.store.statistics import merged, statistics
 from greenschemas.contract import Contract, Split
 from greenschemas.errors import ConfigError
 from greenschemas.layout import NO_SPLIT, SPLITS
+from greenschemas.lock import only_writer
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["SplitPlan", "rules_of", "split", "split_store"]
+__all__ = ["SplitPlan", "rules_of", "split", "split_store", "write_split"]
 
 _TOLD = 5
 """Leaks that the contract tells of."""
@@ -99,8 +100,14 @@ def split_store(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
     """Split the store at `location`, audit the result, and write both with the statistics of its train split.
 
     Until the last write the store has no split at all, so that no reader sees an old one with new statistics. Raises
-    StoreError or ConfigError for what cannot be.
+    StoreError or ConfigError for what cannot be, LockedError where another process writes the store.
     """
+    with only_writer(location, "greenprep split"):
+        return write_split(location, plan)
+
+
+def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]:
+    """As `split_store`, for whoever holds the lock of the store already."""
     store = open_store(location)
     split, fold = _choose(store, plan)
     audit = audit_store(store, split)

@@ -26,6 +26,7 @@ from greenschemas.console import Ticker, say
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.frozen import digest
+from greenschemas.lock import only_writer
 from greentrain.maps.blend import Axis, Block, blend, blocks, cut
 from greentrain.maps.judge import Usual, check, offset_in, usual_of
 from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
@@ -125,8 +126,15 @@ def predict_scene(
 
     Returns the paths written, the class map last; a map that is already there and would be the same is left alone.
     Raises SourceError for a scene whose bands, values or pixels do not fit or cannot be read, ConfigError where
-    something else than a map of ours lies at one of the paths.
+    something else than a map of ours lies at one of the paths, LockedError where another process draws this map.
     """
+    with only_writer(out, "greentrain predict"):
+        return _predict_scene(classifier, path, out, options, tick)
+
+
+def _predict_scene(
+    classifier: Classifier, path: Path, out: Path, options: Options, tick: Ticker | None
+) -> tuple[Path, ...]:
     if len(classifier.classes) >= NO_CLASS:
         raise ConfigError(out, f"{len(classifier.classes)} classes", f"a class map holds at most {NO_CLASS - 1}")
     _check(options)

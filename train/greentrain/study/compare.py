@@ -31,6 +31,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import write_whole
 from greenschemas.frozen import digest
+from greenschemas.lock import folder_writer
 from greenschemas.store import Store, open_store
 from greentrain.config import load_config
 from greentrain.data.loader import open_loader
@@ -97,9 +98,15 @@ class Result:
 def compare(plan: ComparePlan, tick: Ticker | None = None) -> dict[str, Any]:
     """Train and score every run that is not there yet; the whole report, also written to `DIR/compare.json`.
 
-    Raises ConfigError for models, seeds or a budget that cannot be, StoreError for a store without the split.
+    Raises ConfigError for models, seeds or a budget that cannot be, StoreError for a store without the split,
+    LockedError where another process compares into the same folder.
     """
     store = _checked(plan)
+    with folder_writer(plan.out, "greentrain compare"):
+        return _compare(plan, store, tick)
+
+
+def _compare(plan: ComparePlan, store: Store, tick: Ticker | None) -> dict[str, Any]:
     tiles = picture_tiles(store, plan.split)
     results = []
     for model, seed in plan.runs():

@@ -9,6 +9,7 @@ Several processes train as one would: each takes its slice of a global batch, an
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from torch.nn.functional import pad
 from greenschemas.console import Ticker, progress, say
 from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import write_whole
+from greenschemas.lock import folder_writer
 from greenschemas.store import Store
 from greentrain.config import Config, commented_yaml, differences
 from greentrain.data.augment import Samples, augment, generator_for, seed_of
@@ -89,17 +91,31 @@ def fit(
     Raises ConfigError and StoreError before training, TrainingError where a loss is not finite or, with
     `stop_on_collapse`, a watchdog finds something.
     """
+    _check_folder(run, resume)
     check_split(store, allow_leak)
     checks, normaliser = quick_checks(store, config, allow_leak=allow_leak)
     stop_if_failed(checks, store.location)
     assert normaliser is not None  # else the check of the bands has failed
-    saved = _saved_state(store, run, config, resume, checkpoint)
-    fabric = start_fabric(config)
-    session = build_session(store, run, config, fabric, normaliser, model, loss)
+    with folder_writer(run, "greentrain fit") if _leads() else nullcontext():
+        saved = _saved_state(store, run, config, checkpoint) if resume else None
+        session = build_session(store, run, config, start_fabric(config), normaliser, model, loss)
+        return _fit(session, saved, checks, command, mlflow=mlflow, wandb=wandb)
+
+
+def _fit(
+    session: Session,
+    saved: Checkpoint | None,
+    checks: list[Diagnosis],
+    command: tuple[str, ...],
+    *,
+    mlflow: bool,
+    wandb: bool,
+) -> FitResult:
+    run, config = session.run, session.config
     position = Position()
     if saved is not None:
         _restore(session, position, saved)
-    first = fabric.is_global_zero
+    first = session.fabric.is_global_zero
     trackers, began = None, time.time()
     before = read_record(run) if saved is not None else None
     record = _record(session, command, began, before)
@@ -401,21 +417,28 @@ def _brought(own: Mapping[str, str]) -> str:
     return " and ".join(f"its caller's {key} `{name}`" for key, name in own.items()) or "the settings' model and loss"
 
 
-def _saved_state(
-    store: Store, run: Path, config: Config, resume: bool, checkpoint: Checkpoint | None
-) -> Checkpoint | None:
-    """The checkpoint to go on from, None to start anew.
+def _leads() -> bool:
+    """Whether this is the first process of a run, which holds the lock for all: as whoever started them all says."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
-    Raises ConfigError for a folder in a store or with a run that is not to be resumed, and for another store or other
-    settings than the checkpoint was made of.
-    """
+
+def _check_folder(run: Path, resume: bool) -> None:
+    """Raise ConfigError for a folder in a store, or with a run that is not to be resumed."""
     if inside := [path for path in (run.absolute(), *run.absolute().parents) if (path / "zarr.json").exists()]:
         raise ConfigError("--out", f"{run} is in the store {inside[0]}", "give a folder outside of it")
-    if not resume:
-        if (run / "run.json").exists():
-            raise ConfigError(run, "it holds a run already", "go on with it by --resume, or give another --out")
-        return None
-    saved = newest_checkpoint(run) if checkpoint is None else checkpoint
+    if not resume and (run / "run.json").exists():
+        raise ConfigError(run, "it holds a run already", "go on with it by --resume, or give another --out")
+
+
+def _saved_state(store: Store, run: Path, config: Config, checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """The checkpoint to go on from, None to start anew.
+
+    checkpoint: what was the newest before the run's folder was locked. Raises ConfigError for another store or other
+    settings than the checkpoint was made of.
+    """
+    known = "" if checkpoint is None else f"step-{checkpoint['position']['step']:08d}"
+    newer = any(path.stem > known for path in (run / "checkpoints").glob("step-*.pt"))
+    saved = newest_checkpoint(run) if newer else checkpoint
     if saved is None:
         return None
     before = settings_of(run, saved)
