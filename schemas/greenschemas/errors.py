@@ -52,6 +52,13 @@ class RecipeError(GreenError):
 class SourceError(GreenError):
     """A raw file or folder cannot be used."""
 
+    @classmethod
+    def unwritable(cls, where: object, problem: OSError) -> SourceError:
+        """For a file or folder that the system does not let us write."""
+        return SourceError(
+            where, f"cannot be written ({problem.strerror or problem})", "make room, or choose another folder"
+        )
+
 
 class ConfigError(GreenError):
     """A setting or a command line that cannot be carried out."""

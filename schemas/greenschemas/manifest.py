@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from greenschemas.errors import SourceError
+from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
 
 __all__ = [
@@ -24,11 +25,20 @@ __all__ = [
     "Summary",
     "Verdict",
     "read_manifest",
+    "write_manifest",
 ]
 
 MANIFEST_NAME = "manifest.jsonl"
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
+
+
+class Level(StrEnum):
+    """How grave a finding is."""
+
+    REJECT = "reject"
+    REPAIR = "repair"
+    WARN = "warn"
 
 
 class Verdict(StrEnum):
@@ -38,13 +48,11 @@ class Verdict(StrEnum):
     REPAIRED = "repaired"
     REJECTED = "rejected"
 
-
-class Level(StrEnum):
-    """How grave a finding is."""
-
-    REJECT = "reject"
-    REPAIR = "repair"
-    WARN = "warn"
+    @classmethod
+    def of(cls, levels: Iterable[Level]) -> Verdict:
+        """Rejected if any finding rejects, else repaired if anything was repaired, else accepted."""
+        found = set(levels)
+        return cls.REJECTED if Level.REJECT in found else cls.REPAIRED if Level.REPAIR in found else cls.ACCEPTED
 
 
 class Reason(Frozen):
@@ -99,16 +107,10 @@ class Entry(Frozen):
 
     @model_validator(mode="after")
     def _verdict_follows_from_the_reasons(self) -> Self:
-        levels = {reason.level for reason in self.reasons}
-        due = (
-            Verdict.REJECTED
-            if Level.REJECT in levels
-            else Verdict.REPAIRED
-            if Level.REPAIR in levels
-            else Verdict.ACCEPTED
-        )
+        due = Verdict.of(reason.level for reason in self.reasons)
         if self.verdict is not due:
-            raise ValueError(f"verdict `{self.verdict}` with findings of level {sorted(levels)}, which make `{due}`")
+            levels = sorted({reason.level for reason in self.reasons})
+            raise ValueError(f"verdict `{self.verdict}` with findings of level {levels}, which make `{due}`")
         return self
 
 
@@ -146,6 +148,15 @@ class Summary(Frozen):
             reasons=dict(sorted(codes.items())),
             recipe_hash=recipe_hash,
         )
+
+
+def write_manifest(folder: Path, entries: Iterable[Entry], summary: Summary) -> None:
+    """Write the manifest and its sums into `folder`; raises SourceError where it cannot be written."""
+    try:
+        write_whole(folder / MANIFEST_NAME, "".join(f"{entry.to_json()}\n" for entry in entries))
+        write_whole(folder / SUMMARY_NAME, f"{summary.to_json()}\n")
+    except OSError as problem:
+        raise SourceError.unwritable(folder, problem) from None
 
 
 def read_manifest(folder: Path) -> Iterator[Entry]:

@@ -10,16 +10,18 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.choices import Edge, MaskKind
 from greenschemas.errors import RecipeError
+from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
 from greenschemas.yaml_file import read_settings
 
-__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of"]
+__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of", "write_recipe"]
 
 
 class Pairing(Frozen):
@@ -76,6 +78,11 @@ class MaskRules(Frozen):
     """Value that means no label, beside NaN and the file's own nodata."""
     classes: tuple[str, ...] = Field(("impervious", "low_vegetation", "trees", "water", "clutter"), min_length=2)
     """Class names in the order of the mask's bands, or of the indices from 0."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of a mask file."""
+        return 1 if self.kind is MaskKind.INDEX else len(self.classes)
 
     @field_validator("classes")
     @classmethod
@@ -152,6 +159,11 @@ class Recipe(Frozen):
     def hash(self) -> str:
         """Digest of `about_data`."""
         return digest(self.about_data())
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Write the recipe without its paths as YAML, which `load_recipe` reads."""
+    write_whole(path, yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True))
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.checks.judge import judge, measure_pixels
+from greenprep.checks.judge import judge
+from greenprep.checks.measure import measure_pixels
 from greenprep.raw.grid import IDENTITY
 from greenprep.raw.labels import decode
 from greenprep.raw.pair import PairHeader, Pixels, open_pair
@@ -113,8 +114,9 @@ def codes(image: Array, fraction: Array, recipe: Recipe) -> set[str]:
     coded, labels = decode(raw, rules, recipe.limits, nodata=float("nan"), scale=1)
     all_of = np.ones(image.shape[1:], bool)
     pixels = Pixels(0, 0, True, np.ascontiguousarray(image), all_of, all_of, coded, labels, 0, None, None)
-    facts = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())
-    return {reason.code for reason in judge(facts, measure_pixels(pixels, recipe), recipe).reasons}
+    header = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())
+    statistics = measure_pixels(pixels, recipe.bands, recipe.limits.reflectance_scale)
+    return {reason.code for reason in judge(header, statistics, recipe.bands, rules.classes, recipe.limits).reasons}
 
 
 def scenes(count: int, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -128,9 +130,9 @@ def scenes(count: int, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
 def real(raw: Path, recipe: Recipe) -> Iterator[tuple[Array, Array]]:
     """The pairs of a folder that open without a finding that rejects."""
     for candidate in find_pairs(raw, recipe.pairing):
-        with open_pair(raw, candidate, recipe) as pair:
-            if not pair.facts.rejected and pair.facts.shape:
-                pixels = pair.read(0, 0, *pair.facts.shape[1:])
+        with open_pair(raw, candidate, recipe.bands, recipe.mask, recipe.limits) as pair:
+            if not pair.header.rejected and pair.header.shape:
+                pixels = pair.read(0, 0, *pair.header.shape[1:])
                 yield pixels.image, pixels.fraction
 
 

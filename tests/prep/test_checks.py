@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from greenprep.checks.evidence import PixelStatistics, checksum
-from greenprep.checks.judge import judge, judge_collection, measure_pixels
+from greenprep.checks.collection import judge_collection
+from greenprep.checks.judge import judge
+from greenprep.checks.measure import PixelStatistics, checksum, measure_pixels
 from greenprep.raw.grid import IDENTITY
 from greenprep.raw.labels import decode_labels
 from greenprep.raw.pair import PairHeader, Pixels
@@ -36,18 +37,32 @@ def pixels(
 
 
 def codes(image: NDArray[Any], fractions: NDArray[Any] = FRACTIONS, recipe: Recipe = RECIPE) -> set[str]:
-    facts = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "EPSG:32618", IDENTITY, ())
-    return {reason.code for reason in judge(facts, measure_pixels(pixels(image, fractions), recipe), recipe).reasons}
+    header = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "EPSG:32618", IDENTITY, ())
+    return {reason.code for reason in judged(header, image, fractions, recipe).reasons}
+
+
+def judged(header: PairHeader, image: NDArray[Any], fractions: NDArray[Any], recipe: Recipe) -> Entry:
+    statistics = measure_pixels(pixels(image, fractions), recipe.bands, recipe.limits.reflectance_scale)
+    return judge(header, statistics, recipe.bands, recipe.mask.classes, recipe.limits)
+
+
+def collected(entries: list[Entry] | tuple[Entry, ...]) -> tuple[Entry, ...]:
+    return judge_collection(entries, RECIPE.bands, RECIPE.limits)
+
+
+def measured(image: NDArray[Any], first: int = 0, last: int = SIDE, *, whole: bool = True) -> PixelStatistics:
+    part = pixels(image, FRACTIONS, first, last, whole=whole)
+    return measure_pixels(part, RECIPE.bands, RECIPE.limits.reflectance_scale)
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(1, SIDE - 1), min_size=1, max_size=4, unique=True), st.randoms())
 def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: list[int], order: Any) -> None:
     edges = [0, *sorted(cuts), SIDE]
-    parts = [measure_pixels(pixels(IMAGE, FRACTIONS, a, b, whole=False), RECIPE) for a, b in pairwise(edges)]
+    parts = [measured(IMAGE, a, b, whole=False) for a, b in pairwise(edges)]
     order.shuffle(parts)
     joined: PixelStatistics = sum(parts[1:], parts[0])
-    whole = measure_pixels(pixels(IMAGE, FRACTIONS, whole=False), RECIPE)
+    whole = measured(IMAGE, whole=False)
     assert checksum(joined, "uint16") == checksum(whole, "uint16")
     np.testing.assert_array_equal(joined.low, whole.low)
     np.testing.assert_array_equal(joined.high, whole.high)
@@ -59,9 +74,9 @@ def test_evidence_of_any_cutting_in_any_order_says_the_same_of_the_whole(cuts: l
 
 
 def test_sums_agree_with_numpy_on_the_same_pixels() -> None:
-    evidence = measure_pixels(pixels(IMAGE, FRACTIONS), RECIPE)
-    np.testing.assert_allclose(evidence.total / evidence.present, IMAGE.mean(axis=(1, 2)), rtol=1e-12)
-    deviation = np.sqrt(evidence.texture.variance)
+    statistics = measured(IMAGE)
+    np.testing.assert_allclose(statistics.total / statistics.present, IMAGE.mean(axis=(1, 2)), rtol=1e-12)
+    deviation = np.sqrt(statistics.texture.variance)
     np.testing.assert_allclose(deviation, IMAGE[[1, 3, 7]].std(axis=(1, 2)), rtol=1e-3)
 
 
@@ -157,8 +172,8 @@ def test_still_water_with_the_sensors_own_noise_is_no_noise() -> None:
 def test_levels_of_the_recipe_decide_what_a_finding_leads_to() -> None:
     recipe = Recipe.model_validate({"limits": {"levels": {"noise": "warn", "cloud": "reject"}}})
     noisy = np.random.default_rng(1).integers(1, 2500, IMAGE.shape).astype(np.uint16)
-    facts = PairHeader(Candidate("i", "m", "g", "1"), IMAGE.shape, "uint16", "EPSG:32618", IDENTITY, ())
-    entry = judge(facts, measure_pixels(pixels(noisy, FRACTIONS), recipe), recipe)
+    header = PairHeader(Candidate("i", "m", "g", "1"), IMAGE.shape, "uint16", "EPSG:32618", IDENTITY, ())
+    entry = judged(header, noisy, FRACTIONS, recipe)
     assert {r.code: r.level.value for r in entry.reasons}["noise"] == "warn"
 
 
@@ -179,17 +194,19 @@ def entry(number: int, **changes: Any) -> Entry:
 
 
 def test_of_equal_images_the_first_by_path_stays_whatever_the_order() -> None:
-    judged = judge_collection([entry(2, image_checksum="x"), entry(1, image_checksum="x"), entry(3)], RECIPE)
+    judged = judge_collection(
+        [entry(2, image_checksum="x"), entry(1, image_checksum="x"), entry(3)], RECIPE.bands, RECIPE.limits
+    )
     assert [(e.verdict, [r.code for r in e.reasons]) for e in judged] == [
         (Verdict.ACCEPTED, []),
         (Verdict.REJECTED, ["duplicate-content"]),
         (Verdict.ACCEPTED, []),
     ]
-    assert judge_collection(judged, RECIPE) == judged
+    assert collected(judged) == judged
 
 
 def test_the_same_group_and_time_twice_keeps_the_first() -> None:
-    judged = judge_collection([entry(1, group="g"), entry(2, group="g")], RECIPE)
+    judged = collected([entry(1, group="g"), entry(2, group="g")])
     assert [r.code for r in judged[1].reasons] == ["same-group-time"]
 
 
@@ -198,7 +215,7 @@ def test_a_grid_unlike_its_group_and_a_value_unlike_the_collection_are_flagged()
     group.append(entry(3, group="g", time="9", crs="EPSG:32617"))
     others = [entry(i) for i in range(10, 20)]
     others.append(entry(20, measures={"mean.B2": 9000.0}))
-    found = {e.image: [r.code for r in e.reasons] for e in judge_collection(group + others, RECIPE)}
+    found = {e.image: [r.code for r in e.reasons] for e in collected(group + others)}
     assert found.pop("images/C_03.tif") == ["grid-unlike-group"]
     assert found.pop("images/C_20.tif") == ["outlier"]
     assert not any(found.values())

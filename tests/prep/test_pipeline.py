@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import greenprep as gp
-from greenprep.build import piece as reading
+from greenprep.build import read as reading
 from greenprep.build import sources as pipeline
 from greenprep.build.run import run
 from greenprep.clean.clean import clean
@@ -161,7 +161,7 @@ def test_sources_of_several_types_share_the_narrowest_that_holds_them(empty_coll
 def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch):
     run(collection.recipe("whole"), workers=0)
     recipe = collection.recipe("part")
-    read, done = reading.read_piece, []
+    read, done = reading.read_task, []
 
     def failing(piece):
         if done:
@@ -169,13 +169,13 @@ def test_a_build_that_failed_goes_on_where_it_was(collection, files, monkeypatch
         done.append(piece)
         return read(piece)
 
-    monkeypatch.setattr(pipeline, "_PIECES", 1)
+    monkeypatch.setattr(pipeline, "_TASKS", 1)
     monkeypatch.setattr(pipeline, "_BATCH_PAIRS", 2)
-    monkeypatch.setattr(pipeline, "read_piece", failing)
+    monkeypatch.setattr(pipeline, "read_task", failing)
     with pytest.raises(SourceError, match="the power went"):
         run(recipe, workers=0)
     again = []
-    monkeypatch.setattr(pipeline, "read_piece", lambda piece: (again.append(piece), read(piece))[1])
+    monkeypatch.setattr(pipeline, "read_task", lambda piece: (again.append(piece), read(piece))[1])
     run(recipe, workers=0)
     assert len(again) == 4
     assert files(collection.folder / "whole.zarr") == files(collection.folder / "part.zarr")

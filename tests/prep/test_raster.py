@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rasterio.transform import Affine
 from greenprep.raw import pair as raster
 from greenprep.raw.grid import IDENTITY, Grid, match
 from greenprep.raw.labels import decode_labels, guess_scale
-from greenprep.raw.pair import open_pair
+from greenprep.raw.pair import OpenPair, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.tiff import gdal, open_tiff
 from greenprep.raw.tiff_header import BadFile, read_pages
@@ -56,6 +57,11 @@ def fractions(rows: int = 20, cols: int = 24) -> NDArray[np.float32]:
     return (parts / 100).astype(np.float32)
 
 
+def opened(folder: Path, recipe: Recipe | None = None, pair: Candidate = PAIR) -> AbstractContextManager[OpenPair]:
+    recipe = recipe or Recipe()
+    return open_pair(folder, pair, recipe.bands, recipe.mask, recipe.limits)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(
     st.integers(0, 15),
@@ -76,9 +82,9 @@ def test_any_window_reads_what_rasterio_reads(
     pixels, labels = image(), fractions()
     write(tmp_path / "i.tif", pixels, **options)
     write(tmp_path / "m.tif", labels, **options)
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
+    with opened(tmp_path) as pair:
         read = pair.read(row, col, height, width)
-    assert pair.facts.findings == ()
+    assert pair.header.findings == ()
     np.testing.assert_array_equal(read.image, pixels[:, row : row + height, col : col + width])
     np.testing.assert_array_equal(read.fraction, np.rint(labels * 200)[:, row : row + height, col : col + width])
     assert read.valid.all()
@@ -92,7 +98,7 @@ def test_strips_cover_each_row_once_and_add_up_to_the_whole(
     pixels = image(50)
     write(tmp_path / "i.tif", pixels, tiled=True, blockxsize=16, blockysize=16)
     write(tmp_path / "m.tif", fractions(50))
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
+    with opened(tmp_path) as pair:
         strips = pair.strips(align)
         parts = [pair.read(row, 0, height, 24).image for row, height in strips]
     assert len(strips) > 1
@@ -108,7 +114,7 @@ def test_nodata_internal_mask_and_nan_make_pixels_invalid(tmp_path: Path) -> Non
     write(tmp_path / "i.tif", pixels, nodata=-9999)
     write(tmp_path / "m.tif", fractions())
     recipe = Recipe(limits=Limits(nan=NanPolicy.MASK))
-    with open_pair(tmp_path, PAIR, recipe) as pair:
+    with opened(tmp_path, recipe) as pair:
         read = pair.read(0, 0, 20, 24)
     assert not read.valid[0].any() and not read.valid[5, 5]
     assert int(read.valid.sum()) == 19 * 24 - 1
@@ -123,7 +129,7 @@ def test_a_nodata_of_zero_empties_only_pixels_that_are_zero_in_all_features(tmp_
     pixels[10, 1] = 0
     write(tmp_path / "i.tif", pixels, nodata=0)
     write(tmp_path / "m.tif", fractions())
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
+    with opened(tmp_path) as pair:
         read = pair.read(0, 0, 20, 24)
     assert not read.valid[0].any()
     assert read.valid[1:].all()
@@ -135,9 +141,9 @@ def test_clouds_of_qa60_are_invalid_unless_the_recipe_keeps_them(tmp_path: Path)
     pixels[15, :4] = 1 << 10
     write(tmp_path / "i.tif", pixels)
     write(tmp_path / "m.tif", fractions())
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
+    with opened(tmp_path) as pair:
         assert not pair.read(0, 0, 20, 24).valid[:4].any()
-    with open_pair(tmp_path, PAIR, Recipe.model_validate({"limits": {"cloud": "keep"}})) as pair:
+    with opened(tmp_path, Recipe.model_validate({"limits": {"cloud": "keep"}})) as pair:
         assert pair.read(0, 0, 20, 24).valid.all()
 
 
@@ -162,8 +168,8 @@ VRT = (
 def test_what_is_no_tiff_is_named_and_opened_by_nothing(tmp_path: Path, content: bytes, code: str, words: str) -> None:
     (tmp_path / "i.tif").write_bytes(content)
     write(tmp_path / "m.tif", fractions())
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
-        (reason,) = pair.facts.findings
+    with opened(tmp_path) as pair:
+        (reason,) = pair.header.findings
         assert (reason.code, reason.file) == (code, "image")
         assert words in reason.found
         assert pair.strips() == []
@@ -188,8 +194,8 @@ def test_a_header_that_claims_too_much_is_refused_before_anything_is_read(tmp_pa
     body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     (tmp_path / "i.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + body + b"\0" * 64)
     write(tmp_path / "m.tif", fractions())
-    with open_pair(tmp_path, PAIR, Recipe()) as pair:
-        assert [reason.code for reason in pair.facts.findings] == ["absurd-size"]
+    with opened(tmp_path) as pair:
+        assert [reason.code for reason in pair.header.findings] == ["absurd-size"]
 
 
 def test_a_file_cut_anywhere_is_never_taken_for_whole(tmp_path: Path) -> None:
@@ -198,9 +204,9 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.tif").read_bytes()
     for keep in range(1, len(whole) - 64, max(1, len(whole) // 23)):
         (tmp_path / "i.tif").write_bytes(whole[:keep])
-        with open_pair(tmp_path, PAIR, Recipe()) as pair:
-            assert pair.facts.rejected, keep
-            assert {reason.code for reason in pair.facts.findings} <= {"truncated", "unreadable", "not-a-tiff"}
+        with opened(tmp_path) as pair:
+            assert pair.header.rejected, keep
+            assert {reason.code for reason in pair.header.findings} <= {"truncated", "unreadable", "not-a-tiff"}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -269,9 +275,9 @@ def test_sidecars_are_reported_and_not_read(tmp_path: Path) -> None:
             time="1",
         ),
     )
-    with open_pair(tmp_path, found, Recipe()) as pair:
-        assert [reason.code for reason in pair.facts.findings] == ["sidecar"]
-        assert pair.facts.crs == "EPSG:32618"
+    with opened(tmp_path, Recipe(), found) as pair:
+        assert [reason.code for reason in pair.header.findings] == ["sidecar"]
+        assert pair.header.crs == "EPSG:32618"
 
 
 def grid(rows: int = 20, cols: int = 20, east: float = 0, north: float = 0) -> Grid:

@@ -49,9 +49,9 @@ def write(
 
 def repaired(tmp_path: Path, recipe: Recipe) -> tuple[Path, set[str]]:
     """(folder of the repaired pair, codes); asserts that reading it again says the same with nothing left to mend."""
-    entry = clean_one(tmp_path, tmp_path / "out", recipe, PAIR)
+    entry = clean_one(tmp_path, tmp_path / "out", recipe.bands, recipe.mask, recipe.limits, PAIR)
     assert entry.verdict is Verdict.REPAIRED, entry.reasons
-    again = clean_one(tmp_path / "out", None, recipe, PAIR)
+    again = clean_one(tmp_path / "out", None, recipe.bands, recipe.mask, recipe.limits, PAIR)
     assert again.verdict is Verdict.ACCEPTED, again.reasons
     assert again.checksum == entry.checksum
     assert again.shape == entry.shape and again.transform == entry.transform and again.crs == entry.crs
@@ -88,7 +88,7 @@ def test_a_shifted_mask_and_its_image_are_cropped_to_common_ground(tmp_path: Pat
     write(tmp_path / "images/i.tif", IMAGE)
     write(tmp_path / "masks/m.tif", FRACTIONS[:, 3:, 2:], Affine(10, 0, 400_020, 0, -10, 4_079_970))
     recipe = Recipe.model_validate({"limits": {"shift_max": 4}})
-    entry = clean_one(tmp_path, None, recipe, PAIR)
+    entry = clean_one(tmp_path, None, recipe.bands, recipe.mask, recipe.limits, PAIR)
     # Three rows less is more than one pixel apart: made again, not cropped.
     assert entry.verdict is Verdict.REJECTED
     write(
@@ -135,7 +135,7 @@ def test_masked_nan_of_whole_numbers_are_kept_by_an_internal_mask(tmp_path: Path
     recipe = Recipe(limits=Limits(nan=NanPolicy.MASK))
     out, codes = repaired(tmp_path, recipe)
     assert codes == {"integer-values", "nan"}
-    with open_pair(out, PAIR, recipe) as pair:
+    with open_pair(out, PAIR, recipe.bands, recipe.mask, recipe.limits) as pair:
         valid = pair.read(0, 0, SIDE, SIDE).valid
     assert not valid[7, 9] and int(valid.sum()) == SIDE * SIDE - 1
     assert not (out / "images/i.tif.msk").exists()

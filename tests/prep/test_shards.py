@@ -1,8 +1,5 @@
 """`greenprep.store.codec`, `pack`, `place` and `ledger`: bytes that others read back, files that appear whole."""
 
-from dataclasses import dataclass
-from enum import Enum
-
 import numpy as np
 import pytest
 import zarr
@@ -11,7 +8,6 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.pack import pack, unpack
 from greenprep.store.codec import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
 from greenprep.store.place import Location, swap_into_place
 from greenschemas.errors import StoreError
@@ -58,33 +54,6 @@ def test_a_damaged_index_is_noticed():
     shard[-10] ^= 1
     with pytest.raises(ValueError, match="does not match"):
         shard_chunks(bytes(shard), 2)
-
-
-class Colour(Enum):
-    RED = "red"
-
-
-@dataclass(frozen=True)
-class Box:
-    name: str
-    data: object
-
-
-def test_what_is_packed_comes_out_as_it_was():
-    reason = Reason(code="nan", level=Level.WARN, file="image", found="3", limit="0", remedy="none")
-    box = Box("a", (1, 2.5, None, [b"xy", frozenset({(1, 2)})], {"k": Colour.RED}, reason, np.float64(2)))
-    array = Box("b", np.arange(6, dtype=np.int16).reshape(2, 3))
-    found, second = unpack(pack([box, array]), (Box, Reason, Colour))
-    assert found == box
-    assert second.data.dtype == np.int16 and np.array_equal(second.data, array.data)
-
-
-def test_bytes_that_are_cut_short_or_of_another_class_are_refused():
-    data = pack(Box("a", 1))
-    with pytest.raises(ValueError, match="cut short"):
-        unpack(data[:12], (Box,))
-    with pytest.raises(KeyError):
-        unpack(data, ())
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -139,5 +108,22 @@ def test_an_unknown_file_system_says_what_to_install():
 
 def test_a_ledger_recalls_what_it_was_told(tmp_path):
     ledger = Ledger(Location.at(tmp_path))
-    ledger.record("k", b"value")
-    assert ledger.keys() == {"k"} and ledger.recall("k") == b"value"
+    reason = Reason(code="nan", level=Level.WARN, file="image", found="3", limit="0", remedy="none")
+    ledger.record("k", (reason, np.arange(6, dtype=np.int16)))
+    assert ledger.keys() == {"k"}
+    found, array = ledger.recall("k")
+    assert found == reason and array.dtype == np.int16 and array.tolist() == list(range(6))
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_a_record_that_was_cut_or_changed_is_refused_and_not_loaded(tmp_path_factory, data):
+    ledger = Ledger(Location.at(tmp_path_factory.mktemp("ledger")))
+    ledger.record("k", [1, "two"])
+    file = ledger.place.path / "k.done"
+    whole = file.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    changed = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
+    file.write_bytes(data.draw(st.sampled_from([whole[:at], changed])))
+    with pytest.raises(StoreError, match="is damaged"):
+        ledger.recall("k")

@@ -142,14 +142,7 @@ def entries() -> st.SearchStrategy[Entry]:
     )
 
     def entry(reasons: list[Reason], image: str) -> Entry:
-        levels = {r.level for r in reasons}
-        verdict = (
-            Verdict.REJECTED
-            if Level.REJECT in levels
-            else Verdict.REPAIRED
-            if Level.REPAIR in levels
-            else Verdict.ACCEPTED
-        )
+        verdict = Verdict.of(r.level for r in reasons)
         return Entry(image=image, mask=None, group="g", time="1", verdict=verdict, reasons=tuple(reasons))
 
     return st.builds(entry, st.lists(reason, max_size=4), text)

@@ -23,7 +23,6 @@ from greenprep.store.place import Location
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
-from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 
 __all__ = ["ExistingStore", "open_base"]
@@ -32,8 +31,8 @@ _ALIKE = ("pairing", "bands", "mask", "tile")
 """Parts of the recipe that must not differ between what is there and what is added."""
 
 
-def open_base(location: Location, recipe: Recipe) -> ExistingStore:
-    """The store that sources are added to.
+def open_base(location: Location, recipe: dict[str, object]) -> ExistingStore:
+    """The store that sources are added to; `recipe` as `Recipe.about_data` gives it.
 
     Raises StoreError where it is not a local one, was made by an older layout, or of another recipe.
     """
@@ -44,9 +43,9 @@ def open_base(location: Location, recipe: Recipe) -> ExistingStore:
             "build it anew, or append to a local copy",
         )
     store = open_store(location.url)
-    theirs, ours = store.contract.recipe, recipe.about_data()
+    theirs = store.contract.recipe
     for part in _ALIKE:
-        if theirs.get(part) != ours[part]:
+        if theirs.get(part) != recipe[part]:
             raise StoreError(
                 location.url,
                 f"`{part}` of its recipe is not that of what is to be added",

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,22 @@ from numpy.typing import NDArray
 
 from greenprep.build.append import ExistingStore
 from greenprep.build.ledger import Ledger
-from greenprep.build.piece import SourcePart, load_parts, spill_of
+from greenprep.build.read import BuildInputs, SourcePart, load_parts, spill_of
 from greenprep.build.shard import Digests, ShardJob, TileSpans, common_type, recalled, write_shard
-from greenprep.build.sources import Reading, Source
+from greenprep.build.sources import Source
 from greenprep.build.tiling import stride_of
 from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.raw.grid import IDENTITY
 from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
 from greenprep.store.moments import Moments, merge_all
 from greenprep.store.place import Location, swap_into_place
-from greenschemas.bands import Band
 from greenschemas.console import progress
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
 from greenschemas.files import sync_folder
 from greenschemas.frozen import digest
 from greenschemas.layout import TILED
+from greenschemas.machine import installed_version
 from greenschemas.manifest import Entry
 from greenschemas.store import write_contract
 
@@ -74,17 +73,21 @@ def target_of(store: Location) -> Location:
 
 
 def assemble(
-    engine: Engine, reading: Reading, store: Location, accepted: Sequence[Accepted], base: ExistingStore | None = None
+    engine: Engine,
+    inputs: BuildInputs,
+    store: Location,
+    accepted: Sequence[Accepted],
+    base: ExistingStore | None = None,
 ) -> Contract:
     """Write the whole store, contract included, into `target_of(store)`.
 
     accepted: sorted by path. base: the store that these are added to. Raises StoreError where no tile is left.
     """
-    contract = _contract(reading, accepted, base)
-    target, ledger = target_of(store), Ledger(reading.build / "ledger")
+    contract = _contract(inputs, accepted, base)
+    target, ledger = target_of(store), Ledger(inputs.build / "ledger")
     if base is not None:
         base.link_full_shards(target, contract)
-    digests = _shards(engine, ledger, list(_jobs(reading, target, accepted, contract, base)), base, contract)
+    digests = _shards(engine, ledger, list(_jobs(inputs, target, accepted, contract, base)), base, contract)
     sources, tiles = _source_table(accepted), _tile_table(accepted)
     moments = _group_moments(ledger, accepted, contract, base)
     if base is not None:
@@ -112,13 +115,12 @@ def finish(store: Location) -> None:
     build_location(store).remove()
 
 
-def _contract(reading: Reading, accepted: Sequence[Accepted], base: ExistingStore | None) -> Contract:
-    recipe = reading.recipe
+def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], base: ExistingStore | None) -> Contract:
     found = [
-        (part.facts.dtype, part.low, part.high)
+        (part.header.dtype, part.low, part.high)
         for one in accepted
         for part in one.source.parts
-        if part.facts.dtype and part.tiles is not None and len(part.tiles)
+        if part.header.dtype and part.tiles is not None and len(part.tiles)
     ]
     tiles = sum(one.tiles for one in accepted) + (base.contract.tiles if base else 0)
     if not tiles:
@@ -135,28 +137,21 @@ def _contract(reading: Reading, accepted: Sequence[Accepted], base: ExistingStor
             "build the store anew from all sources",
         )
     groups = {one.group for one in accepted} | (base.groups if base else set())
-    bands: tuple[Band, ...] = recipe.bands
+    rules = inputs.tile
     return Contract(
-        bands=bands,
-        classes=recipe.mask.classes,
-        tile_size=recipe.tile.size,
-        stride=stride_of(recipe.tile),
+        bands=inputs.bands,
+        classes=inputs.rules.classes,
+        tile_size=rules.size,
+        stride=stride_of(rules),
         dtype=dtype.name,
         tiles=tiles,
         sources=len(accepted) + (base.contract.sources if base else 0),
         groups=len(groups),
-        shard_tiles=shard_tiles(len(bands), recipe.tile.size, dtype),
-        recipe=recipe.about_data(),
-        recipe_hash=recipe.hash(),
-        versions={"greenspace": _version()},
+        shard_tiles=shard_tiles(len(inputs.bands), rules.size, dtype),
+        recipe=inputs.recipe,
+        recipe_hash=digest(inputs.recipe),
+        versions={"greenspace": installed_version("greenspace")},
     )
-
-
-def _version() -> str:
-    try:
-        return version("greenspace")
-    except PackageNotFoundError:
-        return "0 (not installed)"
 
 
 def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, SourcePart]]:
@@ -168,7 +163,7 @@ def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, SourcePart]]:
 
 
 def _jobs(
-    reading: Reading, target: Location, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
+    inputs: BuildInputs, target: Location, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
 ) -> Iterator[ShardJob]:
     places, size = contract.shard_tiles, contract.tile_size
     at = base.contract.tiles if base else 0
@@ -193,7 +188,7 @@ def _jobs(
             contract.dtype,
             (len(contract.bands), size, size),
             target,
-            reading.build,
+            inputs.build,
         )
 
     shard = at // places
@@ -201,7 +196,7 @@ def _jobs(
         spans = part.spans if part.spans is not None else np.zeros((0, len(TILED), 2), np.int64)
         while len(spans):
             taken, spans = spans[: places - filled], spans[places - filled :]
-            slots.append(TileSpans(spill_of(reading.build, part.key), taken, str(part.facts.dtype)))
+            slots.append(TileSpans(spill_of(inputs.build, part.key), taken, str(part.header.dtype)))
             filled += len(taken)
             if filled == places:
                 yield job(shard)

@@ -1,10 +1,18 @@
-"""What a build has finished, as files that appear whole: a killed build goes on from here."""
+"""What a build has finished, as files that appear whole: a killed build goes on from here.
+
+Records are pickled: a reader checks their digest before it loads them, and they lie in the scratch folder of the build,
+which greenprep itself makes beside the store and removes. It is no format for exchange.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from dataclasses import dataclass
+from typing import Any
 
 from greenprep.store.place import Location
+from greenschemas.errors import StoreError
 
 __all__ = ["Ledger"]
 
@@ -21,10 +29,14 @@ class Ledger:
         """Keys of all records."""
         return {name.removesuffix(_ENDING) for name in self.place.names() if name.endswith(_ENDING)}
 
-    def record(self, key: str, data: bytes) -> None:
-        """Keep `data` under `key`: what it stands for must be safe on the disk already."""
-        (self.place / (key + _ENDING)).write(data)
+    def record(self, key: str, value: object) -> None:
+        """Keep `value` under `key`: what it stands for must be safe on the disk already."""
+        data = pickle.dumps(value)
+        (self.place / (key + _ENDING)).write([hashlib.sha256(data).digest(), data])
 
-    def recall(self, key: str) -> bytes:
-        """The record of a key; raises FileNotFoundError."""
-        return (self.place / (key + _ENDING)).read()
+    def recall(self, key: str) -> Any:
+        """The record of a key; raises FileNotFoundError, or StoreError where it is not what was written."""
+        data = (self.place / (key + _ENDING)).read()
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            raise StoreError(self.place.url, f"the record {key} of a stopped build is damaged", "delete this folder")
+        return pickle.loads(data[32:])

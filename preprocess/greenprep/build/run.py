@@ -1,39 +1,36 @@
 """`greenprep tile` and `greenprep run`: one from a clean folder, one from raw files, both by the same steps.
 
-Pixels are read once, on workers; then verdicts fall, and what was accepted becomes a store. See `pipeline` for the
-first half and `build` for the second.
+Pixels are read once, on workers; then verdicts fall, and what was accepted becomes a store. See `sources` for the
+first half and `assemble` for the second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
 
-import yaml
-
 from greenprep.build.append import ExistingStore, open_base
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
 from greenprep.build.outputs import check_manifest_folder, check_store_place
-from greenprep.build.sources import Reading, Source, read_sources
-from greenprep.checks.judge import judge, judge_collection
-from greenprep.checks.verdict import verdict_of
+from greenprep.build.read import BuildInputs
+from greenprep.build.sources import Source, read_sources
+from greenprep.checks.collection import judge_collection
+from greenprep.checks.judge import judge
+from greenprep.checks.verdict import crashed
 from greenprep.engine.dask_engine import engine, warm_up
-from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, write_split
 from greenprep.split.audit import Audit
 from greenprep.store.place import Location
 from greenschemas.choices import Edge
-from greenschemas.codes import Code
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
 from greenschemas.lock import folder_writer, only_writer
-from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
-from greenschemas.recipe import Recipe, TileRules, load_recipe
+from greenschemas.manifest import RECIPE_NAME, Entry, Summary, Verdict, read_manifest, write_manifest
+from greenschemas.recipe import Recipe, TileRules, load_recipe, write_recipe
 
 __all__ = ["BuildResult", "run", "tile"]
 
@@ -98,9 +95,9 @@ def _tile(
     base = _base(place, recipe, clean, append=append, overwrite=overwrite)
     new = [entry for entry in kept if base is None or _is_new(entry, base)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
-    reading = Reading(clean.absolute(), recipe, build_location(place), judge=False)
+    inputs = BuildInputs.of(clean, recipe, build_location(place), judge=False)
     with engine(workers, scheduler, shared=place.shared) as work:
-        sources = read_sources(work, reading, candidates)
+        sources = read_sources(work, inputs, candidates)
         for source in sources:
             if source.crashed:
                 raise SourceError(
@@ -109,7 +106,7 @@ def _tile(
                     "run `greenprep clean` again: the file was changed",
                 )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
-        contract = assemble(work, reading, place, accepted, base)
+        contract = assemble(work, inputs, place, accepted, base)
     finish(place)
     return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, str(store))
 
@@ -156,18 +153,20 @@ def _run(
     candidates = find_pairs(raw, rules.pairing)
     if not candidates:
         raise SourceError(raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
-    reading = Reading(raw.absolute(), rules, build_location(store), judge=True)
+    inputs = BuildInputs.of(raw, rules, build_location(store), judge=True)
     with engine(workers, scheduler, shared=store.shared) as work:
-        sources = read_sources(work, reading, candidates)
-        entries = judge_collection([_verdict(source, reading) for source in sources], rules)
-        summary = write_manifest(clean, rules, entries)
+        sources = read_sources(work, inputs, candidates)
+        entries = judge_collection([_verdict(source, inputs) for source in sources], rules.bands, rules.limits)
+        summary = Summary.of(entries, rules.hash())
+        write_recipe(clean / RECIPE_NAME, rules)
+        write_manifest(clean, entries, summary)
         by_name = {source.candidate.name: source for source in sources}
         accepted = [
             Accepted(by_name[_name(entry)], entry)
             for entry in entries
             if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
         ]
-        contract = assemble(work, reading, store, accepted, base)
+        contract = assemble(work, inputs, store, accepted, base)
     contract, audit = write_split(target_of(store).url, SplitPlan(rules.split))
     finish(store)
     return BuildResult(contract, entries, summary, clean, str(place), audit)
@@ -193,7 +192,7 @@ def _recipe_of(clean: Path) -> Recipe:
 def _base(store: Location, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> ExistingStore | None:
     """The store to be added to, if any; raises StoreError where anything else would be written over."""
     if append:
-        return open_base(store, recipe)
+        return open_base(store, recipe.about_data())
     check_store_place(store, read, overwrite=overwrite)
     if overwrite and not store.local:
         store.remove()
@@ -212,40 +211,14 @@ def _is_new(entry: Entry, base: ExistingStore) -> bool:
     return known is None
 
 
-def _verdict(source: Source, reading: Reading) -> Entry:
-    """The verdict on one source: as it fell on the worker, from the evidence of its strips, or by its crash."""
-    candidate, recipe = source.candidate, reading.recipe
-    stamp = stamp_of(reading.root, candidate.image, candidate.mask)
+def _verdict(source: Source, inputs: BuildInputs) -> Entry:
+    """The verdict on one source: as it fell on the worker, from what its strips say together, or by its crash."""
+    stamp = stamp_of(inputs.root, source.candidate).text
     if source.crashed:
-        reason = finding(
-            Code.DECODER_CRASH,
-            "pair",
-            "the process that read it died",
-            limit="a process that lives",
-            limits=recipe.limits,
-        )
-        return Entry(
-            image=candidate.image,
-            mask=candidate.mask,
-            group=candidate.group,
-            time=candidate.time,
-            parts=dict(candidate.parts),
-            verdict=verdict_of([reason]),
-            reasons=(reason,),
-            stamp=stamp,
-        )
-    whole = [part.entry for part in source.parts if part.entry is not None]
-    if whole:
-        return whole[0]
-    evidence = [part.evidence for part in source.parts if part.evidence is not None]
-    return judge(source.parts[0].facts, reduce(add, evidence), recipe, stamp=stamp)
-
-
-def write_manifest(clean: Path, recipe: Recipe, entries: Sequence[Entry]) -> Summary:
-    """Write the manifest, its sums and the recipe into `clean`, as `greenprep clean` does; returns the sums."""
-    summary = Summary.of(entries, recipe.hash())
-    place = Location.at(clean)
-    (place / MANIFEST_NAME).write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
-    (place / SUMMARY_NAME).write(f"{summary.to_json()}\n".encode())
-    (place / RECIPE_NAME).write(yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True).encode())
-    return summary
+        return crashed(source.candidate, stamp, inputs.limits)
+    for part in source.parts:
+        if part.entry is not None:
+            return part.entry
+    statistics = reduce(add, (part.statistics for part in source.parts if part.statistics is not None))
+    header, classes = source.parts[0].header, inputs.rules.classes
+    return judge(header, statistics, inputs.bands, classes, inputs.limits, stamp=stamp)

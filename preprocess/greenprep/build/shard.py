@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.pack import pack, unpack
 from greenprep.store.arrays import FILLS, shard_key
 from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, shard_bytes, shard_chunks
 from greenprep.store.place import Location
@@ -73,13 +72,13 @@ def write_shard(job: ShardJob) -> tuple[int, Digests]:
         if data:
             file.write(data)
         digests.append(_verified(file, data))
-    Ledger(job.build / "ledger").record(job.key, pack(tuple(digests)))
+    Ledger(job.build / "ledger").record(job.key, tuple(digests))
     return job.shard, tuple(digests)
 
 
 def recalled(ledger: Ledger, job: ShardJob) -> tuple[int, Digests]:
     """What `write_shard` returned for a job that the ledger knows."""
-    digests: Digests = unpack(ledger.recall(job.key), ())
+    digests: Digests = ledger.recall(job.key)
     return job.shard, digests
 
 

@@ -1,4 +1,4 @@
-"""From pairs to a store: pieces are read on workers, verdicts fall, shards are put together, the contract is written.
+"""The first half of a build: pairs are read on workers, and come back in the order of their names.
 
 `greenprep run` reads raw pairs and judges them on the way; `greenprep tile` takes the pairs that a clean folder has
 accepted. Both go through here, and so give the same store, byte for byte.
@@ -6,40 +6,26 @@ accepted. Both go through here, and so give the same store, byte for byte.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.piece import ReadTask, SourcePart, load_parts, read_piece
+from greenprep.build.read import BuildInputs, ReadTask, SourcePart, load_parts, read_task
 from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.raw.pairs import Candidate
-from greenprep.store.place import Location
+from greenprep.raw.stamps import stamp_of
 from greenschemas.console import progress
-from greenschemas.errors import SourceError
 from greenschemas.frozen import digest
-from greenschemas.manifest import Entry
-from greenschemas.recipe import Recipe
+from greenschemas.machine import installed_version
 
-__all__ = ["Reading", "Source", "read_sources"]
+__all__ = ["Source", "read_sources"]
 
 _BATCH_BYTES = 32 << 20
-"""Bytes of files in a piece of small pairs, at most."""
+"""Bytes of files in a task of small pairs, at most."""
 _BATCH_PAIRS = 32
-"""Pairs in a piece, at most: what Dask does for a piece takes about as long as a pair."""
-_PIECES = 64
-"""Pieces that few pairs are spread over, so that many workers end together."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What is to be read, and how."""
-
-    root: Path
-    recipe: Recipe
-    build: Location
-    judge: bool
+"""Pairs in a task, at most: what Dask does for a task takes about as long as a pair."""
+_TASKS = 64
+"""Tasks that few pairs are spread over, so that many workers end together."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +37,8 @@ class Source:
     crashed: bool = False
     """It took the worker process down each time; nothing else is known of it."""
 
-    @property
-    def entry(self) -> Entry | None:
-        """The verdict, where it fell on the worker."""
-        return self.parts[0].entry if self.parts else None
 
-
-def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidate]) -> list[Source]:
+def read_sources(engine: Engine, inputs: BuildInputs, candidates: Sequence[Candidate]) -> list[Source]:
     """Read all candidates, in any order on any workers; sources come back in the order of `candidates`.
 
     What the ledger holds from a build that was stopped is not read again. Raises what workers raise.
@@ -65,16 +46,16 @@ def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidat
     by_name: dict[str, list[SourcePart]] = {}
     crashed: set[str] = set()
     with progress("reading", len(candidates)) as ticker:
-        jobs: list[ReadTask] = list(_batches(reading, candidates))
+        jobs: list[ReadTask] = list(_batches(inputs, candidates))
         while jobs:
             more: list[ReadTask] = []
-            for piece, parts in _results(engine, reading, jobs):
+            for task, parts in _results(engine, inputs, jobs):
                 if isinstance(parts, KilledJob):
-                    more.extend(_alone(reading, piece, crashed))
+                    more.extend(_alone(inputs, task, crashed))
                     continue
                 for part in parts:
                     if part.strips:
-                        more.extend(_strips(reading, piece, part))
+                        more.extend(_strips(inputs, task, part))
                     else:
                         by_name.setdefault(part.source, []).append(part)
                 ticker.advance(sum(1 for part in parts if not part.strips and part.row == 0))
@@ -90,81 +71,49 @@ def read_sources(engine: Engine, reading: Reading, candidates: Sequence[Candidat
 
 
 def _results(
-    engine: Engine, reading: Reading, jobs: Sequence[ReadTask]
+    engine: Engine, inputs: BuildInputs, jobs: Sequence[ReadTask]
 ) -> Iterator[tuple[ReadTask, list[SourcePart] | KilledJob[ReadTask]]]:
-    ledger = Ledger(reading.build / "ledger")
+    ledger = Ledger(inputs.build / "ledger")
     done = ledger.keys()
-    for piece in jobs:
-        if piece.key in done:
-            yield piece, [replace(part, moments=()) for part in load_parts(ledger, piece.key)]
-    yield from engine.run(read_piece, [piece for piece in jobs if piece.key not in done])
+    for task in jobs:
+        if task.key in done:
+            yield task, [replace(part, moments=()) for part in load_parts(ledger, task.key)]
+    yield from engine.run(read_task, [task for task in jobs if task.key not in done])
 
 
-def _batches(reading: Reading, candidates: Sequence[Candidate]) -> Iterator[ReadTask]:
-    """Pieces of some pairs each, cut by the sizes of their files."""
-    batch: list[tuple[Candidate, list[str]]] = []
+def _batches(inputs: BuildInputs, candidates: Sequence[Candidate]) -> Iterator[ReadTask]:
+    """Tasks of some pairs each, cut by the sizes of their files."""
+    batch: list[tuple[Candidate, str]] = []
     held = 0
-    most = min(max(len(candidates) // _PIECES, 1), _BATCH_PAIRS)
+    most = min(max(len(candidates) // _TASKS, 1), _BATCH_PAIRS)
     for candidate in candidates:
-        stamps, size = _stamp(reading, candidate)
-        if batch and (held + size > _BATCH_BYTES or len(batch) == most):
-            yield _piece(reading, batch)
+        stamp = stamp_of(inputs.root, candidate)
+        if batch and (held + stamp.nbytes > _BATCH_BYTES or len(batch) == most):
+            yield _task(inputs, batch)
             batch, held = [], 0
-        batch.append((candidate, stamps))
-        held += size
+        batch.append((candidate, stamp.text))
+        held += stamp.nbytes
     if batch:
-        yield _piece(reading, batch)
+        yield _task(inputs, batch)
 
 
-def _stamp(reading: Reading, candidate: Candidate) -> tuple[list[str], int]:
-    """What changes when a candidate's files change, and their size in bytes.
-
-    A raw file that cannot even be looked at is answered for by its verdict, as any other; one that was accepted before
-    raises SourceError.
-    """
-    stamps, total = [], 0
-    for name in (candidate.image, candidate.mask):
-        try:
-            status = os.stat(reading.root / name) if name else None
-        except OSError as problem:
-            if not reading.judge:
-                raise SourceError(
-                    reading.root / str(name), f"it cannot be read ({problem.strerror})", "see whether it is still there"
-                ) from None
-            stamps.append(f"{name}:{problem.strerror}")
-            continue
-        if status is not None:
-            stamps.append(f"{name}:{status.st_size}:{status.st_mtime_ns}")
-            total += status.st_size
-    return stamps, total
-
-
-def _piece(
-    reading: Reading, batch: Sequence[tuple[Candidate, list[str]]], strip: tuple[int, int] | None = None
+def _task(
+    inputs: BuildInputs, stamped: Sequence[tuple[Candidate, str]], strip: tuple[int, int] | None = None
 ) -> ReadTask:
-    key = digest(["piece", 1, reading.recipe.about_data(), reading.judge, [stamps for _, stamps in batch], strip])
-    return ReadTask(
-        key,
-        str(reading.root),
-        tuple(candidate for candidate, _ in batch),
-        reading.recipe,
-        reading.build,
-        reading.judge,
-        strip,
-    )
+    files = [[candidate.image, candidate.mask, stamp] for candidate, stamp in stamped]
+    key = digest(["read", 2, installed_version("greenspace"), inputs.recipe, inputs.judge, files, strip])
+    return ReadTask(key, inputs, tuple(stamped), strip)
 
 
-def _strips(reading: Reading, piece: ReadTask, part: SourcePart) -> Iterator[ReadTask]:
-    candidate = next(each for each in piece.candidates if each.name == part.source)
-    stamps, _ = _stamp(reading, candidate)
-    for strip in part.strips:
-        yield _piece(reading, [(candidate, stamps)], strip)
+def _strips(inputs: BuildInputs, task: ReadTask, part: SourcePart) -> Iterator[ReadTask]:
+    (stamped,) = (one for one in task.stamped if one[0].name == part.source)
+    return (_task(inputs, [stamped], strip) for strip in part.strips)
 
 
-def _alone(reading: Reading, piece: ReadTask, crashed: set[str]) -> Iterator[ReadTask]:
-    """The pairs of a piece that took its worker down, each for itself; one that was alone already has crashed."""
-    if len(piece.candidates) == 1:
-        crashed.add(piece.candidates[0].name)
+def _alone(inputs: BuildInputs, task: ReadTask, crashed: set[str]) -> Iterator[ReadTask]:
+    """The pairs of a task that took its worker down, each for itself; one that was alone already has crashed."""
+    if len(task.stamped) == 1:
+        crashed.add(task.stamped[0][0].name)
         return
-    for candidate in piece.candidates:
-        yield _piece(reading, [(candidate, _stamp(reading, candidate)[0])])
+    for stamped in task.stamped:
+        yield _task(inputs, [stamped])

@@ -1,1 +1,1 @@
-"""Pixels to a verdict: evidence, findings, judgement. Pure."""
+"""Pixels to a verdict: statistics, findings, judgement. Pure but for `survey`, which reads an open pair."""

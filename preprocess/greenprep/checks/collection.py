@@ -9,10 +9,10 @@ import numpy as np
 
 from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
-from greenschemas.bands import Role
+from greenschemas.bands import Band, Role
 from greenschemas.codes import Code
+from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
-from greenschemas.recipe import Recipe
 
 __all__ = ["judge_collection"]
 
@@ -21,7 +21,7 @@ ENOUGH = 8
 COLLECTIVE = frozenset({Code.DUPLICATE, Code.SAME_GROUP_TIME, Code.OUTLIER, Code.GRID_UNLIKE_GROUP})
 
 
-def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, ...]:
+def judge_collection(entries: Iterable[Entry], bands: Sequence[Band], limits: Limits) -> tuple[Entry, ...]:
     """The entries, sorted by path, with the findings that only the whole collection shows.
 
     Findings of an earlier call are dropped first, so that a grown collection is judged anew. Of equal files the first
@@ -39,7 +39,7 @@ def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, .
                 "image",
                 f"the pixels of {base[first].image}, with {masks}",
                 limit="one of a kind",
-                limits=recipe.limits,
+                limits=limits,
             )
         )
     alive = [i for i in alive if not _rejects(found[i])]
@@ -50,12 +50,12 @@ def judge_collection(entries: Iterable[Entry], recipe: Recipe) -> tuple[Entry, .
                 "pair",
                 f"{base[i].group} at time {base[i].time}, as {base[first].image}",
                 limit="one pair",
-                limits=recipe.limits,
+                limits=limits,
             )
         )
     alive = [i for i in alive if not _rejects(found[i])]
-    _unlike_group(base, alive, found, recipe)
-    _outliers(base, alive, found, recipe)
+    _unlike_group(base, alive, found, limits)
+    _outliers(base, alive, found, bands, limits)
     return tuple(
         with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry for i, entry in enumerate(base)
     )
@@ -79,7 +79,7 @@ def _repeats(entries: Sequence[Entry], alive: Iterable[int], key: Callable[[Entr
 
 
 def _unlike_group(
-    entries: Sequence[Entry], alive: Iterable[int], found: dict[int, list[Reason]], recipe: Recipe
+    entries: Sequence[Entry], alive: Iterable[int], found: dict[int, list[Reason]], limits: Limits
 ) -> None:
     groups: dict[str, list[int]] = defaultdict(list)
     for i in alive:
@@ -91,7 +91,7 @@ def _unlike_group(
         for i, grid in zip(members, grids, strict=True):
             if grid != usual and grids.count(usual) > grids.count(grid):
                 found[i].append(
-                    finding(Code.GRID_UNLIKE_GROUP, "image", _words(grid), limit=_words(usual), limits=recipe.limits)
+                    finding(Code.GRID_UNLIKE_GROUP, "image", _words(grid), limit=_words(usual), limits=limits)
                 )
 
 
@@ -112,11 +112,17 @@ def _words(grid: tuple[str, float, float, float, float]) -> str:
     return f"{crs[:40]}, pixels of {wide:g} x {abs(tall):g}, corner at pixel ({left:.10g}, {top:.10g})"
 
 
-def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, list[Reason]], recipe: Recipe) -> None:
+def _outliers(
+    entries: Sequence[Entry],
+    alive: Sequence[int],
+    found: dict[int, list[Reason]],
+    bands: Sequence[Band],
+    limits: Limits,
+) -> None:
     """Robust z-scores of means and deviations by band, by median and MAD, over all files that are not rejected."""
     if len(alive) < ENOUGH:
         return
-    names = [band.name for band in recipe.bands if band.role is Role.REFLECTANCE]
+    names = [band.name for band in bands if band.role is Role.REFLECTANCE]
     keys = [
         key
         for kind in ("mean", "std")
@@ -129,7 +135,7 @@ def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, l
     # A collection of near-equal files has next to no spread: a few percent off is still nothing odd.
     score = np.abs(table - middle) / np.maximum(mad, 0.02 * np.abs(middle) + 1e-12)
     for i, row, values in zip(alive, score, table, strict=True):
-        odd = [j for j in range(len(keys)) if row[j] > recipe.limits.outlier_z]
+        odd = [j for j in range(len(keys)) if row[j] > limits.outlier_z]
         if odd:
             worst = max(odd, key=lambda j: row[j])
             found[i].append(
@@ -138,7 +144,7 @@ def _outliers(entries: Sequence[Entry], alive: Sequence[int], found: dict[int, l
                     "image",
                     f"{keys[worst]} = {values[worst]:.4g}, {row[worst]:.1f} robust deviations from "
                     f"{middle[worst]:.4g}; {len(odd)} values so",
-                    limit=f"{recipe.limits.outlier_z:g}",
-                    limits=recipe.limits,
+                    limit=f"{limits.outlier_z:g}",
+                    limits=limits,
                 )
             )

@@ -1,19 +1,19 @@
-"""Checks of an image's bands and pixels, from its evidence. Pure."""
+"""Checks of an image's bands and pixels, from its statistics. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from greenprep.checks.evidence import FILLERS, PixelStatistics
+from greenprep.checks.measure import FILLERS, PixelStatistics
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
-from greenschemas.bands import Role
+from greenschemas.bands import Band, Role
 from greenschemas.choices import NanPolicy
 from greenschemas.codes import Code
+from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
-from greenschemas.recipe import Recipe
 
 __all__ = ["image_findings"]
 
@@ -23,52 +23,52 @@ TEXTURE_MIN = 400
 """Pixels below which textures say nothing."""
 
 
-def image_findings(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> list[Reason]:
+def image_findings(
+    statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band], limits: Limits
+) -> list[Reason]:
     """All findings about the image, in the order of the catalogue."""
-    if evidence.present == 0:
-        return [*_nonfinite(evidence, recipe), _all_invalid(evidence, recipe)]
+    if statistics.present == 0:
+        return [*_nonfinite(statistics, limits), _all_invalid(statistics, limits)]
     return [
-        *_nonfinite(evidence, recipe),
-        *_content(evidence, recipe),
-        *_bands(evidence, recipe),
-        *_scale(evidence, facts, recipe),
-        *_shares(evidence, recipe),
-        *_texture(evidence, recipe),
-        *_lines(evidence, recipe),
+        *_nonfinite(statistics, limits),
+        *_content(statistics, bands, limits),
+        *_bands(statistics, bands, limits),
+        *_scale(statistics, header, bands, limits),
+        *_shares(statistics, limits),
+        *_texture(statistics, bands, limits),
+        *_lines(statistics, limits),
     ]
 
 
-def _all_invalid(evidence: PixelStatistics, recipe: Recipe) -> Reason:
+def _all_invalid(statistics: PixelStatistics, limits: Limits) -> Reason:
     return finding(
         Code.ALL_NODATA,
         "image",
-        f"none of {evidence.pixels} pixels holds anything",
+        f"none of {statistics.pixels} pixels holds anything",
         limit="at least one",
-        limits=recipe.limits,
+        limits=limits,
     )
 
 
-def _nonfinite(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    if evidence.nonfinite:
-        limits = recipe.limits
+def _nonfinite(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
+    if statistics.nonfinite:
         level = Level.REJECT if limits.nan is NanPolicy.REJECT else Level.WARN
         yield finding(
             Code.NAN,
             "image",
-            f"{_share(evidence.nonfinite, evidence)} of the pixels",
+            f"{_share(statistics.nonfinite, statistics)} of the pixels",
             limit=f"none (nan: {limits.nan.value})",
             limits=limits,
             level=level,
         )
 
 
-def _content(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    limits = recipe.limits
-    reflectance = _reflectance(recipe)
-    content = evidence.content / evidence.pixels
-    mean = float(evidence.total[reflectance].mean() / evidence.present) if len(reflectance) else 0.0
+def _content(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
+    reflectance = _reflectance(bands)
+    content = statistics.content / statistics.pixels
+    mean = float(statistics.total[reflectance].mean() / statistics.present) if len(reflectance) else 0.0
     # Negative reflectances are real; an image is blank where values of either sign are next to nothing.
-    size = float(np.sqrt(evidence.square[reflectance].mean() / evidence.present)) if len(reflectance) else 0.0
+    size = float(np.sqrt(statistics.square[reflectance].mean() / statistics.present)) if len(reflectance) else 0.0
     if mean < limits.mean_min and size < max(limits.mean_min, 1e-12) * 10:
         yield finding(
             Code.BLANK,
@@ -87,10 +87,9 @@ def _content(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _bands(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    limits, bands = recipe.limits, recipe.bands
-    reflectance = _reflectance(recipe) if evidence.present > 1 else []
-    constant = [i for i in reflectance if evidence.low[i] == evidence.high[i]]
+def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
+    reflectance = _reflectance(bands) if statistics.present > 1 else []
+    constant = [i for i in reflectance if statistics.low[i] == statistics.high[i]]
     if constant and len(constant) == len(reflectance):
         yield finding(
             Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture", limits=limits
@@ -101,13 +100,13 @@ def _bands(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
             yield finding(
                 Code.CONSTANT_BAND,
                 "image",
-                f"{bands[i].name} is {evidence.low[i]:g} everywhere",
+                f"{bands[i].name} is {statistics.low[i]:g} everywhere",
                 limit="more than one value",
                 limits=limits,
                 level=Level.WARN if cirrus else None,
             )
-    mean = evidence.total / evidence.present
-    std = np.sqrt(np.maximum(evidence.square / evidence.present - mean * mean, 0))
+    mean = statistics.total / statistics.present
+    std = np.sqrt(np.maximum(statistics.square / statistics.present - mean * mean, 0))
     for i in set(reflectance) - set(constant):
         if std[i] < limits.constant_std * abs(mean[i]):
             yield finding(
@@ -117,7 +116,7 @@ def _bands(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
                 limit=f"{limits.constant_std:g} of the mean",
                 limits=limits,
             )
-    for one, other in sorted(evidence.identical_bands):
+    for one, other in sorted(statistics.identical_bands):
         if one not in constant:
             yield finding(
                 Code.IDENTICAL_BANDS,
@@ -126,19 +125,20 @@ def _bands(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
                 limit="bands that differ",
                 limits=limits,
             )
-    worst = max(reflectance, key=lambda i: evidence.saturated[i], default=None)
-    if worst is not None and evidence.saturated[worst] > limits.saturated_max * evidence.present:
+    worst = max(reflectance, key=lambda i: statistics.saturated[i], default=None)
+    if worst is not None and statistics.saturated[worst] > limits.saturated_max * statistics.present:
         yield finding(
             Code.SATURATED,
             "image",
-            f"{bands[worst].name}: {evidence.saturated[worst] / evidence.present:.1%} at {evidence.high[worst]:g}",
+            f"{bands[worst].name}: {statistics.saturated[worst] / statistics.present:.1%} at "
+            f"{statistics.high[worst]:g}",
             limit=f"{limits.saturated_max:.0%}",
             limits=limits,
         )
 
 
-def _scale(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> Iterator[Reason]:
-    limits, texture = recipe.limits, evidence.texture
+def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
+    texture = statistics.texture
     if texture.greys is not None and texture.pixels >= TEXTURE_MIN:
         jumps = float(np.sort(texture.jumps / max(texture.pairs[0], 1))[-2:].mean())
         share = texture.greys / np.maximum(texture.greys.sum(axis=1, keepdims=True), 1)
@@ -153,12 +153,12 @@ def _scale(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> Iter
             )
             return
     scale = limits.reflectance_scale
-    bands = [i for i in _reflectance(recipe) if recipe.bands[i].common != "cirrus"]
-    if scale is None or not bands or evidence.high[bands].max() <= 0:
+    lit = [i for i in _reflectance(bands) if bands[i].common != "cirrus"]
+    if scale is None or not lit or statistics.high[lit].max() <= 0:
         return
-    highest = float(evidence.high[bands].max())
-    brightest = float(np.max(evidence.total[bands]) / evidence.present)
-    kind = str(facts.dtype)
+    highest = float(statistics.high[lit].max())
+    brightest = float(np.max(statistics.total[lit]) / statistics.present)
+    kind = str(header.dtype)
     if scale >= 1000 and (highest <= 255 or kind == "uint8"):
         found = "0..1" if highest <= 2 and kind.startswith("float") else "0..255"
         yield finding(
@@ -178,44 +178,43 @@ def _scale(evidence: PixelStatistics, facts: PairHeader, recipe: Recipe) -> Iter
         )
 
 
-def _shares(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    limits = recipe.limits
-    bare = evidence.pixels - evidence.content
-    if bare > limits.nodata_max * evidence.pixels:
+def _shares(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
+    bare = statistics.pixels - statistics.content
+    if bare > limits.nodata_max * statistics.pixels:
         yield finding(
             Code.NODATA,
             "image",
-            f"{_share(bare, evidence)} of the pixels are zero or without data",
+            f"{_share(bare, statistics)} of the pixels are zero or without data",
             limit=f"{limits.nodata_max:.0%}",
             limits=limits,
         )
-    for value, count in zip(FILLERS, evidence.undeclared_nodata.tolist(), strict=True):
-        if count > limits.undeclared_max * evidence.pixels:
+    for value, count in zip(FILLERS, statistics.undeclared_nodata.tolist(), strict=True):
+        if count > limits.undeclared_max * statistics.pixels:
             yield finding(
                 Code.UNDECLARED_NODATA,
                 "image",
-                f"{value:g} in {_share(count, evidence)} of the pixels",
+                f"{value:g} in {_share(count, statistics)} of the pixels",
                 limit=f"{limits.undeclared_max:.2%}",
                 limits=limits,
             )
-    cloud = evidence.flagged if evidence.has_flags else evidence.bright_cloud
-    if cloud > limits.cloud_max * evidence.pixels:
-        how = "the quality bands" if evidence.has_flags else "brightness, greyness and cirrus"
+    cloud = statistics.flagged if statistics.has_flags else statistics.bright_cloud
+    if cloud > limits.cloud_max * statistics.pixels:
+        how = "the quality bands" if statistics.has_flags else "brightness, greyness and cirrus"
         yield finding(
             Code.CLOUD,
             "image",
-            f"{cloud / evidence.pixels:.0%} of the pixels by {how}",
+            f"{cloud / statistics.pixels:.0%} of the pixels by {how}",
             limit=f"{limits.cloud_max:.0%}",
             limits=limits,
         )
 
 
-def _texture(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    limits, texture = recipe.limits, evidence.texture
+def _texture(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
+    texture = statistics.texture
     deviation = np.sqrt(texture.variance)
     if texture.pixels < TEXTURE_MIN or deviation.max() == 0:
         return
-    scale = limits.reflectance_scale or float(evidence.high[_reflectance(recipe)].max(initial=1.0))
+    scale = limits.reflectance_scale or float(statistics.high[_reflectance(bands)].max(initial=1.0))
     lively = deviation > 0
     share = np.where(lively, texture.noise / np.where(lively, deviation, 1), 0)
     correlation, noise = float(texture.correlation.max()), float(share[lively].min())
@@ -245,11 +244,11 @@ NOISE_FLOOR = 0.01
 """Deviation of noise, in reflectance, below which it is the sensor's own."""
 
 
-def _lines(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    limits, texture = recipe.limits, evidence.texture
-    flat_rows = np.concatenate([piece.flat_rows for piece in evidence.rows])
+def _lines(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
+    texture = statistics.texture
+    flat_rows = np.concatenate([piece.flat_rows for piece in statistics.rows])
     inner = np.flatnonzero(~flat_rows)
-    if evidence.empty == 0 and len(inner):
+    if statistics.empty == 0 and len(inner):
         dropped = int(np.count_nonzero(flat_rows[inner[0] : inner[-1] + 1]))
         if dropped > limits.dropped_lines_max * len(flat_rows):
             yield finding(
@@ -259,12 +258,12 @@ def _lines(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
                 limits=limits,
                 limit=f"{limits.dropped_lines_max:.1%}",
             )
-    if texture.pixels < TEXTURE_MIN or evidence.present < evidence.pixels:
+    if texture.pixels < TEXTURE_MIN or statistics.present < statistics.pixels:
         return
-    rows = np.concatenate([piece.means for piece in evidence.rows], axis=1)
+    rows = np.concatenate([piece.means for piece in statistics.rows], axis=1)
     for name, means, squared, count in (
         ("rows", rows, texture.down, texture.pairs[1]),
-        ("columns", evidence.columns / max(len(flat_rows), 1), texture.across, texture.pairs[0]),
+        ("columns", statistics.columns / max(len(flat_rows), 1), texture.across, texture.pairs[0]),
     ):
         jump = _jump(means)
         expected = np.sqrt(squared / max(count, 1))
@@ -288,9 +287,9 @@ def _jump(means: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> np.ndarra
     return jumps
 
 
-def _reflectance(recipe: Recipe) -> list[int]:
-    return [i for i, band in enumerate(recipe.bands) if band.role is Role.REFLECTANCE]
+def _reflectance(bands: Sequence[Band]) -> list[int]:
+    return [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
 
 
-def _share(count: int, evidence: PixelStatistics) -> str:
-    return f"{count / max(evidence.pixels, 1):.2%}"
+def _share(count: int, statistics: PixelStatistics) -> str:
+    return f"{count / max(statistics.pixels, 1):.2%}"

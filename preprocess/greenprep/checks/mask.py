@@ -1,15 +1,15 @@
-"""Checks of a mask's labels and of how they fit the image, from a pair's evidence. Pure."""
+"""Checks of a mask's labels and of how they fit the image, from a pair's statistics. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from greenprep.checks.evidence import PixelStatistics
+from greenprep.checks.measure import PixelStatistics
 from greenprep.findings import finding
 from greenschemas.codes import Code
+from greenschemas.limits import Limits
 from greenschemas.manifest import Reason
-from greenschemas.recipe import Recipe
 
 __all__ = ["mask_findings"]
 
@@ -17,25 +17,21 @@ GAIN = 0.08
 """By how much a shifted place must fit better to be believed."""
 
 
-def mask_findings(evidence: PixelStatistics, recipe: Recipe) -> list[Reason]:
+def mask_findings(statistics: PixelStatistics, classes: Sequence[str], limits: Limits) -> list[Reason]:
     """All findings about the mask; none where it could not be read, which the header's findings say."""
-    if evidence.labels.pixels == 0:
+    if statistics.labels.pixels == 0:
         return []
-    found = [*_broken(evidence, recipe)]
-    if evidence.labels.labelled == 0:
-        found.append(
-            finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=recipe.limits)
-        )
-    elif evidence.single:
-        name = recipe.mask.classes[int(evidence.class_sum.argmax())]
-        found.append(
-            finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes", limits=recipe.limits)
-        )
-    return [*found, *_fit(evidence, recipe)]
+    found = [*_broken(statistics, classes, limits)]
+    if statistics.labels.labelled == 0:
+        found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=limits))
+    elif statistics.single:
+        name = classes[int(statistics.class_sum.argmax())]
+        found.append(finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes", limits=limits))
+    return [*found, *_fit(statistics, limits)]
 
 
-def _broken(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    labels, limits = evidence.labels, recipe.limits
+def _broken(statistics: PixelStatistics, classes: Sequence[str], limits: Limits) -> Iterator[Reason]:
+    labels = statistics.labels
     allowed = limits.bad_labels_max * labels.pixels
     if labels.out_of_range > allowed:
         yield finding(
@@ -60,7 +56,7 @@ def _broken(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
             "mask",
             f"{labels.unknown_value:g} and the like in {labels.unknown / labels.pixels:.2%} of the pixels",
             limits=limits,
-            limit=f"0 to {len(recipe.mask.classes) - 1}",
+            limit=f"0 to {len(classes) - 1}",
         )
     if labels.nan:
         yield finding(
@@ -80,21 +76,21 @@ def _broken(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
         )
 
 
-def _fit(evidence: PixelStatistics, recipe: Recipe) -> Iterator[Reason]:
-    here = evidence.fit.here
-    cloud = evidence.flagged if evidence.has_flags else evidence.bright_cloud
-    hidden = cloud > recipe.limits.cloud_max * evidence.pixels
-    missing = evidence.pixels - evidence.content > recipe.limits.nodata_max * evidence.pixels
+def _fit(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
+    here = statistics.fit.here
+    cloud = statistics.flagged if statistics.has_flags else statistics.bright_cloud
+    hidden = cloud > limits.cloud_max * statistics.pixels
+    missing = statistics.pixels - statistics.content > limits.nodata_max * statistics.pixels
     if math.isnan(here) or hidden or missing:
         return  # Where there is cloud or nothing, there are no edges that labels could fit.
-    best, (rows, cols) = evidence.fit.best
-    limit = recipe.limits.edge_correlation
+    best, (rows, cols) = statistics.fit.best
+    limit = limits.edge_correlation
     if here < limit or ((rows, cols) != (0, 0) and best > here + GAIN):
         yield finding(
             Code.MISALIGNED,
             "pair",
             f"edges of labels and image correlate by {here:.2f} in place, by "
             f"{best:.2f} moved by {rows} rows and {cols} columns",
-            limits=recipe.limits,
+            limits=limits,
             limit=f"{limit:g} in place, and best there",
         )

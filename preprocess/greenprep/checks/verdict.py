@@ -1,25 +1,39 @@
-"""From findings to a verdict. Light: imported by the process that only gathers what workers find."""
+"""Verdicts that need no pixel. Light: imported by the process that only gathers what workers find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from greenprep.findings import finding
+from greenprep.raw.pairs import Candidate
+from greenschemas.codes import Code
+from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 
-__all__ = ["in_order", "verdict_of", "with_reasons"]
+__all__ = ["crashed", "in_order", "with_reasons"]
 
 
-def verdict_of(reasons: Iterable[Reason]) -> Verdict:
-    """Rejected if anything rejects, else repaired if anything was mended, else accepted."""
-    levels = {reason.level for reason in reasons}
-    return (
-        Verdict.REJECTED if Level.REJECT in levels else Verdict.REPAIRED if Level.REPAIR in levels else Verdict.ACCEPTED
+def crashed(candidate: Candidate, stamp: str, limits: Limits) -> Entry:
+    """The verdict on a pair that took the process that read it down each time."""
+    reason = finding(
+        Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives", limits=limits
+    )
+    return Entry(
+        image=candidate.image,
+        mask=candidate.mask,
+        group=candidate.group,
+        time=candidate.time,
+        parts=dict(candidate.parts),
+        verdict=Verdict.of([reason.level]),
+        reasons=(reason,),
+        stamp=stamp,
     )
 
 
 def with_reasons(entry: Entry, reasons: Sequence[Reason]) -> Entry:
     """`entry` with other findings and the verdict that follows from them."""
-    return Entry(**{**entry.model_dump(), "reasons": in_order(reasons), "verdict": verdict_of(reasons)})
+    verdict = Verdict.of(reason.level for reason in reasons)
+    return Entry(**{**entry.model_dump(), "reasons": in_order(reasons), "verdict": verdict})
 
 
 def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -14,21 +14,30 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import yaml
-
 from greenprep.checks.collection import judge_collection
+from greenprep.checks.verdict import crashed
 from greenprep.clean.task import PRELOAD, clean_batch
-from greenprep.engine.pool import cores, run_batches
-from greenprep.findings import finding
+from greenprep.engine.pool import run_batches
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
-from greenschemas.codes import REPAIRS, Code
+from greenschemas.codes import REPAIRS
 from greenschemas.console import progress
 from greenschemas.errors import ConfigError, GreenError, SourceError
 from greenschemas.files import write_whole
+from greenschemas.limits import Limits
 from greenschemas.lock import LOCK_NAME, folder_writer
-from greenschemas.manifest import MANIFEST_NAME, RECIPE_NAME, SUMMARY_NAME, Entry, Summary, Verdict, read_manifest
-from greenschemas.recipe import Recipe, load_recipe, recipe_of
+from greenschemas.machine import cores
+from greenschemas.manifest import (
+    MANIFEST_NAME,
+    RECIPE_NAME,
+    SUMMARY_NAME,
+    Entry,
+    Summary,
+    Verdict,
+    read_manifest,
+    write_manifest,
+)
+from greenschemas.recipe import Recipe, load_recipe, recipe_of, write_recipe
 
 __all__ = ["CleanResult", "clean", "reject_repairs"]
 
@@ -115,11 +124,12 @@ def _clean(
             bar.advance(len(answers))
             if tick is not None:
                 tick(len(entries), len(kept) + len(todo))
-    judged = judge_collection(entries.values(), recipe)
+    judged = judge_collection(entries.values(), recipe.bands, recipe.limits)
     summary = Summary.of(judged, recipe.hash())
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)
-        _finish(out, judged, summary)
+        write_manifest(out, judged, summary)
+        (out / JOURNAL_NAME).unlink(missing_ok=True)
         from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
 
         write_clean_report(raw, out, recipe, judged, summary)
@@ -187,7 +197,7 @@ def _same_recipe(path: Path, recipe: Recipe) -> bool:
 
 
 def _still_good(raw: Path, out: Path, entry: Entry, candidate: Candidate) -> bool:
-    if entry.stamp is None or entry.stamp != stamp_of(raw, candidate.image, candidate.mask):
+    if entry.stamp is None or entry.stamp != stamp_of(raw, candidate).text:
         return False
     return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in _outputs(out, entry))
 
@@ -201,13 +211,13 @@ def _journal(out: Path, recipe: Recipe, old: Iterable[Entry], dry_run: bool) -> 
     try:
         known = "".join(entry.to_json() + "\n" for entry in old)
         write_whole(out / JOURNAL_NAME, known)
-        write_whole(out / RECIPE_NAME, yaml.safe_dump(recipe.about_data(), sort_keys=False, allow_unicode=True))
+        write_recipe(out / RECIPE_NAME, recipe)
         (out / MANIFEST_NAME).unlink(missing_ok=True)
         (out / SUMMARY_NAME).unlink(missing_ok=True)
         with (out / JOURNAL_NAME).open("a", encoding="utf-8") as file:
             yield partial(_append, file)
     except OSError as problem:
-        raise _unwritable(out, problem) from None
+        raise SourceError.unwritable(out, problem) from None
 
 
 def _append(file: TextIO, entry: Entry) -> None:
@@ -222,29 +232,17 @@ def _verdicts(
         return
     batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
     yield from run_batches(
-        partial(clean_batch, raw, out, recipe),
+        partial(clean_batch, raw, out, recipe.bands, recipe.mask, recipe.limits),
         todo,
         workers=min(workers, len(todo)),
         batch=batch,
-        dead=partial(_crashed, raw, recipe),
+        dead=partial(_crashed, raw, recipe.limits),
         preload=PRELOAD,
     )
 
 
-def _crashed(raw: Path, recipe: Recipe, candidate: Candidate) -> Entry:
-    reason = finding(
-        Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives", limits=recipe.limits
-    )
-    return Entry(
-        image=candidate.image,
-        mask=candidate.mask,
-        group=candidate.group,
-        time=candidate.time,
-        parts=dict(candidate.parts),
-        verdict=Verdict.REJECTED,
-        reasons=(reason,),
-        stamp=stamp_of(raw, candidate.image, candidate.mask),
-    )
+def _crashed(raw: Path, limits: Limits, candidate: Candidate) -> Entry:
+    return crashed(candidate, stamp_of(raw, candidate).text, limits)
 
 
 def _settle(
@@ -268,16 +266,3 @@ def _settle(
 def _outputs(out: Path, entry: Entry) -> list[Path]:
     """Where an accepted or repaired pair stands below `out`."""
     return [out / relative for relative in (entry.image, entry.mask) if relative is not None]
-
-
-def _finish(out: Path, judged: Iterable[Entry], summary: Summary) -> None:
-    try:
-        write_whole(out / MANIFEST_NAME, "".join(entry.to_json() + "\n" for entry in judged))
-        write_whole(out / SUMMARY_NAME, summary.to_json() + "\n")
-        (out / JOURNAL_NAME).unlink(missing_ok=True)
-    except OSError as problem:
-        raise _unwritable(out, problem) from None
-
-
-def _unwritable(out: Path, problem: OSError) -> SourceError:
-    return SourceError(out, f"cannot be written ({problem.strerror})", "make room, or choose another folder")

@@ -23,7 +23,6 @@ from greenschemas.errors import SourceError
 from greenschemas.files import whole
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Level
-from greenschemas.recipe import Recipe
 
 __all__ = ["touches", "write_repaired"]
 
@@ -38,16 +37,16 @@ def touches(entry: Entry) -> tuple[bool, bool]:
     )
 
 
-def write_repaired(pair: OpenPair, entry: Entry, recipe: Recipe, out: Path) -> None:
+def write_repaired(pair: OpenPair, entry: Entry, out: Path) -> None:
     """Write those files of a repaired pair that need it below `out`: each appears whole or not at all.
 
     Raises SourceError where the folder cannot be written.
     """
     image, mask = touches(entry)
     if image and entry.image is not None:
-        _replace(out / entry.image, lambda draft: _write_image(draft, pair, entry, recipe))
+        _replace(out / entry.image, lambda draft: _write_image(draft, pair, entry))
     if mask and entry.mask is not None:
-        _replace(out / entry.mask, lambda draft: _write_mask(draft, pair, recipe))
+        _replace(out / entry.mask, lambda draft: _write_mask(draft, pair))
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
@@ -56,15 +55,15 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             write(draft)
     except OSError as problem:
-        raise SourceError(path, f"cannot be written ({problem})", "make room, or choose another folder") from None
+        raise SourceError.unwritable(path, problem) from None
 
 
-def _write_image(draft: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> None:
+def _write_image(draft: Path, pair: OpenPair, entry: Entry) -> None:
     """Whole numbers that were NaN, and what a mask or alpha band hid, are told apart by an internal mask."""
     source = pair.image_file
-    if source is None or pair.facts.dtype is None:
+    if source is None or pair.header.dtype is None:
         return
-    dtype, nodata = np.dtype(pair.facts.dtype), source.tiff.nodata
+    dtype, nodata = np.dtype(pair.header.dtype), source.tiff.nodata
     if nodata is not None and np.isnan(nodata) and dtype.kind != "f":
         nodata = None
     masked = (
@@ -73,7 +72,7 @@ def _write_image(draft: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> N
         or (nodata is None and source.tiff.nodata is not None)
         or any(reason.code == Code.NAN for reason in entry.reasons)
     )
-    names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in recipe.bands)
+    names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in pair.bands)
     with _create(draft, pair, source, dtype, nodata) as sink:
         sink.descriptions = names
         for window, pixels in _windows(pair):
@@ -82,14 +81,14 @@ def _write_image(draft: Path, pair: OpenPair, entry: Entry, recipe: Recipe) -> N
                 sink.write_mask(pixels.present, window=window)
 
 
-def _write_mask(draft: Path, pair: OpenPair, recipe: Recipe) -> None:
+def _write_mask(draft: Path, pair: OpenPair) -> None:
     """Floats and rescaled values hold NaN, declared as nodata, where there is no label; integers stay as they are."""
     source = pair.mask_file
     if source is None:
         return
-    native = native_scale(recipe.mask.kind)
+    native = native_scale(pair.rules.kind)
     rescale = source.scale != native and source.scale != 255
-    rescale = rescale or (source.scale == 255 and any(r.code == Code.MASK_SCALE for r in pair.facts.findings))
+    rescale = rescale or (source.scale == 255 and any(r.code == Code.MASK_SCALE for r in pair.header.findings))
     floating = rescale or source.tiff.dtype.kind == "f"
     dtype = np.dtype("float32") if rescale else source.tiff.dtype
     with _create(draft, pair, source, dtype, float("nan") if floating else source.tiff.nodata) as sink:
@@ -108,9 +107,8 @@ def _write_mask(draft: Path, pair: OpenPair, recipe: Recipe) -> None:
 
 
 def _windows(pair: OpenPair) -> Any:
-    width = pair.facts.shape[2] if pair.facts.shape else 0
     for row, height in pair.strips():
-        yield Window(0, row, width, height), pair.read(row, 0, height, width)
+        yield Window(0, row, pair.width, height), pair.read(row, 0, height, pair.width)
 
 
 def _create(draft: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], nodata: float | None) -> Any:

@@ -114,8 +114,8 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
     from greenprep.raw.pair import open_pair  # GDAL: only where there is something to show.
 
     candidate = Candidate(entry.image, entry.mask, entry.group, entry.time)
-    with open_pair(raw, candidate, recipe) as pair:
-        shape = pair.facts.shape
+    with open_pair(raw, candidate, recipe.bands, recipe.mask, recipe.limits) as pair:
+        shape = pair.header.shape
         if shape is None or shape[1] * shape[2] > PIXELS_MAX or not min(shape):
             return entry, [], []
         try:

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from greenprep.raw.pairs import Candidate
+    from greenschemas.bands import Band
+    from greenschemas.limits import Limits
     from greenschemas.manifest import Entry
-    from greenschemas.recipe import Recipe
+    from greenschemas.recipe import MaskRules
 
 __all__ = ["PRELOAD", "clean_batch"]
 
@@ -20,8 +22,15 @@ PRELOAD = "greenprep.clean.worker"
 """What a worker imports once."""
 
 
-def clean_batch(raw: Path, out: Path | None, recipe: Recipe, candidates: Sequence[Candidate]) -> list[Entry]:
+def clean_batch(
+    raw: Path,
+    out: Path | None,
+    bands: Sequence[Band],
+    rules: MaskRules,
+    limits: Limits,
+    candidates: Sequence[Candidate],
+) -> list[Entry]:
     """As `greenprep.clean.worker.clean_batch`, in a worker."""
     from greenprep.clean.worker import clean_batch as work
 
-    return work(raw, out, recipe, candidates)
+    return work(raw, out, bands, rules, limits, candidates)

@@ -10,36 +10,46 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenprep.checks.survey import survey
 from greenprep.clean.repair import touches, write_repaired
-from greenprep.clean.survey import survey_open
 from greenprep.raw.pair import gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
+from greenschemas.bands import Band
 from greenschemas.errors import SourceError
 from greenschemas.files import whole
+from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Verdict
-from greenschemas.recipe import Recipe
+from greenschemas.recipe import MaskRules
 
 __all__ = ["clean_batch", "clean_one", "link"]
 
 
-def clean_batch(raw: Path, out: Path | None, recipe: Recipe, candidates: Sequence[Candidate]) -> list[Entry]:
+def clean_batch(
+    raw: Path,
+    out: Path | None,
+    bands: Sequence[Band],
+    rules: MaskRules,
+    limits: Limits,
+    candidates: Sequence[Candidate],
+) -> list[Entry]:
     """The verdicts on some candidates, in order; accepted and repaired pairs then stand below `out` (None: nowhere)."""
     with gdal():
-        return [clean_one(raw, out, recipe, candidate) for candidate in candidates]
+        return [clean_one(raw, out, bands, rules, limits, candidate) for candidate in candidates]
 
 
-def clean_one(raw: Path, out: Path | None, recipe: Recipe, candidate: Candidate) -> Entry:
+def clean_one(
+    raw: Path, out: Path | None, bands: Sequence[Band], rules: MaskRules, limits: Limits, candidate: Candidate
+) -> Entry:
     """The verdict on one candidate; raises SourceError where `out` cannot be written."""
-    stamp = stamp_of(raw, candidate.image, candidate.mask)
-    with open_pair(raw, candidate, recipe) as pair:
-        entry = survey_open(pair, recipe, stamp=stamp)
+    stamp = stamp_of(raw, candidate).text
+    with open_pair(raw, candidate, bands, rules, limits) as pair:
+        entry = survey(pair, pair.strips(), stamp)
         if out is None or entry.verdict is Verdict.REJECTED:
             return entry
         if entry.verdict is Verdict.REPAIRED:
-            write_repaired(pair, entry, recipe, out)
-    written = touches(entry)
-    for relative, anew in zip((entry.image, entry.mask), written, strict=True):
+            write_repaired(pair, entry, out)
+    for relative, anew in zip((entry.image, entry.mask), touches(entry), strict=True):
         if relative is not None and not anew:
             link(raw / relative, out / relative)
     return entry
@@ -59,6 +69,4 @@ def link(source: Path, target: Path) -> None:
             except OSError:
                 shutil.copy2(source, draft)
     except OSError as problem:
-        raise SourceError(
-            target, f"cannot be written ({problem.strerror})", "make room, or choose another folder"
-        ) from None
+        raise SourceError.unwritable(target, problem) from None

@@ -16,8 +16,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from greenprep.engine.pool import check_main
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
+from greenschemas.machine import cores
 
-__all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_up", "worker_count"]
+__all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_up"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -31,17 +32,12 @@ class KilledJob(Generic[J]):
     job: J
 
 
-def worker_count() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def warm_up(workers: int | None) -> None:
     """Start the fork server now, if one is needed: its imports then run while the caller looks for files."""
     if hasattr(os, "fork") and workers != 0:
         # One thread a worker: sums in a library must not depend on how many cores the machine has.
         os.environ.update(dict.fromkeys(_THREADS, "1"))
-        preload = ["distributed", "distributed.nanny", "greenprep.build.piece", "greenprep.store.codec"]
+        preload = ["distributed", "distributed.nanny", "greenprep.build.read", "greenprep.store.codec"]
         forkserver.set_forkserver_preload(preload)
         forkserver.ensure_running()
 
@@ -113,7 +109,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         with client:
             yield client
         return
-    count = workers or worker_count()
+    count = workers or cores()
     with (
         LocalCluster(
             n_workers=count,

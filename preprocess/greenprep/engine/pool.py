@@ -7,7 +7,6 @@ fresh process, and one that dies again gets the answer that `dead` gives.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,7 +18,7 @@ from typing import TypeVar
 
 from greenschemas.errors import ConfigError, SourceError
 
-__all__ = ["check_main", "cores", "run_batches", "warm_up"]
+__all__ = ["check_main", "run_batches", "warm_up"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -65,11 +64,6 @@ def run_batches(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     yield from _one_by_one(work, suspects, dead, preload)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from greenprep.raw.labels import guess_scale, native_scale
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
-from greenschemas.bands import Role, where_role
+from greenschemas.bands import Band, Role, where_role
 from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.codes import Code
+from greenschemas.limits import Limits
 from greenschemas.manifest import Reason
-from greenschemas.recipe import Recipe
+from greenschemas.recipe import MaskRules
 
-__all__ = ["File", "Header", "examine_header", "open_file"]
+__all__ = ["File", "Findings", "examine_header", "open_file"]
 
 SMALL = 64 << 20
 """Files that decode to no more bytes than this are read whole when they are opened."""
@@ -29,12 +31,12 @@ MEASURED = (Role.REFLECTANCE, Role.DERIVED)
 
 
 @dataclass
-class Header:
+class Findings:
     """Findings about a candidate as they come up."""
 
     candidate: Candidate
-    recipe: Recipe
-    findings: list[Reason] = field(default_factory=list)
+    limits: Limits
+    found: list[Reason] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         problem = self.candidate.problem
@@ -49,7 +51,7 @@ class Header:
         self, code: Code, about: About, found: str, *, limit: str = "none allowed", remedy: str | None = None
     ) -> None:
         """Record a finding at the level that the recipe gives it."""
-        self.findings.append(finding(code, about, found, limit=limit, limits=self.recipe.limits, remedy=remedy))
+        self.found.append(finding(code, about, found, limit=limit, limits=self.limits, remedy=remedy))
 
     def add_bad(self, problem: BadFile, about: About) -> None:
         """Record why a file cannot be used."""
@@ -116,69 +118,69 @@ class File:
         return [(row, min(step, height - row)) for row in range(0, height, step)]
 
 
-def open_file(root: Path, relative: str | None, about: About, header: Header) -> File | None:
-    """Open one file of a candidate and, if it is small, decode it whole; None where it cannot be used."""
+def open_file(root: Path, relative: str | None, about: About, bands: int, findings: Findings) -> File | None:
+    """Open one file of a candidate and, if it is small, decode it whole; None where it cannot be used.
+
+    bands: how many it should have.
+    """
     if relative is None:
         return None
-    path = root.absolute() / relative
-    recipe = header.recipe
-    bands = (
-        len(recipe.bands) if about == "image" else 1 if recipe.mask.kind is MaskKind.INDEX else len(recipe.mask.classes)
-    )
     try:
-        tiff = open_tiff(path, recipe.limits, bands)
+        tiff = open_tiff(root.absolute() / relative, findings.limits, bands)
     except BadFile as problem:
-        header.add_bad(problem, about)
+        findings.add_bad(problem, about)
         return None
     file = File(tiff, tiff.grid.flipped() if tiff.grid.south_up else tiff.grid, tiff.dtype)
     try:
         file.load()
     except BadFile as problem:
-        header.add_bad(problem, about)
+        findings.add_bad(problem, about)
         tiff.close()
         return None
     return file
 
 
-def examine_header(image: File | None, mask: File | None, header: Header) -> tuple[File | None, File | None]:
-    """The files that can be read on, with their types and scales; what is wrong with them goes to `header`."""
+def examine_header(
+    image: File | None, mask: File | None, bands: Sequence[Band], rules: MaskRules, findings: Findings
+) -> tuple[File | None, File | None]:
+    """The files that can be read on, with their types and scales; what is wrong with them goes to `findings`."""
     try:
-        image = _image(image, header) if image is not None else None
+        image = _image(image, bands, findings) if image is not None else None
     except BadFile as problem:
-        header.add_bad(problem, "image")
+        findings.add_bad(problem, "image")
         image = None
     try:
-        mask = _mask(mask, header) if mask is not None else None
+        mask = _mask(mask, rules, findings) if mask is not None else None
     except BadFile as problem:
-        header.add_bad(problem, "mask")
+        findings.add_bad(problem, "mask")
         mask = None
     return image, mask
 
 
-def _image(file: File, header: Header) -> File | None:
-    tiff, bands = file.tiff, header.recipe.bands
-    _common(file, "image", header)
+def _image(file: File, bands: Sequence[Band], findings: Findings) -> File | None:
+    tiff = file.tiff
+    _common(file, "image", findings)
     if not file.grid.crs:
-        header.add(Code.NO_CRS, "image", "no coordinate system")
+        findings.add(Code.NO_CRS, "image", "no coordinate system")
     if file.grid.rotated:
-        header.add(Code.ROTATED, "image", f"transform {tuple(round(c, 6) for c in file.grid.transform)}")
+        findings.add(Code.ROTATED, "image", f"transform {tuple(round(c, 6) for c in file.grid.transform)}")
     if tiff.bands != len(bands):
-        header.add(Code.BAND_COUNT, "image", f"{tiff.bands} bands", limit=f"{len(bands)}")
+        findings.add(Code.BAND_COUNT, "image", f"{tiff.bands} bands", limit=f"{len(bands)}")
         # The other checks need the recipe's bands; this one does not, and says more of what is wrong.
         if file.kept is not None and not np.isfinite(file.kept).all():
-            header.add(Code.NAN, "image", f"{1 - np.isfinite(file.kept).mean():.2%} of the values")
+            findings.add(Code.NAN, "image", f"{1 - np.isfinite(file.kept).mean():.2%} of the values")
         return None
     file.features = where_role(bands, *MEASURED)
     due = [band.name for band in bands]
     named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
     if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
         wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
-        header.add(
+        findings.add(
             Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`", limit="the recipe's order"
         )
-    file.target = _narrowest(file, header)
+    file.target = _narrowest(file, findings.limits.nan)
     if file.target != tiff.dtype:
-        header.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")
+        findings.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")
     return file
 
 
@@ -188,12 +190,11 @@ def _names_mean_something(named: list[tuple[str, str]], due: list[str]) -> bool:
     return sum(name.casefold() in known for name, _ in named) * 2 >= len(named)
 
 
-def _mask(file: File, header: Header) -> File | None:
-    tiff, rules = file.tiff, header.recipe.mask
-    _common(file, "mask", header)
-    due = 1 if rules.kind is MaskKind.INDEX else len(rules.classes)
+def _mask(file: File, rules: MaskRules, findings: Findings) -> File | None:
+    tiff, due = file.tiff, rules.bands
+    _common(file, "mask", findings)
     if tiff.bands != due:
-        header.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=f"{due} ({rules.kind.value})")
+        findings.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=f"{due} ({rules.kind.value})")
         return None
     if rules.kind is not MaskKind.INDEX:
         native = native_scale(rules.kind)
@@ -201,21 +202,21 @@ def _mask(file: File, header: Header) -> File | None:
         scale = guess_scale(file.tiff.read(*middle) if file.kept is None else file.kept, rules, tiff.nodata)
         file.scale = scale or native
         if scale is not None and scale != native and not (rules.kind is MaskKind.ONE_HOT and scale == 255):
-            header.add(Code.MASK_SCALE, "mask", f"a whole pixel is written as {scale}", limit=f"{native}")
+            findings.add(Code.MASK_SCALE, "mask", f"a whole pixel is written as {scale}", limit=f"{native}")
     return file
 
 
-def _common(file: File, about: About, header: Header) -> None:
+def _common(file: File, about: About, findings: Findings) -> None:
     if file.tiff.band_layout is BandLayout.PAGED:
-        header.add(Code.PAGED, about, f"{file.tiff.bands} pages of one band", limit="one image of all bands")
+        findings.add(Code.PAGED, about, f"{file.tiff.bands} pages of one band", limit="one image of all bands")
     if file.tiff.band_layout is BandLayout.CHANNELS_LAST:
         height, width, bands = file.tiff.grid.height, file.tiff.grid.width, file.tiff.bands
-        header.add(Code.CHANNEL_LAST, about, f"{height} bands of {width} x {bands} pixels", limit=f"{bands} bands")
+        findings.add(Code.CHANNEL_LAST, about, f"{height} bands of {width} x {bands} pixels", limit=f"{bands} bands")
     if file.flipped:
-        header.add(Code.SOUTH_UP, about, "rows from south to north", limit="north to south")
+        findings.add(Code.SOUTH_UP, about, "rows from south to north", limit="north to south")
 
 
-def _narrowest(file: File, header: Header) -> np.dtype[Any]:
+def _narrowest(file: File, policy: NanPolicy) -> np.dtype[Any]:
     """The narrowest type that holds a file's values, where all are whole numbers in a wider type than they need.
 
     Signed sources stay signed if they can; a file with any fractional value keeps its type.
@@ -223,7 +224,7 @@ def _narrowest(file: File, header: Header) -> np.dtype[Any]:
     dtype = file.tiff.dtype
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         return dtype
-    span = _whole_span(file, header.recipe.limits.nan)
+    span = _whole_span(file, policy)
     if span is None:
         return dtype
     low, high = span

@@ -1,4 +1,4 @@
-"""An image and its mask, opened together and read as one: the same pixels whatever the files' dress.
+"""An image and its mask, opened together and read as one: the same pixels however the files lay them out.
 
 Letters: C bands, K classes, H rows, W columns of the pair as handed on; h, w of a window.
 """
@@ -6,7 +6,7 @@ Letters: C bands, K classes, H rows, W columns of the pair as handed on; h, w of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.raw.clouds import flagged_clouds
-from greenprep.raw.files import File, Header, examine_header, open_file
+from greenprep.raw.files import File, Findings, examine_header, open_file
 from greenprep.raw.grid import Grid, Match, match
 from greenprep.raw.labels import LabelCounts, decode_labels
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, same_crs
 from greenprep.raw.tiff_header import BadFile
+from greenschemas.bands import Band
 from greenschemas.choices import CloudPolicy, NanPolicy
 from greenschemas.layout import UNLABELLED
+from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
-from greenschemas.recipe import Recipe
+from greenschemas.recipe import MaskRules
 
 __all__ = ["BadFile", "OpenPair", "PairHeader", "Pixels", "gdal", "open_pair"]
 
@@ -85,11 +87,19 @@ class OpenPair:
     """A pair whose files are open; from `open_pair`."""
 
     def __init__(
-        self, recipe: Recipe, image: File | None, mask: File | None, grids: Match | None, facts: PairHeader
+        self,
+        bands: Sequence[Band],
+        rules: MaskRules,
+        limits: Limits,
+        image: File | None,
+        mask: File | None,
+        grids: Match | None,
+        header: PairHeader,
     ) -> None:
-        self._recipe, self._image, self._mask, self._grids = recipe, image, mask, grids
-        self.facts = facts
-        self._small = facts.shape is not None and math.prod(facts.shape) * np.dtype(facts.dtype).itemsize <= STRIP_BYTES
+        self.bands, self.rules, self.limits, self.header = bands, rules, limits, header
+        self._image, self._mask, self._grids = image, mask, grids
+        nbytes = math.prod(header.shape or (0,)) * np.dtype(header.dtype).itemsize
+        self._small = header.shape is not None and nbytes <= STRIP_BYTES
 
     @property
     def image_file(self) -> File | None:
@@ -111,24 +121,29 @@ class OpenPair:
     def mask_values(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
         """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair."""
         if self._mask is None or self._grids is None:
-            raise BadFile(self.facts.candidate.name, "the pair has no readable mask", "see `facts.findings`")
+            raise BadFile(self.header.candidate.name, "the pair has no readable mask", "see `header.findings`")
         top, left = self._grids.mask_at
         return self._mask.window(row + top, height, col + left, width)
 
-    def strips(self, align: int = 1) -> list[tuple[int, int]]:
+    @property
+    def width(self) -> int:
+        """W; 0 where the shape is not known."""
+        return self.header.shape[2] if self.header.shape else 0
+
+    def strips(self, align: int = 1, *, whole: int = 0, block: int | None = None) -> list[tuple[int, int]]:
         """[(row, height)]: windows of full width that cover each row once, from the top.
 
-        They start at multiples of `align` and, as far as memory allows, of the file's blocks, and decode to about
-        64 MB at most; a small pair is one strip.
+        They start at multiples of `align` and, unless a strip then decodes to more than `block` bytes, of the file's
+        blocks; they decode to about 64 MB. A small pair, or one of no more than `whole` bytes, is one strip.
         """
-        if self.facts.shape is None or self._image is None:
+        if self.header.shape is None or self._image is None:
             return []
-        channels, height, width = self.facts.shape
-        if self._small:
-            return [(0, height)]
+        channels, height, width = self.header.shape
         row_bytes = channels * width * self._image.tiff.dtype.itemsize
+        if self._small or height * row_bytes <= whole:
+            return [(0, height)]
         step = math.lcm(align, self._image.tiff.block_rows)
-        if step * row_bytes > STRIP_BYTES:
+        if step * row_bytes > (STRIP_BYTES if block is None else block):
             step = align
         step *= max(1, STRIP_BYTES // (step * row_bytes))
         return [(row, min(step, height - row)) for row in range(0, height, step)]
@@ -140,25 +155,25 @@ class OpenPair:
         strip after the other decode nothing twice.
         """
         if self._image is None or self._grids is None:
-            raise BadFile(self.facts.candidate.name, "the pair was rejected by its header", "see `facts.findings`")
+            raise BadFile(self.header.candidate.name, "the pair was rejected by its header", "see `header.findings`")
         top, left = self._grids.image_at
         source = self._image
         raw = source.window(row + top, height, col + left, width)
         inside = source.inside(row + top, height, col + left, width)
         image, nonfinite = self._hand_on(raw)
-        empty = _empty(raw, inside, source, self._recipe)
-        cloud = flagged_clouds(image, self._recipe.bands)
+        empty = _empty(raw, inside, source)
+        cloud = flagged_clouds(image, self.bands)
         valid = ~empty if empty is not None else np.ones((height, width), bool)
         if nonfinite is not None:
             valid &= ~nonfinite
         present = valid
         if cloud is not None:
             cloud &= present
-            if self._recipe.limits.cloud is CloudPolicy.MASK:
+            if self.limits.cloud is CloudPolicy.MASK:
                 valid = present & ~cloud
         bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
         fraction, labels = self._labels(row, col, height, width)
-        whole = self._small and self.facts.shape is not None and (height, width) == self.facts.shape[1:]
+        whole = self._small and self.header.shape is not None and (height, width) == self.header.shape[1:]
         return Pixels(
             row,
             col,
@@ -176,73 +191,63 @@ class OpenPair:
     def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """(image of the type handed on, where any band is not finite or None for whole numbers)."""
         if raw.dtype.kind != "f":
-            return raw.astype(self.facts.dtype, copy=False), None
+            return raw.astype(self.header.dtype, copy=False), None
         broken = ~np.isfinite(raw)
         if not broken.any():
-            return raw.astype(self.facts.dtype, copy=False), None
+            return raw.astype(self.header.dtype, copy=False), None
         anywhere = broken.any(axis=0)
-        if self._recipe.limits.nan is NanPolicy.MASK:
+        if self.limits.nan is NanPolicy.MASK:
             raw = np.where(broken, 0, raw)
-        return raw.astype(self.facts.dtype, copy=False), anywhere
+        return raw.astype(self.header.dtype, copy=False), anywhere
 
     def _labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
-        rules = self._recipe.mask
         if self._mask is None or self._grids is None:
-            return np.full((len(rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
+            return np.full((len(self.rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
         top, left = self._grids.mask_at
         source = self._mask
         raw = self.mask_values(row, col, height, width)
         inside = source.inside(row + top, height, col + left, width)
-        fraction, labels = decode_labels(raw, rules, self._recipe.limits, nodata=source.tiff.nodata, scale=source.scale)
+        fraction, labels = decode_labels(raw, self.rules, self.limits, nodata=source.tiff.nodata, scale=source.scale)
         if inside is not None and not inside.all():
             fraction[:, ~inside] = UNLABELLED
         return fraction, labels
 
 
 @contextmanager
-def open_pair(root: Path, candidate: Candidate, recipe: Recipe) -> Iterator[OpenPair]:
+def open_pair(
+    root: Path, candidate: Candidate, bands: Sequence[Band], rules: MaskRules, limits: Limits
+) -> Iterator[OpenPair]:
     """Open a candidate's files below `root`, look at their headers, and close them afterwards.
 
-    Never raises for what is wrong with a file: that stands in `facts.findings`.
+    Never raises for what is wrong with a file: that stands in `header.findings`.
     """
     with gdal():
-        header = Header(candidate, recipe)
-        image = open_file(root, candidate.image, "image", header)
-        mask = open_file(root, candidate.mask, "mask", header)
+        findings = Findings(candidate, limits)
+        image = open_file(root, candidate.image, "image", len(bands), findings)
+        mask = open_file(root, candidate.mask, "mask", rules.bands, findings)
+        opened = [file for file in (image, mask) if file is not None]
         try:
-            yield _assemble(candidate, recipe, image, mask, header)
+            image, mask = examine_header(image, mask, bands, rules, findings)
+            grids = Match(image.grid) if image is not None else None
+            if image is not None and mask is not None:
+                grids = match(image.grid, mask.grid, limits, same_crs=same_crs(image.grid.crs, mask.grid.crs))
+                findings.found.extend(grids.findings)
+                if any(reason.level is Level.REJECT for reason in grids.findings):
+                    mask, grids = None, Match(image.grid)
+            header = _header(candidate, image, grids.grid if grids else Grid(0, 0), findings)
+            yield OpenPair(bands, rules, limits, image, mask, grids, header)
         finally:
-            for file in (image, mask):
-                if file is not None:
-                    file.tiff.close()
+            for file in opened:
+                file.tiff.close()
 
 
-def _assemble(candidate: Candidate, recipe: Recipe, image: File | None, mask: File | None, header: Header) -> OpenPair:
-    image, mask = examine_header(image, mask, header)
-    grids = None
-    if image is not None:
-        grids = Match(image.grid)
-        if mask is not None:
-            grids = match(image.grid, mask.grid, recipe.limits, same_crs=same_crs(image.grid.crs, mask.grid.crs))
-            header.findings.extend(grids.findings)
-            if any(reason.level is Level.REJECT for reason in grids.findings):
-                mask, grids = None, Match(image.grid)
-    grid = grids.grid if grids else Grid(0, 0)
-    shape = (image.tiff.bands, grid.height, grid.width) if image is not None and grids is not None else None
-    facts = PairHeader(
-        candidate,
-        shape,
-        str(image.target) if image is not None else None,
-        grid.crs,
-        grid.transform,
-        tuple(header.findings),
-    )
-    return OpenPair(recipe, image, mask, grids, facts)
+def _header(candidate: Candidate, image: File | None, grid: Grid, findings: Findings) -> PairHeader:
+    shape = (image.tiff.bands, grid.height, grid.width) if image is not None else None
+    dtype = str(image.target) if image is not None else None
+    return PairHeader(candidate, shape, dtype, grid.crs, grid.transform, tuple(findings.found))
 
 
-def _empty(
-    raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File, recipe: Recipe
-) -> NDArray[np.bool_] | None:
+def _empty(raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File) -> NDArray[np.bool_] | None:
     """(h, w), true where the file says that there is nothing; None where it says so nowhere.
 
     A nodata value of 0 is also what quality bands and dark bands hold, so it empties a pixel only where every feature

@@ -7,6 +7,7 @@ Letters: C bands, K classes, h rows, w columns of a strip.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,9 +18,8 @@ from greenprep.checks.texture import Fit, Texture, fit_of, looked_at, texture_of
 from greenprep.raw.clouds import bright_clouds
 from greenprep.raw.labels import LabelCounts
 from greenprep.raw.pair import Pixels
-from greenschemas.bands import Role, where_role
+from greenschemas.bands import Band, Role, where_role
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
-from greenschemas.recipe import Recipe
 
 __all__ = ["PixelStatistics", "RowStatistics", "checksum", "image_digest", "measure_pixels"]
 
@@ -111,16 +111,19 @@ class PixelStatistics:
 _OTHERWISE = frozenset({"has_flags", "single", "low", "high", "identical_bands", "rows"})
 
 
-def measure_pixels(pixels: Pixels, recipe: Recipe) -> PixelStatistics:
-    """The evidence of one strip of full width."""
-    image, bands = pixels.image, recipe.bands
+def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: float | None) -> PixelStatistics:
+    """The statistics of one strip of full width.
+
+    reflectance_scale: number that stands for a reflectance of 1; None where it is unknown.
+    """
+    image = pixels.image
     reflectance = where_role(bands, Role.REFLECTANCE)
     present = pixels.present
     whole = bool(present.all())
     values = image.reshape(len(image), -1) if whole else image[:, present]
     low, high = _range(values)
     looked = looked_at(bands)
-    scale = recipe.limits.reflectance_scale or float(max(high[reflectance].max(initial=1), 1))
+    scale = reflectance_scale or float(max(high[reflectance].max(initial=1), 1))
     seen = image[looked].astype(np.float32)
     if not whole:
         seen = np.where(present, seen, np.float32(CENTRE * scale))  # A hole is no texture.
@@ -128,7 +131,7 @@ def measure_pixels(pixels: Pixels, recipe: Recipe) -> PixelStatistics:
         sums = values.sum(axis=1, dtype=np.float64)
         texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
         fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
-        bright_cloud = bright_clouds(image, bands, scale) if recipe.limits.reflectance_scale else None
+        bright_cloud = bright_clouds(image, bands, scale) if reflectance_scale else None
     lit = image[reflectance] != 0
     # Where there is no label, all classes hold UNLABELLED.
     without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
@@ -231,12 +234,12 @@ def _digest(pixels: Array, whole: bool) -> bytes:
     return b"".join(hashlib.sha256(row.data).digest() for row in np.ascontiguousarray(pixels.transpose(1, 0, 2)))
 
 
-def image_digest(evidence: PixelStatistics, dtype: str) -> str:
+def image_digest(statistics: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of the image's pixels as handed on: equal pixels, equal digest, however they were read."""
-    return hashlib.sha256(dtype.encode() + b"".join(piece.image for piece in evidence.rows)).hexdigest()
+    return hashlib.sha256(dtype.encode() + b"".join(piece.image for piece in statistics.rows)).hexdigest()
 
 
-def checksum(evidence: PixelStatistics, dtype: str) -> str:
+def checksum(statistics: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of image, labels and validity as handed on."""
-    rows = (piece for kind in ("image", "labels") for piece in (getattr(p, kind) for p in evidence.rows))
+    rows = (piece for kind in ("image", "labels") for piece in (getattr(p, kind) for p in statistics.rows))
     return hashlib.sha256(dtype.encode() + b"".join(rows)).hexdigest()

@@ -1,12 +1,13 @@
-"""What a worker does with sources: read each pixel once; judge, cut, measure and encode it on the way.
+"""What a worker does with pairs: read each pixel once; judge, cut, measure and encode it on the way.
 
-A piece is some small pairs, or one strip of rows of a large one. Its encoded tiles go into one spill file, what is
+A task is some small pairs, or one strip of rows of a large one. Its encoded tiles go into one spill file, what is
 known of them into the ledger; only a summary travels back. Nothing depends on how many workers there are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -16,28 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.pack import pack, unpack
 from greenprep.build.tiling import stride_of, tiles_of, tiles_starting_in
-from greenprep.checks.evidence import PixelStatistics, RowStatistics, measure_pixels
-from greenprep.checks.judge import bad_file, judge
-from greenprep.checks.texture import Fit, Texture
-from greenprep.raw.labels import LabelCounts
+from greenprep.checks.measure import PixelStatistics, measure_pixels
+from greenprep.checks.survey import judge_open, judge_unreadable, survey
 from greenprep.raw.pair import BadFile, OpenPair, PairHeader, Pixels, gdal, open_pair
 from greenprep.raw.pairs import Candidate
-from greenprep.raw.stamps import stamp_of
 from greenprep.store.arrays import FILLS
 from greenprep.store.codec import encode_chunk
 from greenprep.store.fingerprint import fingerprint
-from greenprep.store.histogram import Histogram
 from greenprep.store.moments import Moments, merge_all
 from greenprep.store.place import Location
-from greenschemas.codes import Code
+from greenschemas.bands import Band
 from greenschemas.errors import SourceError
 from greenschemas.layout import TILED, UNLABELLED
-from greenschemas.manifest import Entry, Level, Reason, Verdict
-from greenschemas.recipe import Recipe
+from greenschemas.limits import Limits
+from greenschemas.manifest import Entry, Level, Verdict
+from greenschemas.recipe import MaskRules, Recipe, TileRules
 
-__all__ = ["ReadTask", "SourcePart", "load_parts", "read_piece", "spill_of"]
+__all__ = ["BuildInputs", "ReadTask", "SourcePart", "load_parts", "read_task", "spill_of"]
 
 _WHOLE_BYTES = 128 << 20
 """Pairs whose image decodes to no more are read in one go."""
@@ -50,37 +47,57 @@ _MOST_SHIFTED = 64
 
 
 @dataclass(frozen=True)
+class BuildInputs:
+    """What is to be read, how, and where scratch goes."""
+
+    root: Path
+    bands: tuple[Band, ...]
+    rules: MaskRules
+    limits: Limits
+    tile: TileRules
+    recipe: dict[str, object]
+    """`Recipe.about_data`: what all results depend on, as the store records it."""
+    build: Location
+    """Scratch folder."""
+    judge: bool
+    """Whether pixels are checked; otherwise the pairs were accepted before."""
+
+    @classmethod
+    def of(cls, root: Path, recipe: Recipe, build: Location, *, judge: bool) -> BuildInputs:
+        """From a recipe, which goes no further."""
+        return cls(
+            root.absolute(), recipe.bands, recipe.mask, recipe.limits, recipe.tile, recipe.about_data(), build, judge
+        )
+
+
+@dataclass(frozen=True)
 class ReadTask:
-    """A job: small pairs, or one strip of a large pair."""
+    """What a worker reads at a time: some small pairs, or one strip of a large one."""
 
     key: str
     """Digest of all that the result depends on."""
-    root: str
-    candidates: tuple[Candidate, ...]
-    recipe: Recipe
-    build: Location
-    """Scratch folder: `spill/` and `ledger/` are in it."""
-    judge: bool
-    """Whether pixels are checked; otherwise the pairs were accepted before."""
+    inputs: BuildInputs
+    stamped: tuple[tuple[Candidate, str], ...]
+    """The pairs, each with the stamp of its files."""
     strip: tuple[int, int] | None = None
-    """(first row, rows) of the one candidate, or None for whole ones."""
+    """(first row, rows) of the one pair, or None for whole ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class SourcePart:
-    """What a piece made of one source. n tiles begin in it."""
+    """What a task made of one source. n tiles begin in it."""
 
     source: str
     """Name of the candidate."""
     row: int
-    facts: PairHeader
+    header: PairHeader
     key: str = ""
-    """Of the piece: names the spill file."""
+    """Of the task: names the spill file."""
     strips: tuple[tuple[int, int], ...] = ()
     """Not empty: the source is too large to be read in one go, nothing was read, and these are its strips."""
     entry: Entry | None = None
     """The verdict, where the source was read whole and judged."""
-    evidence: PixelStatistics | None = None
+    statistics: PixelStatistics | None = None
     """What the checks found in this strip, where it was not."""
     tiles: NDArray[np.int64] | None = None
     """(n, 2) row and column."""
@@ -99,56 +116,47 @@ class SourcePart:
     """One for each row of tiles, so that sums do not depend on where strips begin."""
 
 
-_KINDS = (
-    SourcePart,
-    PairHeader,
-    Candidate,
-    Entry,
-    PixelStatistics,
-    RowStatistics,
-    Texture,
-    Fit,
-    Reason,
-    Moments,
-    Histogram,
-    LabelCounts,
-    Code,
-)
-
-
 def spill_of(build: Location, key: str) -> Location:
-    """The spill file of a piece."""
+    """The spill file of a task."""
     return build / f"spill/{key}.bin"
 
 
 def load_parts(ledger: Ledger, key: str) -> list[SourcePart]:
-    """What a finished piece made of its sources, moments and all."""
-    parts: list[SourcePart] = unpack(ledger.recall(key), _KINDS)
+    """What a finished task made of its pairs, moments and all."""
+    parts: list[SourcePart] = ledger.recall(key)
     return parts
 
 
-def read_piece(piece: ReadTask) -> list[SourcePart]:
-    """Read a piece, spill its tiles, record it in the ledger; returns its parts without their moments."""
+def read_task(task: ReadTask) -> list[SourcePart]:
+    """Read the pairs of a task, spill their tiles, record it in the ledger; returns its parts without their moments."""
     spill: list[bytes] = []
     with gdal():
-        parts = [_read_source(piece, candidate, spill) for candidate in piece.candidates]
-    spill_of(piece.build, piece.key).write(spill)
-    Ledger(piece.build / "ledger").record(piece.key, pack(parts))
+        parts = [_read_pair(task, candidate, stamp, spill) for candidate, stamp in task.stamped]
+    spill_of(task.inputs.build, task.key).write(spill)
+    Ledger(task.inputs.build / "ledger").record(task.key, parts)
     return [replace(part, moments=()) for part in parts]
 
 
-def _read_source(piece: ReadTask, candidate: Candidate, spill: list[bytes]) -> SourcePart:
-    with open_pair(Path(piece.root), candidate, piece.recipe) as pair:
-        part = SourcePart(candidate.name, piece.strip[0] if piece.strip else 0, pair.facts, piece.key)
-        if not piece.judge and pair.facts.rejected:
-            raise _changed(candidate, next(r.found for r in pair.facts.findings if r.level is Level.REJECT))
-        if piece.strip is None and (strips := _strips(pair, piece.recipe)):
-            return replace(part, strips=strips)
+def _read_pair(task: ReadTask, candidate: Candidate, stamp: str, spill: list[bytes]) -> SourcePart:
+    inputs = task.inputs
+    with open_pair(inputs.root, candidate, inputs.bands, inputs.rules, inputs.limits) as pair:
+        part = SourcePart(candidate.name, task.strip[0] if task.strip else 0, pair.header, task.key)
+        if not inputs.judge and pair.header.rejected:
+            raise _changed(candidate, next(r.found for r in pair.header.findings if r.level is Level.REJECT))
+        if pair.header.shape is None:
+            return replace(part, entry=judge_open(pair, None, stamp))
+        strips = pair.strips(stride_of(inputs.tile), whole=_WHOLE_BYTES, block=_STRIP_BYTES)
+        if task.strip is not None:
+            strips = [task.strip]
+        if len(strips) > 1:
+            return replace(part, strips=tuple(strips))
+        if inputs.judge and task.strip is None:
+            return _judge_whole(pair, part, strips, stamp, _Cut(inputs.tile, spill))
         try:
-            return _read_rows(piece, pair, part, spill)
+            return _read_strip(pair, part, *strips[0], _Cut(inputs.tile, spill), measured=inputs.judge)
         except BadFile as problem:
-            if piece.judge:
-                return replace(part, entry=_spoilt(piece, pair, problem))
+            if inputs.judge:
+                return replace(part, entry=judge_unreadable(pair, problem, stamp))
             raise _changed(candidate, problem.found) from None
 
 
@@ -158,55 +166,35 @@ def _changed(candidate: Candidate, found: str) -> SourceError:
     )
 
 
-def _spoilt(piece: ReadTask, pair: OpenPair, problem: BadFile) -> Entry:
-    """The verdict on a pair one of whose files cannot be decoded to its end."""
-    mask = pair.mask_file is not None and str(pair.mask_file.tiff.path) == problem.where
-    reason = bad_file(problem, "mask" if mask else "image", piece.recipe)
-    return judge(pair.facts, None, piece.recipe, more=[reason], stamp=_stamp(piece, pair.facts))
+def _judge_whole(
+    pair: OpenPair, part: SourcePart, strips: Sequence[tuple[int, int]], stamp: str, cut: _Cut
+) -> SourcePart:
+    """A pair that is read in one go, its tiles cut only if it is good."""
+    read: list[Pixels] = []
+    entry = survey(pair, strips, stamp, read.append)
+    if entry.verdict is Verdict.REJECTED:
+        return replace(part, entry=entry)
+    for pixels in read:
+        cut.cut(tiles_of(pixels.valid.shape[0], pixels.valid.shape[1], cut.rules), pixels)
+    return replace(part, entry=entry, **cut.columns())
 
 
-def _stamp(piece: ReadTask, facts: PairHeader) -> str:
-    return stamp_of(Path(piece.root), facts.candidate.image, facts.candidate.mask)
-
-
-def _strips(pair: OpenPair, recipe: Recipe) -> tuple[tuple[int, int], ...]:
-    """Strips of whole rows of tiles, and of whole blocks of the file where memory allows; none for a small pair."""
-    if pair.facts.shape is None or pair.image_file is None:
-        return ()
-    channels, height, width = pair.facts.shape
-    row_bytes = channels * width * pair.image_file.tiff.dtype.itemsize
-    if height * row_bytes <= _WHOLE_BYTES:
-        return ()
-    step = math.lcm(stride_of(recipe.tile), pair.image_file.tiff.block_rows)
-    if step * row_bytes > _STRIP_BYTES:
-        step = stride_of(recipe.tile)
-    step *= max(1, _STRIP_BYTES // 4 // (step * row_bytes))
-    return tuple((row, min(step, height - row)) for row in range(0, height, step))
-
-
-def _read_rows(piece: ReadTask, pair: OpenPair, part: SourcePart, spill: list[bytes]) -> SourcePart:
-    """The strip of the piece, or the whole source."""
-    if pair.facts.shape is None or pair.image_file is None:
-        return replace(part, entry=judge(pair.facts, None, piece.recipe, stamp=_stamp(piece, pair.facts)))
-    _, height, width = pair.facts.shape
-    row, rows = piece.strip or (0, height)
-    tiles = tiles_starting_in(tiles_of(height, width, piece.recipe.tile), row, rows)
-    cut = _Cut(piece.recipe.tile.size, spill)
-    evidence: PixelStatistics | None = None
-    for at, count, mine in _windows(pair, tiles, row, rows, piece.recipe.tile.size):
-        end = min(height, max(at + count, int(mine[:, 0].max(initial=0)) + piece.recipe.tile.size))
+def _read_strip(pair: OpenPair, part: SourcePart, row: int, rows: int, cut: _Cut, *, measured: bool) -> SourcePart:
+    """One strip of a large pair, measured if its verdict is still to fall; or the whole of one that was accepted."""
+    assert pair.header.shape is not None
+    _, height, width = pair.header.shape
+    size = cut.rules.size
+    statistics: PixelStatistics | None = None
+    tiles = tiles_starting_in(tiles_of(height, width, cut.rules), row, rows)
+    for at, count, mine in _windows(pair, tiles, row, rows, size):
+        end = min(height, max(at + count, int(mine[:, 0].max(initial=0)) + size))
         pixels = pair.read(at, 0, end - at, width)
-        if piece.judge:
-            more = measure_pixels(pixels if end == at + count else pair.read(at, 0, count, width), piece.recipe)
-            evidence = more if evidence is None else evidence + more
-            if piece.strip is None:
-                entry = judge(pair.facts, evidence, piece.recipe, stamp=_stamp(piece, pair.facts))
-                part = replace(part, entry=entry)
-                if entry.verdict is Verdict.REJECTED:
-                    return part
-        for tile_row, group in groupby(mine.tolist(), key=lambda tile: tile[0]):
-            cut.row([(tile_row, col) for _, col in group], pixels)
-    return replace(part, evidence=None if piece.strip is None else evidence, **cut.columns())
+        if measured:
+            strip = pixels if end == at + count else pair.read(at, 0, count, width)
+            more = measure_pixels(strip, pair.bands, pair.limits.reflectance_scale)
+            statistics = more if statistics is None else statistics + more
+        cut.cut(mine, pixels)
+    return replace(part, statistics=statistics, **cut.columns())
 
 
 def _windows(
@@ -217,8 +205,8 @@ def _windows(
     The files keep the strip decoded meanwhile, so that no block is decoded twice, and what is made of the pixels takes
     little memory beside it.
     """
-    assert pair.facts.shape is not None
-    channels, height, width = pair.facts.shape
+    assert pair.header.shape is not None
+    channels, height, width = pair.header.shape
     file = pair.image_file
     if file is None or (row, rows) == (0, height):
         return [(row, rows, tiles)]
@@ -241,8 +229,8 @@ def _windows(
 class _Cut:
     """Cuts tiles out of pixels, and gathers what is known of them."""
 
-    def __init__(self, size: int, spill: list[bytes]) -> None:
-        self.size, self.spill = size, spill
+    def __init__(self, rules: TileRules, spill: list[bytes]) -> None:
+        self.rules, self.size, self.spill = rules, rules.size, spill
         self.at = sum(len(chunk) for chunk in spill)
         self.tiles: list[tuple[int, int]] = []
         self.spans: list[list[tuple[int, int]]] = []
@@ -251,10 +239,11 @@ class _Cut:
         self.moments: list[Moments] = []
         self.low, self.high = math.inf, -math.inf
 
-    def row(self, places: list[tuple[int, int]], pixels: Pixels) -> None:
-        """One row of tiles at (row, col) of the source."""
-        measured = [self._tile(row, col, pixels) for row, col in places]
-        self.moments.append(merge_all(measured, len(pixels.image), len(pixels.fraction)))
+    def cut(self, tiles: NDArray[np.int64], pixels: Pixels) -> None:
+        """(n, 2) tiles at (row, column) of the source, row by row."""
+        for _, of_row in groupby(tiles.tolist(), key=lambda tile: tile[0]):
+            measured = [self._tile(row, col, pixels) for row, col in of_row]
+            self.moments.append(merge_all(measured, len(pixels.image), len(pixels.fraction)))
 
     def _tile(self, row: int, col: int, pixels: Pixels) -> Moments:
         at, left = row - pixels.row, col - pixels.col
