@@ -30,7 +30,7 @@ class ArraySpec:
     dtype: str | None
     """NumPy type, `string` for text, or None where the sources decide."""
     optional: bool = False
-    """May be missing in a store that another program wrote."""
+    """Missing where nothing asked for it: `fold`, in a store that was not dealt out to folds."""
 
 
 ARRAYS: dict[str, ArraySpec] = {
@@ -55,11 +55,11 @@ ARRAYS: dict[str, ArraySpec] = {
     "minimum": ArraySpec(("group", "band"), "float64"),
     "maximum": ArraySpec(("group", "band"), "float64"),
     "class_sum": ArraySpec(("group", "class"), "float64"),
-    "class_count": ArraySpec(("group", "class"), "int64", optional=True),
-    "histogram": ArraySpec(("group", "band", "bin"), "int64", optional=True),
-    "bin_code": ArraySpec(("bin",), "int64", optional=True),
-    "fingerprint": ArraySpec(("tile",), "uint64", optional=True),
-    "extent": ArraySpec(("source", "side"), "int64", optional=True),
+    "class_count": ArraySpec(("group", "class"), "int64"),
+    "histogram": ArraySpec(("group", "band", "bin"), "int64"),
+    "bin_code": ArraySpec(("bin",), "int64"),
+    "fingerprint": ArraySpec(("tile",), "uint64"),
+    "extent": ArraySpec(("source", "side"), "int64"),
     "fold": ArraySpec(("group",), "uint8", optional=True),
-    "shard_digest": ArraySpec(("shard", "tiled"), "string", optional=True),
+    "shard_digest": ArraySpec(("shard", "tiled"), "string"),
 }

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from greenprep.checks.judge import judge
 from greenprep.checks.measure import measure_pixels
-from greenprep.raw.grid import IDENTITY
 from greenprep.raw.labels import decode
 from greenprep.raw.pair import PairHeader, Pixels, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.synth.city import acquire, ground
+from greenschemas.grid import IDENTITY
 from greenschemas.recipe import Recipe, load_recipe
 
 Array = NDArray[Any]

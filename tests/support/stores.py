@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from greenschemas.bands import Band, Role
 from greenschemas.contract import BandStats, Contract, Split, Statistics
-from greenschemas.layout import ARRAYS, FRACTION_SCALE, UNLABELLED
+from greenschemas.layout import ARRAYS, FRACTION_SCALE, TILED, UNLABELLED
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import Recipe
 from greenschemas.store import write_contract
@@ -78,8 +79,19 @@ def write_tiny_store(path: Path, *, seed: int = 0, **of_contract: Any) -> Contra
         )
         if name == "fraction":
             array.attrs.update({"scale_factor": 1 / FRACTION_SCALE, "_FillValue": UNLABELLED})
+    digests = [
+        [_digest(path, name, shard) for name in TILED] for shard in range(-(-contract.tiles // contract.shard_tiles))
+    ]
+    text = np.array(digests, object).astype(np.dtypes.StringDType())
+    group.create_array("shard_digest", data=text, dimension_names=ARRAYS["shard_digest"].axes)
     write_contract(group, contract)
     return contract
+
+
+def _digest(store: Path, name: str, shard: int) -> str:
+    """SHA-256 of a shard's file."""
+    (file,) = (path for path in (store / name / "c" / str(shard)).rglob("*") if path.is_file())
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _arrays(contract: Contract, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -115,6 +127,11 @@ def _arrays(contract: Contract, rng: np.random.Generator) -> dict[str, NDArray[A
         "minimum": np.zeros((g, c)),
         "maximum": np.full((g, c), 3000.0),
         "class_sum": np.full((g, k), each * s * (s - 2) / k),
+        "class_count": np.full((g, k), each * s * (s - 2) // k),
+        "histogram": np.full((g, c, 1), each * s * (s - 1)),
+        "bin_code": np.array([320], np.int64),
+        "fingerprint": np.zeros(t, np.uint64),
+        "extent": np.tile([s, s * each], (len(index), 1)),
     }
 
 

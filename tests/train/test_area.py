@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from greenschemas.grid import Grid
 from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, summary
 from greentrain.maps.blend import Block
-from greentrain.maps.raster import Grid, Layer, open_raster, write_map
+from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.zones import Zone
 
 UTM = Grid(40, 50, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())
@@ -64,7 +65,7 @@ def test_zones_add_up_to_the_whole(tmp_path: Path) -> None:
 
 
 def test_without_a_crs_there_are_pixels_and_no_hectares(tmp_path: Path) -> None:
-    found = area_of(class_map(tmp_path / "m.tif", Grid(40, 50, (1, 0, 0, 0, 1, 0), None)))
+    found = area_of(class_map(tmp_path / "m.tif", Grid(40, 50)))
     assert found["hectares"] is None and found["classes"]["trees"]["hectares"] is None
     assert found["classes"]["trees"]["pixels"] == 980 and "no hectares" in found["crs"]
 

@@ -13,7 +13,8 @@ from rio_cogeo.cogeo import cog_validate
 from greenschemas.bands import Band, Role
 from greenschemas.colours import class_colours
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.maps.raster import Grid, Layer, open_raster, write_map
+from greenschemas.grid import Grid
+from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.scene import Layout, open_scene
 from greentrain.maps.zones import read_zones
 
@@ -81,7 +82,7 @@ def test_fractions_keep_their_names_and_their_values(tmp_path: Path) -> None:
 
 
 def test_a_map_without_georeference_is_written_without_one(tmp_path: Path) -> None:
-    grid = Grid(20, 30, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
+    grid = Grid(20, 30)
     write_map(
         tmp_path / "m.tif",
         grid,
@@ -222,7 +223,7 @@ def test_a_zone_beside_the_map_has_no_pixels(tmp_path: Path) -> None:
 def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     zones = zone_file(tmp_path / "z.geojson")
     with pytest.raises(SourceError, match="no CRS"):
-        read_zones(zones, Grid(10, 10, UTM.transform, None))
+        read_zones(zones, Grid(10, 10, UTM.transform))
     (tmp_path / "bad.geojson").write_text("{}")
     with pytest.raises(SourceError, match="no GeoJSON"):
         read_zones(tmp_path / "bad.geojson", UTM)

@@ -34,7 +34,7 @@ _ALIKE = ("pairing", "bands", "mask", "tile")
 def open_base(location: Location, recipe: dict[str, object]) -> ExistingStore:
     """The store that sources are added to; `recipe` as `Recipe.about_data` gives it.
 
-    Raises StoreError where it is not a local one, was made by an older layout, or of another recipe.
+    Raises StoreError where it is not a local one, or was made of another recipe.
     """
     if not location.local:
         raise StoreError(
@@ -51,9 +51,6 @@ def open_base(location: Location, recipe: dict[str, object]) -> ExistingStore:
                 f"`{part}` of its recipe is not that of what is to be added",
                 "append with the recipe that made it, or build another store",
             )
-    for name in ("histogram", "bin_code", "class_count", "fingerprint", "extent", "shard_digest"):
-        if name not in store.group:
-            raise StoreError(location.url, f"it has no array `{name}`", "build it anew")
     return ExistingStore(store)
 
 

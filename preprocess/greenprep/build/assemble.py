@@ -25,7 +25,6 @@ from greenprep.build.shard import Digests, ShardJob, TileSpans, common_type, rec
 from greenprep.build.sources import Source
 from greenprep.build.tiling import stride_of
 from greenprep.engine.dask_engine import Engine, KilledJob
-from greenprep.raw.grid import IDENTITY
 from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
 from greenprep.store.moments import Moments, merge_all
 from greenprep.store.place import Location, swap_into_place
@@ -34,6 +33,7 @@ from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
 from greenschemas.files import sync_folder
 from greenschemas.frozen import digest
+from greenschemas.grid import IDENTITY
 from greenschemas.layout import TILED
 from greenschemas.machine import installed_version
 from greenschemas.manifest import Entry

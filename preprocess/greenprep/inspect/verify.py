@@ -78,8 +78,6 @@ def _split(store: Store) -> Iterator[str]:
 
 def _shards(store: Store) -> Iterator[str]:
     """Shards that should be there and are not, by their names alone."""
-    if "shard_digest" not in store.group:
-        return
     digests = store.texts("shard_digest")
     place = Location.at(store.location)
     for column, name in enumerate(TILED):
@@ -94,13 +92,13 @@ def _pixels(store: Store) -> Iterator[str]:
     contract = store.contract
     groups = [Moments.empty(len(contract.bands), len(contract.classes)) for _ in range(contract.groups)]
     owner, share = store.tile_group(), store.read("valid_share")
-    digests = store.texts("shard_digest") if "shard_digest" in store.group else None
+    digests = store.texts("shard_digest")
     for shard in range(shard_count(contract)):
         data = [_file(store, name, shard) for name in TILED]
         wrong = [
             f"{shard_key(name, shard)}: its checksum is not the one it was written with"
             for i, name in enumerate(TILED)
-            if digests is not None and digest_of(data[i]) != digests[shard, i]
+            if digest_of(data[i]) != digests[shard, i]
         ]
         if wrong:
             yield from wrong
@@ -139,7 +137,7 @@ def _tiles(
 
 def _moments(store: Store, groups: list[Moments]) -> Iterator[str]:
     names = store.texts("group_name")
-    for field in ("count", "mean", "comoment", "minimum", "maximum", "class_sum"):
+    for field in ("count", "mean", "comoment", "minimum", "maximum", "class_sum", "class_count"):
         kept = store.read(field)
         for g, one in enumerate(groups):
             due = getattr(one, field)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.findings import About, finding
-from greenprep.raw.grid import Grid
 from greenprep.raw.labels import guess_scale, native_scale
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
@@ -19,6 +18,7 @@ from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Band, Role, where_role
 from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.codes import Code
+from greenschemas.grid import Grid
 from greenschemas.limits import Limits
 from greenschemas.manifest import Reason
 from greenschemas.recipe import MaskRules

@@ -3,57 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from greenprep.findings import finding
 from greenschemas.codes import Code
+from greenschemas.grid import Grid
 from greenschemas.limits import Limits
 from greenschemas.manifest import Reason
 
-__all__ = ["IDENTITY", "Coefficients", "Grid", "Match", "match"]
-
-Coefficients = tuple[float, float, float, float, float, float]
-"""a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, as `affine` orders them."""
-IDENTITY: Coefficients = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-"""What GDAL answers where a file has no georeference."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A raster without its pixels."""
-
-    height: int
-    width: int
-    transform: Coefficients = IDENTITY
-    crs: str = ""
-    """As an authority code or WKT; empty where there is none."""
-
-    @property
-    def placed(self) -> bool:
-        """Whether the file says where it lies."""
-        return self.transform != IDENTITY
-
-    @property
-    def south_up(self) -> bool:
-        """Whether rows run from south to north."""
-        return self.placed and self.transform[4] > 0 and not self.rotated
-
-    @property
-    def rotated(self) -> bool:
-        """Whether the axes are turned or sheared."""
-        return self.transform[1] != 0 or self.transform[3] != 0
-
-    def flipped(self) -> Grid:
-        """The same ground with its rows in the other order."""
-        a, b, c, d, e, f = self.transform
-        return Grid(self.height, self.width, (a, -b, c + b * self.height, d, -e, f + e * self.height), self.crs)
-
-    def cropped(self, row: int, col: int, height: int, width: int) -> Grid:
-        """The window of this grid that starts at (row, col)."""
-        a, b, c, d, e, f = self.transform
-        moved = (a, b, a * col + b * row + c, d, e, d * col + e * row + f) if self.placed else self.transform
-        return Grid(height, width, moved, self.crs)
+__all__ = ["Match", "match"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +78,7 @@ def _shift(image: Grid, mask: Grid) -> tuple[int, int, float]:
     """(rows, columns) that the mask's first pixel lies off the image's, and the largest error of that, in pixels."""
     if not (image.placed and mask.placed):
         return 0, 0, 0.0
-    corners = list(_corners_in_pixels(image, mask))
+    corners = [mask.pixel_in(image, row, col) for row, col in _corners(mask)]
     if not all(math.isfinite(value) for corner in corners for value in corner):
         return 0, 0, math.inf
     rows, cols = round(corners[0][0]), round(corners[0][1])
@@ -133,16 +91,6 @@ def _shift(image: Grid, mask: Grid) -> tuple[int, int, float]:
 
 def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
     return (0, 0), (0, grid.width), (grid.height, 0), (grid.height, grid.width)
-
-
-def _corners_in_pixels(image: Grid, mask: Grid) -> Iterator[tuple[float, float]]:
-    """The mask's corners as (row, column) of the image."""
-    a, b, c, d, e, f = image.transform
-    area = a * e - b * d
-    for row, col in _corners(mask):
-        p, q, r, s, t, u = mask.transform
-        x, y = p * col + q * row + r - c, s * col + t * row + u - f
-        yield ((a * y - d * x) / area, (e * x - b * y) / area) if area else (math.nan, math.nan)
 
 
 def _overlap(image: Grid, mask: Grid, rows: int, cols: int) -> tuple[Grid, tuple[int, int], tuple[int, int]]:

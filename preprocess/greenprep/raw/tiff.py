@@ -25,9 +25,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from greenprep.raw.grid import Grid
 from greenprep.raw.tiff_header import BadFile, Page, read_pages
 from greenschemas.codes import Code
+from greenschemas.grid import Grid
 from greenschemas.limits import Limits
 
 __all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "same_crs"]

@@ -109,8 +109,9 @@ def split_store(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
 def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]:
     """As `split_store`, for whoever holds the lock of the store already."""
     store = open_store(location)
-    split, fold = _choose(store, plan)
-    audit = audit_store(store, split)
+    boxes = footprints(store)
+    split, fold = _choose(store, plan, boxes)
+    audit = audit_store(store, split, boxes=boxes)
     contract = _with_split(store, split, plan, audit)
     group = zarr.open_group(str(location), mode="r+")
     write_contract(group, store.contract.model_copy(update={"split": None, "statistics": None}))
@@ -121,16 +122,18 @@ def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
     return contract, audit
 
 
-def _choose(store: Store, plan: SplitPlan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def _choose(
+    store: Store, plan: SplitPlan, boxes: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """(G,) split of each group, and (G,) its fold if there are folds."""
     fold = None
     if plan.given is not None:
         split = _from_file(store, plan.given)
     else:
-        units = _units(store, plan)
+        units = _units(store, plan, boxes)
         split, fold = _dealt(store, plan, units)
     if plan.buffer > 0:
-        split = _buffered(store, split, plan.buffer)
+        split = _buffered(store, split, plan.buffer, boxes)
     if plan.exclude is not None:
         split[_excluded(store, plan.exclude)] = NO_SPLIT
     if not (split == 0).any():
@@ -138,11 +141,10 @@ def _choose(store: Store, plan: SplitPlan) -> tuple[NDArray[np.uint8], NDArray[n
     return split, fold
 
 
-def _units(store: Store, plan: SplitPlan) -> NDArray[np.int64]:
+def _units(store: Store, plan: SplitPlan, boxes: NDArray[np.float64]) -> NDArray[np.int64]:
     """(G,) unit of each group, -1 for a group without tiles that can be used."""
     index = store.read("group_index")
     if plan.block is not None:
-        boxes = footprints(store)
         if not np.isfinite(boxes).all():
             raise ConfigError("--block", "some sources have no coordinate system", "split by group or by name instead")
         keys = block_keys((boxes[:, :2] + boxes[:, 2:]) / 2, plan.block)
@@ -187,10 +189,10 @@ def _dealt(
     return split, fold
 
 
-def _buffered(store: Store, split: NDArray[np.uint8], buffer: float) -> NDArray[np.uint8]:
+def _buffered(store: Store, split: NDArray[np.uint8], buffer: float, boxes: NDArray[np.float64]) -> NDArray[np.uint8]:
     """`split` without the groups of train, and then of val, that come too near to another split."""
     split = split.copy()
-    index, boxes = store.read("group_index"), footprints(store)
+    index = store.read("group_index")
     if not np.isfinite(boxes).all():
         raise ConfigError("--buffer", "some sources have no coordinate system", "leave the buffer out")
     for weaker in (0, 1):

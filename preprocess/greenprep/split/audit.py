@@ -62,15 +62,24 @@ class Audit:
         return {"passed": self.passed, **asdict(self)}
 
 
-def audit_store(store: Store, split: NDArray[np.uint8], *, reach: float = REACH, pixels: bool = True) -> Audit:
+def audit_store(
+    store: Store,
+    split: NDArray[np.uint8],
+    *,
+    boxes: NDArray[np.float64] | None = None,
+    reach: float = REACH,
+    pixels: bool = True,
+) -> Audit:
     """Look for ground that stands in two splits.
 
-    split: (G,) code of each group, as the store would hold it. reach: metres within which distances between splits are
-    measured. pixels: whether look-alikes are confirmed by reading the pixels of both tiles; without, none is reported.
+    split: (G,) code of each group, as the store would hold it.
+    boxes: `footprints` of the store, where the caller has them.
+    reach: metres within which distances between splits are measured.
+    pixels: whether look-alikes are confirmed by reading the pixels of both tiles; without, none is reported.
     """
     index, path = store.read("group_index"), store.texts("path")
     side = np.where(split < len(SPLITS), split.astype(np.int64), -1)[index]
-    boxes = footprints(store)
+    boxes = footprints(store) if boxes is None else boxes
     overlaps, distance = _ground(store, boxes, index, side, path, reach)
     leaks = [*_twice(store, split), *overlaps, *_checksums(store, side, path)]
     if pixels:
@@ -155,8 +164,6 @@ def _checksums(store: Store, side: NDArray[np.int64], path: NDArray[Any]) -> lis
 
 def _likenesses(store: Store, side: NDArray[np.int64], path: NDArray[Any]) -> list[Leak]:
     """Tiles with nearly the same fingerprint whose pixels are nearly the same too."""
-    if "fingerprint" not in store.group:
-        return []
     source = store.read("source_index")
     pairs = like_pairs(store.read("fingerprint"), side[source])
     leaks: list[Leak] = []

@@ -1,4 +1,5 @@
-"""Where the sources of a store lie: footprints in metres, distances and overlaps. Only this module asks PROJ.
+"""Where the sources of a store lie: footprints in metres, distances and overlaps. PROJ turns degrees and other
+systems into metres.
 
 Letters: F sources. All footprints are boxes (left, bottom, right, top).
 """
@@ -25,10 +26,11 @@ def footprints(store: Store) -> NDArray[np.float64]:
     In the system that most sources have; the others are carried over to it, so that all distances can be compared.
     Degrees are stretched to metres along the meridian and along the mean parallel.
     """
-    corner = _pixel_boxes(store)
+    rows, cols = store.read("extent").astype(np.float64).T
+    edge = np.zeros(len(rows))
     crs = store.texts("crs")
     transform = store.read("transform")
-    boxes = _mapped(corner, transform)
+    boxes = _mapped(np.stack([edge, edge, cols, rows], axis=1), transform)
     boxes[crs == ""] = np.nan
     names, index, count = np.unique(crs, return_inverse=True, return_counts=True)
     known = names != ""
@@ -42,25 +44,8 @@ def footprints(store: Store) -> NDArray[np.float64]:
     return _in_metres(boxes, main)
 
 
-def _pixel_boxes(store: Store) -> NDArray[np.float64]:
-    """(F, 4) least and greatest column and row of each source: (left, top, right, bottom) in pixels.
-
-    Its own extent where the store has it; otherwise that of its tiles, which may hang over its edge.
-    """
-    n = store.contract.sources
-    if "extent" in store.group:
-        rows, cols = store.read("extent").astype(np.float64).T
-        return np.stack([np.zeros(n), np.zeros(n), cols, rows], axis=1)
-    source, row, col = store.read("source_index"), store.read("row"), store.read("col")
-    low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
-    np.minimum.at(low, source, np.stack([col, row], axis=1).astype(np.float64))
-    np.maximum.at(high, source, np.stack([col, row], axis=1) + float(store.contract.tile_size))
-    box = np.concatenate([low, high], axis=1)
-    box[~np.isfinite(box).all(axis=1)] = np.nan
-    return box
-
-
 def _mapped(box: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(F, 4) boxes on the ground, from (left, top, right, bottom) in pixels."""
     a, b, c, d, e, f = transform.T
     cols, rows = box[:, [0, 2, 0, 2]].T, box[:, [1, 1, 3, 3]].T
     x, y = a * cols + b * rows + c, d * cols + e * rows + f

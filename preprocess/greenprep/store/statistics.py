@@ -17,6 +17,7 @@ from greenprep.store.moments import Moments
 from greenschemas.bands import feature_names
 from greenschemas.class_weights import class_weights
 from greenschemas.contract import BandStats, Contract, Statistics
+from greenschemas.moments import pooled
 from greenschemas.store import Store
 
 __all__ = ["PERCENTILES", "group_table", "merged", "statistics", "stats_table"]
@@ -28,51 +29,32 @@ _BLOCK = 512
 
 
 def merged(store: Store, chosen: NDArray[np.bool_], *, histogram: bool = True) -> Moments:
-    """Moments of the pixels of the groups where (G,) `chosen` is true, without their histogram if not wanted.
-
-    The parallel formula of Chan, Golub, LeVeque (1983) for many parts at once: the deviations of the groups' means from
-    the common mean enter squared, so nothing cancels.
-    """
-    group, c = store.group, len(store.contract.bands)
+    """Moments of the pixels of the groups where (G,) `chosen` is true, without their histogram if not wanted."""
     count, mean = store.read("count")[chosen], store.read("mean")[chosen]
-    total = count.sum(axis=0)
-    share = count / np.maximum(total, 1)
-    centre = (share * mean).sum(axis=0)
-    apart = mean - centre
-    comoment = np.zeros((c, c))
-    for at, block in _blocks(store, "comoment", chosen):
-        away = apart[at : at + len(block)]
-        weighed = away * count[at : at + len(block)]
-        comoment += (block + weighed[:, :, None] * away[:, None, :]).sum(axis=0)
+    total, centre, comoment = pooled(count, mean, _blocks(store, "comoment", chosen))
     # Without any pixel in it a group's extremes are infinite and lose against every other's.
     low = store.read("minimum")[chosen].min(axis=0, initial=np.inf)
     high = store.read("maximum")[chosen].max(axis=0, initial=-np.inf)
-    classes = store.read("class_sum")[chosen].sum(axis=0)
-    counts = (
-        store.read("class_count")[chosen].sum(axis=0) if "class_count" in group else np.zeros(len(classes), np.int64)
-    )
-    whole = _histogram(store, chosen) if histogram and "histogram" in group else Histogram.empty(c)
-    return Moments(total, centre, comoment, low, high, classes, counts, whole)
+    class_sum, class_count = (store.read(name)[chosen].sum(axis=0) for name in ("class_sum", "class_count"))
+    whole = _histogram(store, chosen) if histogram else Histogram.empty(mean.shape[1])
+    return Moments(total, centre, comoment, low, high, class_sum, class_count, whole)
 
 
-def _blocks(store: Store, name: str, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(rows before it, the chosen rows of a block of groups), block after block along the chunks."""
+def _blocks(store: Store, name: str, chosen: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """The rows of the chosen groups, block after block along the chunks."""
     array = store.group[name]
     chunk = array.chunks[0] if isinstance(array, zarr.Array) else 1
     step = max(1, _BLOCK // chunk) * chunk
-    at = 0
     for start in range(0, len(chosen), step):
         inside = chosen[start : start + step]
         if inside.any():
-            rows = store.read(name, slice(start, start + step))[inside]
-            yield at, rows
-            at += len(rows)
+            yield store.read(name, slice(start, start + step))[inside]
 
 
 def _histogram(store: Store, chosen: NDArray[np.bool_]) -> Histogram:
     codes = store.read("bin_code")
     total = np.zeros((len(store.contract.bands), len(codes)), np.int64)
-    for _, block in _blocks(store, "histogram", chosen):
+    for block in _blocks(store, "histogram", chosen):
         total += block.sum(axis=0)
     return Histogram(codes, total)
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.grid import Grid
 from greentrain.maps.blend import Block, blocks
-from greentrain.maps.raster import Grid, Raster
+from greentrain.maps.raster import Raster
 from greentrain.maps.zones import Zone
 
 __all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summary"]

@@ -145,7 +145,7 @@ def _offset_doubt(offset: Offset) -> Doubt:
 
 def _placed(scene: Scene, usual: Usual) -> Iterator[Doubt]:
     grid, kind = scene.raster.grid, scene.raster.crs_kind
-    if grid.crs is None:
+    if not grid.crs:
         yield Doubt(False, "no CRS", "the map has none either")
     if grid.transform[1] != 0 or grid.transform[3] != 0:
         yield Doubt(False, "the grid is turned against its CRS", "warp it to north-up (gdalwarp) if the map looks odd")

@@ -26,11 +26,12 @@ from greenschemas.console import Ticker, say
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.frozen import digest
+from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greentrain.maps.blend import Axis, Block, blend, blocks, cut
 from greentrain.maps.judge import Usual, check, offset_in, usual_of
 from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
-from greentrain.maps.raster import Grid, Layer, write_map
+from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
 from greentrain.nets.mirror import mean_over_mirrors
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from greenschemas.colours import NO_DATA, Colour
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
+from greenschemas.grid import Grid
 
 try:
     import rasterio
@@ -39,33 +40,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-__all__ = ["Grid", "Layer", "Raster", "open_raster", "resample", "write_map"]
+__all__ = ["Layer", "Raster", "open_raster", "resample", "write_map"]
 
 # GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
 os.environ.setdefault("GDAL_CACHEMAX", "256")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the pixels of a raster lie."""
-
-    height: int
-    width: int
-    transform: tuple[float, float, float, float, float, float]
-    """Column and row to x and y (GDAL's order is another: this is a, b, c, d, e, f of the affine matrix)."""
-    crs: str | None
-    """WKT, or None where the file says nothing."""
-
-    def differs(self, other: Grid) -> str | None:
-        """In words, how the other grid differs; None where corners agree to a millionth of a pixel."""
-        if (self.height, self.width) != (other.height, other.width):
-            return f"{other.width} x {other.height} pixels instead of {self.width} x {self.height}"
-        a, b = Affine(*self.transform), Affine(*other.transform)
-        for corner in ((0, 0), (self.width, self.height)):
-            col, row = ~a @ (b @ corner)
-            if max(abs(col - corner[0]), abs(row - corner[1])) > 1e-6 * max(1, *corner):
-                return f"corner {corner} lies at pixel ({col:.3f}, {row:.3f})"
-        return None
 
 
 @dataclass(frozen=True)
@@ -95,7 +73,7 @@ class Raster:
         self.grid = Grid(
             *((file.count, file.height) if self._turned else (file.height, file.width)),
             tuple(file.transform)[:6],
-            file.crs.to_wkt() if file.crs else None,
+            file.crs.to_wkt() if file.crs else "",
         )
         plain = len(self._sets) == 1 and not self._turned
         self.names: tuple[str | None, ...] = tuple(file.descriptions) if plain else (None,) * self.count
@@ -237,7 +215,7 @@ def write_map(
     measured = layer.dtype.startswith("float")
     packing = {"compress": "DEFLATE", "predictor": 3 if measured else 1, "bigtiff": "IF_SAFER"}
     where: dict[str, Any] = {"transform": Affine(*grid.transform)}
-    if grid.crs is None and Affine(*grid.transform) == Affine.identity():
+    if not grid.crs and not grid.placed:
         where = {}  # an identity matrix is how rasterio says that there is none
     try:
         with whole(path) as done, _quietly():
@@ -250,7 +228,7 @@ def write_map(
                 count=len(layer.bands),
                 dtype=layer.dtype,
                 nodata=layer.nodata,
-                crs=grid.crs,
+                crs=grid.crs or None,
                 tiled=True,
                 blockxsize=512,
                 blockysize=512,

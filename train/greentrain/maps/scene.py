@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from greenschemas.band_names import match_names, says_nothing
 from greenschemas.bands import Band, Role
 from greenschemas.errors import SourceError
+from greenschemas.grid import Grid
 from greenschemas.ground import pixel_sides
 from greenschemas.values import Quality, find_clouds, find_holes
-from greentrain.maps.raster import Grid, Raster, open_raster, resample
+from greentrain.maps.raster import Raster, open_raster, resample
 
 __all__ = ["Correction", "Layout", "Matched", "Scene", "Window", "match_bands", "open_scene"]
 
@@ -93,8 +94,8 @@ class Scene:
         self._at = [self.matched.at[band.name] for band in self._here]
         self._order = [[band.name for band in self._here].index(name) for name in layout.wanted]
         self._nodata = [self.raster.nodata[at] for at in self._at]
-        self.south_up = _south_up(self.raster.grid)
-        upright = _flipped(self.raster.grid) if self.south_up else self.raster.grid
+        self.south_up = self.raster.grid.south_up
+        upright = self.raster.grid.flipped() if self.south_up else self.raster.grid
         self.grid = upright if correction.metres is None else _resized(upright, self.pixel, correction.metres)
         """The grid that the net works on: north-up, with the pixels that were asked for."""
         self._step = upright.height / self.grid.height, upright.width / self.grid.width
@@ -126,7 +127,7 @@ class Scene:
     @property
     def written(self) -> Grid:
         """The grid on which a map of the scene is written: its rows run as the scene's do."""
-        return _flipped(self.grid) if self.south_up else self.grid
+        return self.grid.flipped() if self.south_up else self.grid
 
     def as_written(self, row: int, values: NDArray[Any]) -> tuple[int, NDArray[Any]]:
         """(first row, values (..., H, W)) of a piece of a map, its rows in the order in which they are written."""
@@ -243,18 +244,6 @@ def _corrected(values: NDArray[np.float32], correction: Correction) -> NDArray[n
     if correction.offset:
         moved = np.maximum(moved - np.float32(correction.offset), np.float32(0))
     return moved
-
-
-def _south_up(grid: Grid) -> bool:
-    _, b, _, d, e, _ = grid.transform
-    placed = grid.transform != (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    return placed and e > 0 and b == d == 0
-
-
-def _flipped(grid: Grid) -> Grid:
-    """The same ground with its rows in the other order."""
-    a, b, c, d, e, f = grid.transform
-    return Grid(grid.height, grid.width, (a, -b, c + b * grid.height, d, -e, f + e * grid.height), grid.crs)
 
 
 def _resized(grid: Grid, pixel: tuple[float, float] | None, metres: float) -> Grid:

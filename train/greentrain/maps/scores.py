@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.errors import SourceError
+from greenschemas.grid import Grid
 from greentrain.data.targets import TargetRule
 from greentrain.maps.blend import blocks
 from greentrain.maps.predict import NO_CLASS
-from greentrain.maps.raster import Grid, open_raster
+from greentrain.maps.raster import open_raster
 from greentrain.scores.metrics import scores
 
 __all__ = ["score_map"]
@@ -34,9 +35,9 @@ def score_map(
     k = len(rule.classes)
     counts = np.zeros(k * k, np.int64)
     with open_raster(out) as found, open_raster(labels) as truth:
-        placed = truth.grid.crs is not None
+        placed = bool(truth.grid.crs)
         size = (truth.grid.height, truth.grid.width)
-        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform, None))
+        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform))
         if wrong is not None:
             raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
         if len(truth.names) not in (1, len(stored)):

@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_geom
 
 from greenschemas.errors import SourceError
-from greentrain.maps.raster import Grid
+from greenschemas.grid import Grid
 
 __all__ = ["Zone", "read_zones"]
 
@@ -53,7 +53,7 @@ def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
 
     Raises SourceError where the file is no GeoJSON with polygons, or where the grid has no CRS.
     """
-    if grid.crs is None:
+    if not grid.crs:
         raise SourceError(
             path,
             "the map has no CRS, so nothing says where the zones lie on it",

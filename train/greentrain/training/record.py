@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import Field
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
+from greenschemas.machine import installed_version
 from greenschemas.store import Store, open_store
 
 __all__ = ["Record", "make_record", "open_store_of", "read_record", "write_record"]
@@ -76,7 +76,7 @@ def make_record(
         recipe=recipe,
         recipe_hash=recipe_hash,
         config_hash=config_hash,
-        versions={name: _version(name) for name in _PACKAGES},
+        versions={name: installed_version(name) for name in _PACKAGES},
         machine=machine,
     )
 
@@ -106,10 +106,3 @@ def open_store_of(run: Path, location: str | None = None) -> Store:
         raise StoreError(
             problem.where, f"{problem.found}; the run {run} was trained on it", "give its new place by `--store`"
         ) from None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

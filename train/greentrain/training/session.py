@@ -18,6 +18,7 @@ from greenschemas.class_weights import class_weights
 from greenschemas.console import say
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import SPLITS
+from greenschemas.moments import pooled
 from greenschemas.store import Store
 from greentrain.config import Config
 from greentrain.data.bands import choose_bands
@@ -227,15 +228,11 @@ def normaliser_for(store: Store, config: Config) -> Normaliser:
 
 
 def train_moments(store: Store) -> tuple[float, NDArray[np.float64]]:
-    """(pixels, co-moments (C, C)) of the train split, merged from its groups (Chan, Golub, LeVeque 1983)."""
+    """(pixels, co-moments (C, C)) of the train split, merged from its groups."""
     groups = np.flatnonzero(store.read("split") == SPLITS.index("train"))
-    count = store.read("count")[groups].max(axis=1).astype(np.float64)
-    means, comoments = store.read("mean")[groups], store.read("comoment")[groups]
-    total = count.sum()
-    if total == 0:
-        return 0.0, np.zeros(comoments.shape[1:])
-    apart = means - np.average(means, axis=0, weights=count)
-    return float(total), comoments.sum(0) + np.einsum("g,gi,gj->ij", count, apart, apart)
+    count, mean, comoment = (store.read(name)[groups] for name in ("count", "mean", "comoment"))
+    total, _, whole = pooled(count, mean, [comoment])
+    return float(total.max(initial=0)), whole
 
 
 def load_start(net: nn.Module, store: Store, normaliser: Normaliser, config: Config) -> str:
