@@ -163,6 +163,25 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .pt2 for torch.export, .onnx for ONNX.")],
+    checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
+) -> None:
+    """Write a trained net, with its normaliser, as a program that runs without greentrain.
+
+    The program takes raw values (batch, bands, rows, columns) of the run's tile size, NaN where a pixel has none, and
+    gives logits (batch, classes, rows, columns). At the end it is run, and compared with the net.
+
+    Example: greentrain export runs/city city.onnx
+    """
+    from greentrain.training.export import export_run
+
+    found = export_run(run_path, out, checkpoint.value)
+    typer.echo(f"{out}: logits within {found.difference:.1e} of the run's; rounding explains {found.allowed:.1e}")
+
+
+@app.command()
 def doctor(
     store: StorePath,
     config: ConfigFile = None,

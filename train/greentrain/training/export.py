@@ -1,0 +1,40 @@
+"""The net of a run, with its normaliser, as a program that runs without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from greentrain.nets.export import Agreement, FromRaw, export_model
+from greentrain.training.checkpoint import load_trained
+
+__all__ = ["export_run"]
+
+
+def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
+    """Write the net of a run to a .pt2 or .onnx, and say how near its logits are to the run's.
+
+    The program takes raw values (B, C, H, W), float32, NaN where a pixel has none, of the run's tile size and any
+    batch size, and gives logits (B, K, H, W). Bands, classes and the normaliser stand in it as JSON.
+
+    Raises ConfigError as `load_trained` and `export_model` do.
+    """
+    trained = load_trained(run, which)
+    seen, size = trained.normaliser, trained.contract.tile_size
+    mean, scale = torch.from_numpy(seen.mean), torch.from_numpy(seen.scale)
+    projection = None if seen.projection is None else torch.from_numpy(seen.projection)
+    # Values as usual in the train split, some pixels missing; two samples, as a batch of one would be taken for fixed.
+    chance = torch.Generator().manual_seed(0)
+    spread = torch.where(scale > 0, 1 / scale, 0.0).view(1, -1, 1, 1)
+    raw = mean.view(1, -1, 1, 1) + spread * torch.randn(2, len(mean), size, size, generator=chance)
+    raw[:, :, : size // 8, : size // 8] = torch.nan
+    about = {
+        "bands": list(seen.bands),
+        "classes": list(trained.rule.classes),
+        "mean": mean.tolist(),
+        "scale": scale.tolist(),
+        "clip": seen.clip,
+        "run": trained.identity,
+    }
+    return export_model(FromRaw(trained.net, mean, scale, seen.clip, projection), raw, path, about)
