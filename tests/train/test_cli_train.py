@@ -78,8 +78,11 @@ def test_evaluate_gives_the_promised_json(place: Path) -> None:
         for scores in (found, found["constant"]):
             assert {"iou", "f1", "accuracy", "specificity", "sensitivity"} <= scores["mean"].keys()
             assert scores["mean"].keys() == scores["classes"]["class0"].keys()
+        assert list(found["boundary"]) == ["class0", "class1", "class2", "mean"]
         assert found["tiles"] == tiles
         assert sum(map(sum, found["confusion"])) == found["pixels"]
+    table = CliRunner().invoke(app, ["evaluate", str(place / "run")]).output
+    assert "boundary iou" in table and f"{found['boundary']['mean']:.4f}" in table
     val = [row for row in read_rows(place / "run") if "train_loss" not in row]
     assert found["confusion"] == max(val, key=lambda row: row["mean"]["iou"])["confusion"]
 

@@ -235,11 +235,21 @@ def config(
 
 
 def _table(scores: dict[str, Any]) -> str:
-    """Scores a class and their mean, with the constant's beside them."""
-    metrics = ("iou", "f1", "accuracy", "specificity", "sensitivity")
+    """Scores a class and their mean, with the constant's beside them; and of boundaries where they were scored."""
+    metrics: tuple[str, ...] = ("iou", "f1", "accuracy", "specificity", "sensitivity")
     rows = {**scores["classes"], "mean": scores["mean"], "mean of constant": scores["constant"]["mean"]}
-    numbers = {name: ("absent" if row[m] is None else f"{row[m]:.4f}" for m in metrics) for name, row in rows.items()}
-    return text_table(("", *metrics), [(name, *cells) for name, cells in numbers.items()])
+    if boundary := scores.get("boundary"):
+        metrics = (*metrics, "boundary iou")
+        rows = {
+            name: row | ({"boundary iou": boundary[name]} if name in boundary else {}) for name, row in rows.items()
+        }
+    return text_table(("", *metrics), ((name, *(_score(row, m) for m in metrics)) for name, row in rows.items()))
+
+
+def _score(row: dict[str, Any], metric: str) -> str:
+    if metric not in row:
+        return ""
+    return "absent" if row[metric] is None else f"{row[metric]:.4f}"
 
 
 add_commands(app)

@@ -21,6 +21,7 @@ from greentrain.data.loader import open_loader
 from greentrain.devices import find_device
 from greentrain.nets.build import OwnNet
 from greentrain.nets.mirror import mean_over_mirrors
+from greentrain.scores.boundary import boundary_iou, boundary_sums
 from greentrain.scores.fractions import calibration_error, calibration_sums, fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.training.checkpoint import Trained, load_trained
@@ -43,7 +44,8 @@ def evaluate(
     """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
 
     `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
-    `metrics.bootstrap`; `fractions` as `fraction_scores`; `calibration_error`; and what was scored.
+    `metrics.bootstrap`; `fractions` as `fraction_scores`; `boundary` as `boundary_iou`; `calibration_error`; and what
+    was scored.
     which: the weights, `best` or `last`.
     flips: take the mean of the four mirror images' probabilities, at four times the cost.
     model: the net that `fit` was given, if it was.
@@ -63,6 +65,7 @@ def evaluate(
         **scores(sums.groups.sum(0), names),
         "intervals": bootstrap(seen, names),
         "fractions": fraction_scores(sums.fractions, names),
+        "boundary": boundary_iou(sums.boundary, names),
         "calibration_error": calibration_error(sums.calibration),
         "run": str(run),
         "checkpoint": which,
@@ -80,6 +83,7 @@ class _Sums:
     """(G, K, K) confusion matrices."""
     fractions: Tensor
     calibration: Tensor
+    boundary: Tensor
     tiles: int
 
 
@@ -89,18 +93,20 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
     group_of = torch.from_numpy(store.tile_group())
     classes, groups = len(trained.rule.classes), store.contract.groups
     matrices, tiles = torch.zeros((groups, classes, classes), dtype=torch.int64), 0
-    fractions, calibration = torch.zeros(()), torch.zeros(())
+    fractions, calibration, boundary = torch.zeros(()), torch.zeros(()), torch.zeros((), dtype=torch.int64)
     with progress(f"evaluate {split}", len(loader)) as bar:
         for batch in loader:
             target = trained.rule(batch["fraction"], batch["valid"])
             probability = probabilities(trained.net, batch["image"], flips)
             group = group_of[batch["tile"].cpu()]
-            matrices += confusion_by_group(probability, target.fraction, target.counted, group, groups).cpu()
-            fractions = fractions + fraction_sums(probability, target.fraction, target.counted).cpu()
-            calibration = calibration + calibration_sums(probability, target.fraction, target.counted).cpu()
+            compared = probability, target.fraction, target.counted
+            matrices += confusion_by_group(*compared, group, groups).cpu()
+            fractions = fractions + fraction_sums(*compared).cpu()
+            calibration = calibration + calibration_sums(*compared).cpu()
+            boundary = boundary + boundary_sums(*compared).cpu()
             tiles += len(group)
             bar.advance()
-    return _Sums(matrices, fractions, calibration, tiles)
+    return _Sums(matrices, fractions, calibration, boundary, tiles)
 
 
 def probabilities(net: nn.Module, image: Tensor, flips: bool) -> Tensor:
