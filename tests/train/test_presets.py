@@ -42,6 +42,12 @@ def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
         build_model("smal", 3, 2)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_argument_that_a_preset_does_not_take_is_refused_by_name(preset: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model.dropt: the preset `{preset}` has no such argument"):
+        build_model(preset, 3, 2, dropt=0.1)
+
+
 def test_arguments_that_cannot_be_are_refused() -> None:
     with pytest.raises(ModelError):
         build_model("tiny", 0, 2)

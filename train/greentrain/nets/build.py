@@ -23,12 +23,7 @@ def build_net(model: ModelConfig, channels: int, classes: int) -> nn.Module:
 
     Raises ConfigError for an unknown preset and for a net that cannot be.
     """
-    try:
-        net = build_model(model.preset, channels, classes, **model.overrides())
-    except TypeError as problem:
-        raise ConfigError(
-            f"model.preset {model.preset}", str(problem), "leave out what the preset does not take"
-        ) from None
+    net = build_model(model.preset, channels, classes, **model.overrides())
     # Channels-last suits convolutions on the CPU: the plain U-Net takes two thirds of the time. Ours is so inside.
     return net.to(memory_format=torch.channels_last) if isinstance(net, UNet) else net  # type: ignore[call-overload]
 

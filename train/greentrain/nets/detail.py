@@ -39,7 +39,7 @@ class _Spectral(nn.Module):
         self.mix = nn.Sequential(*(_Pointwise(dim, ratio) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        # In the parameters' type also under autocast: an angle of many turns has no digits left in bfloat16.
+        # (B, H, W, C, waves), in the parameters' type also under autocast: an angle of many turns has no digits left in bfloat16.
         angle = torch.addcmul(self.phase, x.to(self.phase).unsqueeze(-1), 2 * math.pi * self.frequency)
         out: Tensor = self.mix(self.act(self.smooth(x) + self.sharp(angle.sin().flatten(-2))))
         return out
@@ -188,15 +188,15 @@ class DetailUNet(nn.Module):
         # Far from the mean a place never seen may hold anything: a tree then says what it said at the edge of what
         # it knows, a net goes on in a straight line.
         known = image if self.clip is None else image.clamp(-self.clip, self.clip)
-        x = pad_to_multiple(known, self.size_multiple).permute(0, 2, 3, 1).contiguous()
-        pixels = self.spectral(x)
-        x = self.stem(pixels)
+        x = pad_to_multiple(known, self.size_multiple).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), H, W as padded
+        pixels = self.spectral(x)  # (B, H, W, spectral_width)
+        x = self.stem(pixels)  # (B, H, W, D)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encoder):
-            x = stage(x if level == 0 else self.down[level - 1](x))
+            x = stage(x if level == 0 else self.down[level - 1](x))  # (B, H / 2^level, W / 2^level, dims[level])
             skips.append(x)
         x = self.dropout(skips.pop())
         for level in range(len(skips) - 1, -1, -1):
-            x = self.decoder[level](self.up[level](x, skips[level]))
-        logits: Tensor = self.head(self.norm(x)) + self.spectral_head(pixels)
+            x = self.decoder[level](self.up[level](x, skips[level]))  # as the encoder's at this level
+        logits: Tensor = self.head(self.norm(x)) + self.spectral_head(pixels)  # (B, H, W, K)
         return logits.permute(0, 3, 1, 2)[..., :height, :width]

@@ -25,41 +25,35 @@ resolution, few states. `unet` is the plain convolutional net that they have to 
 def build_model(preset: str, in_channels: int, num_classes: int, **overrides: Any) -> nn.Module:
     """A fresh net; `overrides` are arguments of its class that replace the preset's.
 
-    Raises ConfigError for an unknown preset, ModelError for arguments that cannot be.
+    Raises ConfigError for an unknown preset or argument, and for values that cannot be.
     """
-    match preset:
-        case "tiny":
-            plan: dict[str, Any] = {"dims": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "depths_decoder": (1, 1, 1, 1)}
-            plan |= {"d_state": 4, "drop_path": 0.0}
-        case "small":
-            plan = {
-                "dims": (48, 96, 192, 384),
-                "depths": (2, 2, 2, 2),
-                "depths_decoder": (2, 2, 2, 1),
-                "drop_path": 0.1,
-            }
-        case "base":
-            plan = {}
-        case "detail":
-            return _with(DetailUNet, preset, in_channels, num_classes, overrides)
-        case "unet":
-            return _with(UNet, preset, in_channels, num_classes, overrides)
-        case _:
-            raise ConfigError("model.preset", f"{preset!r} is not known", nearest(preset, PRESETS))
-    return VMUNet(in_channels, num_classes, **(plan | overrides))
-
-
-def _with(
-    net: Callable[..., nn.Module], preset: str, in_channels: int, num_classes: int, overrides: dict[str, Any]
-) -> nn.Module:
-    """`net` with `overrides`, refused by name where it takes none of that name."""
+    net, plan = _plan(preset)
     known = set(inspect.signature(net).parameters) - {"in_channels", "num_classes"}
     for key in overrides.keys() - known:
         raise ConfigError(f"model.{key}", f"the preset `{preset}` has no such argument", nearest(key, known))
     try:
-        return net(in_channels, num_classes, **overrides)
-    except ValueError as problem:
+        return net(in_channels, num_classes, **(plan | overrides))
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as problem:
         raise ConfigError(f"model.preset {preset}", str(problem), "change the values of `model.…`") from None
+
+
+def _plan(preset: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The class of a preset, and what differs from the defaults of its arguments."""
+    match preset:
+        case "tiny":
+            plan = {"dims": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "depths_decoder": (1, 1, 1, 1)}
+            return VMUNet, {**plan, "d_state": 4, "drop_path": 0.0}
+        case "small":
+            return VMUNet, {"dims": (48, 96, 192, 384), "drop_path": 0.1}  # depths as published
+        case "base":
+            return VMUNet, {}
+        case "detail":
+            return DetailUNet, {}
+        case "unet":
+            return UNet, {}
+    raise ConfigError("model.preset", f"{preset!r} is not known", nearest(preset, PRESETS))
 
 
 @dataclass(frozen=True)

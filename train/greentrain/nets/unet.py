@@ -64,13 +64,13 @@ class UNet(nn.Module):
         factor = 2 ** len(self.down)
         # Padding by the edge's own values works for any size; reflection needs more rows than it adds.
         x = functional.pad(image, (0, -width % factor, 0, -height % factor), mode="replicate")
-        x = self.stem(x)
+        x = self.stem(x)  # (B, width, H, W), H and W as padded
         skips: list[Tensor] = []
         for block in self.down:
             skips.append(x)
-            x = block(functional.max_pool2d(x, 2))
+            x = block(functional.max_pool2d(x, 2))  # half the rows and columns, twice the channels
         x = self.dropout(x)
         for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([skips.pop(), up(x)], dim=1))
+            x = merge(torch.cat([skips.pop(), up(x)], dim=1))  # twice the rows and columns, half the channels
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]

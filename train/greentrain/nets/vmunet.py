@@ -86,10 +86,10 @@ class SS2D(nn.Module):
     def _cross_scan(self, x: Tensor) -> Tensor:
         """Scan x (B, D, H, W) by rows, by columns and both backwards; the sum, (B, H, W, D)."""
         batch, inner, height, width = x.shape
-        rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
+        rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)  # each (B, D, L)
         xs = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], dim=1)  # (B, 4, D, L)
         x_dbl = _project(self.x_proj_weight, xs)  # (B, 4, R + 2N, L)
-        dt, B, C = torch.split(x_dbl, [self.rank, self.d_state, self.d_state], dim=2)
+        dt, B, C = torch.split(x_dbl, [self.rank, self.d_state, self.d_state], dim=2)  # (B, 4, R or N, L)
         delta = _project(self.dt_projs_weight, dt)  # (B, 4, D, L)
         # Looked up at each call, so that another scan can be put in its place.
         y = scans.selective_scan(
@@ -103,7 +103,7 @@ class SS2D(nn.Module):
             delta_softplus=True,
             backend=self.scan,
         ).view(batch, 4, inner, height * width)
-        rows, columns, rows_back, columns_back = y.unbind(1)
+        rows, columns, rows_back, columns_back = y.unbind(1)  # y (B, 4, D, L)
         rows_back, columns_back = rows_back.flip(-1), columns_back.flip(-1)
         by_row = (rows + rows_back).view(batch, inner, height, width).permute(0, 2, 3, 1)
         # One after another, as published: a sum by pairs rounds otherwise.
@@ -162,7 +162,7 @@ class PatchExpand(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
         s, out = self.scale, self.norm.normalized_shape[0]
-        x = self.expand(x).view(batch, height, width, s, s, out).permute(0, 1, 3, 2, 4, 5)
+        x = self.expand(x).view(batch, height, width, s, s, out).permute(0, 1, 3, 2, 4, 5)  # (B, H, s, W, s, C')
         return self.norm(x.reshape(batch, s * height, s * width, out))  # type: ignore[no-any-return]
 
 
@@ -241,15 +241,15 @@ class VMUNet(nn.Module):
                 f"give (batch, {self.in_channels}, rows, columns): the net has {self.in_channels} bands",
             )
         height, width = x.shape[2:]
-        x = self.patch_embed(pad_to_multiple(x, self.size_multiple))
+        x = self.patch_embed(pad_to_multiple(x, self.size_multiple))  # (B, H/4, W/4, C), H and W as padded
         skips = []
         for stage in self.layers:
             skips.append(x)
-            x = stage(x)
+            x = stage(x)  # half the rows and columns, the next width; the last stage keeps them
         x = self.layers_up[0](x)
         for stage in self.layers_up[1:]:
             x = stage(x + skips.pop())  # before the upsampling, so skips[0], the finest, is never used
-        logits = self.final_conv(self.final_up(x).permute(0, 3, 1, 2))
+        logits = self.final_conv(self.final_up(x).permute(0, 3, 1, 2))  # (B, H/4, W/4, C) to (B, K, H, W)
         return logits[..., :height, :width]  # type: ignore[no-any-return]
 
 

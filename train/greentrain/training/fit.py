@@ -214,10 +214,10 @@ def _step(session: Session, position: Position, group: list[Batch]) -> float:
         # What torch itself draws (drop path) is different at every step, and follows from the position alone.
         torch.manual_seed(seed_of("net", config.seed, position.epoch, position.batch, fabric.global_rank))
         batch = _filled(batch, session)
-        image, fraction, valid = _augmented(batch, session, position)
-        target, counted = session.rule(fraction, valid)
+        image, fraction, valid = _augmented(batch, session, position)  # (B, C, H, W), (B, K, H, W), (B, H, W)
+        target, counted = session.rule(fraction, valid)  # (B, K, H, W), (B, H, W)
         with fabric.no_backward_sync(session.model, enabled=i + 1 < len(group)):
-            logits = session.model(image)
+            logits = session.model(image)  # (B, K, H, W)
             loss = session.loss(*_of_all_ranks(fabric, logits.float(), target, counted))
             value = float(loss.detach())
             _stop_if_not_finite(session, position, value, batch, image)
