@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import typer
 from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.store import open_store
-from greentrain.cli.maps import add_commands
+from greentrain.cli import app
 from greentrain.config import load_config
 from greentrain.data.targets import target_rule
 from greentrain.maps.outputs import pair_up
@@ -20,8 +19,6 @@ from greentrain.maps.scores import score_map
 from greentrain.training.fit import fit
 from support.stores import write_tiny_store
 
-app = typer.Typer()
-add_commands(app)
 runner = CliRunner()
 
 

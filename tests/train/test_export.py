@@ -98,8 +98,8 @@ def test_a_program_that_differs_is_not_written(tmp_path: Path, monkeypatch: pyte
 
 def test_another_suffix_and_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = torch.nn.Conv2d(3, 2, 1), torch.randn(2, 3, 4, 4)
-    with pytest.raises(ConfigError, match=r"let it end in .pt2 or .onnx"):
+    with pytest.raises(ConfigError, match=r"Let it end in .pt2 or .onnx"):
         export_model(net, x, tmp_path / "net.pth", {})
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"no package `onnxruntime`. Pip install 'greenspace\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"no package `onnxruntime`. Install the extra: pip install 'greenspace\[onnx\]'"):
         export_model(net, x, tmp_path / "net.onnx", {})

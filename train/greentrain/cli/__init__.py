@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from greenschemas.console import print_json, run, say, text_table
-from greentrain.cli.maps import add_commands
+from greentrain.cli.maps import area, predict
+from greentrain.cli.study import compare, errors
 
 __all__ = ["app", "main"]
 
@@ -252,7 +253,8 @@ def _score(row: dict[str, Any], metric: str) -> str:
     return "absent" if row[metric] is None else f"{row[metric]:.4f}"
 
 
-add_commands(app)
+for command in (predict, area, compare, errors):
+    app.command()(command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The commands of `greentrain` that use a trained net: predict, area, compare, errors. Each parses, calls, reports."""
+"""The commands of `greentrain` that draw maps and measure them: predict, area. Each parses, calls, reports."""
 
 from __future__ import annotations
 
@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     from greentrain.maps.predict import Options
     from greentrain.training.checkpoint import Trained
 
-__all__ = ["add_commands", "area", "compare", "errors", "predict"]
+__all__ = ["AsJson", "area", "number", "on_device", "predict"]
 
-_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Give an application these commands."""
-    for command in (predict, area, compare, errors):
-        app.command()(command)
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def predict(
@@ -48,7 +42,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Replace files that are no maps of ours.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the class map of a scene of any size, on the scene's own grid.
 
@@ -84,7 +78,7 @@ def predict(
     outputs = [path for _, target in pairs for path in map_paths(target, fractions=fractions, confidence=confidence)]
     outputs += [picture for picture in pictures.values() if picture is not None]
     check_outputs([*(scene for scene, _ in pairs), *([labels] if labels else [])], outputs)
-    trained = _on_device(run, checkpoint, device)
+    trained = on_device(run, checkpoint, device)
     results, failures = [], []
     for scene, target in pairs:
         try:
@@ -135,7 +129,7 @@ def _draw(
 def area(
     map: Annotated[Path, typer.Argument(help="Class map or map of fractions, as `greentrain predict` writes.")],
     zones: Annotated[Path | None, typer.Option(help="GeoJSON of polygons, in longitude and latitude.")] = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hectares and share of each class, for the whole map and for each zone.
 
@@ -160,83 +154,8 @@ def area(
         typer.echo("\n" + _area_table(part))
 
 
-def compare(
-    store: Annotated[Path, typer.Argument(help="Store with a split.")],
-    out: Annotated[Path, typer.Option(help="Folder for the page, the JSON and the runs.")],
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Of: constant, index, linear, spectral, context (without a net), unet, vmunet, detail, tiny, small, "
-            "base."
-        ),
-    ] = "constant,index,spectral,context,unet,vmunet,detail",
-    seeds: Annotated[int, typer.Option(help="Runs of each model; 3 are the least that shows chance.")] = 3,
-    budget: Annotated[float, typer.Option(help="Minutes that each run may train.")] = 20.0,
-    split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
-    changes: Annotated[list[str] | None, typer.Option("--set", help="Setting of all nets, key=value.")] = None,
-    as_json: _Json = False,
-) -> None:
-    """Train models under one budget, score them on the same groups, and say what can be said of it.
-
-    Writes OUT/compare.html and OUT/compare.json; goes on at the first missing run when given again.
-
-    Example: greentrain compare city.zarr --models constant,spectral,unet,detail --seeds 3 --out compared --budget 20
-    """
-    from greentrain.study.compare import ComparePlan
-    from greentrain.study.compare import compare as compare_models
-    from greentrain.study.compare_page import write_comparison
-
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
-    plan = ComparePlan(store, names, seeds, budget, out, split, tuple(changes or ()))
-    with progress("compare", len(list(plan.runs()))) as bar:
-        report = compare_models(plan, bar)
-    write_comparison(plan, report, out / "compare.html")
-    if as_json:
-        print_json(report)
-        return
-    typer.echo(_compare_table(report))
-    for verdict in report["verdicts"]:
-        typer.echo(verdict["text"])
-    for warning in report["warnings"]:
-        typer.echo(f"WARNING {warning}")
-    typer.echo(f"\n{out / 'compare.html'}\n{out / 'compare.json'}")
-
-
-def errors(
-    run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
-    store: Annotated[Path | None, typer.Option(help="Another store than the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
-    out: Annotated[Path | None, typer.Option(help="Folder for page and tables; else RUN/errors.")] = None,
-    sure: Annotated[float, typer.Option(help="Probability from which the net counts as sure.")] = 0.9,
-    limit: Annotated[float, typer.Option(help="Suspect share from which a tile goes to exclude.csv.")] = 0.2,
-    checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    as_json: _Json = False,
-) -> None:
-    """Tiles and groups by loss, and labels that a sure net contradicts, as a page and as tables.
-
-    Writes errors.html, tiles.csv, groups.csv and exclude.csv, which `greenprep split --exclude` takes.
-
-    Example: greentrain errors runs/city --split val
-    """
-    from greentrain.study.evaluate import check_fits
-    from greentrain.study.mistakes import find_mistakes, suspects_text, write_mistakes
-    from greentrain.training.record import open_store_of
-
-    trained = _on_device(run, checkpoint, device)
-    opened = open_store_of(run, None if store is None else str(store))
-    check_fits(trained, opened.contract, opened.location)
-    tiles = find_mistakes(trained, opened, split, sure=sure)
-    folder = out if out is not None else run / "errors"
-    suspects = write_mistakes(trained, opened, tiles, folder, sure=sure, limit=limit)
-    if as_json:
-        print_json({"tiles": len(tiles), "suspects": [tile.tile for tile in suspects], "folder": str(folder)})
-        return
-    typer.echo(suspects_text(tiles, limit))
-    typer.echo(f"{folder / 'errors.html'}\n{folder / 'exclude.csv'}")
-
-
-def _on_device(run: Path, checkpoint: str, device: str) -> Trained:
+def on_device(run: Path, checkpoint: str, device: str) -> Trained:
+    """The net of a run, on the device of that name."""
     from greentrain.devices import find_device
     from greentrain.training.checkpoint import load_trained
 
@@ -253,40 +172,24 @@ def _score_lines(scores: dict[str, Any]) -> str:
     rows.append(
         (f"always {scores['constant']['class']}", scores["constant"]["mean"]["iou"], scores["constant"]["mean"]["f1"])
     )
-    return text_table(("", "IoU", "F1"), [(name, _number(iou), _number(f1)) for name, iou, f1 in rows])
+    return text_table(("", "IoU", "F1"), [(name, number(iou), number(f1)) for name, iou, f1 in rows])
 
 
 def _area_table(part: dict[str, Any]) -> str:
     rows = [
         (
             name,
-            _number(row["hectares"], 2),
+            number(row["hectares"], 2),
             f"{row['pixels']:.1f}",
             "" if row["share"] is None else f"{row['share']:.1%}",
         )
         for name, row in part["classes"].items()
     ]
-    rows.append(("all", _number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
+    rows.append(("all", number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
     rest = f"\nno data: {part['pixels_without_data']} pixels" if part["pixels_without_data"] else ""
     return text_table((part["name"], "hectares", "pixels", "share"), rows) + rest
 
 
-def _compare_table(report: dict[str, Any]) -> str:
-    rows = []
-    for name, model in report["models"].items():
-        interval = model["interval"]["mean"]["iou"]
-        between = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        rows.append(
-            (
-                name,
-                _number(model["mean"]["iou"]),
-                between,
-                f"{model['cost']['train_seconds']:.0f}",
-                f"{model['cost']['peak_memory_mb']:.0f}",
-            )
-        )
-    return text_table(("model", "mean IoU", "95 %", "seconds", "MB"), rows)
-
-
-def _number(value: float | None, places: int = 3) -> str:
+def number(value: float | None, places: int = 3) -> str:
+    """A number for a table; a dash for none."""
     return "-" if value is None else f"{value:.{places}f}"

@@ -39,7 +39,7 @@ class _Spectral(nn.Module):
         self.mix = nn.Sequential(*(_Pointwise(dim, ratio) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        # (B, H, W, C, waves), in the parameters' type also under autocast: an angle of many turns has no digits left in bfloat16.
+        # (B, H, W, C, waves); in the parameters' type also under autocast: of many turns bfloat16 keeps no digits.
         angle = torch.addcmul(self.phase, x.to(self.phase).unsqueeze(-1), 2 * math.pi * self.frequency)
         out: Tensor = self.mix(self.act(self.smooth(x) + self.sharp(angle.sin().flatten(-2))))
         return out
