@@ -101,5 +101,7 @@ def test_another_suffix_and_missing_packages_are_named(tmp_path: Path, monkeypat
     with pytest.raises(ConfigError, match=r"Let it end in .pt2 or .onnx"):
         export_model(net, x, tmp_path / "net.pth", {})
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"no package `onnxruntime`. Install the extra: pip install 'greenspace\[onnx\]'"):
+    with pytest.raises(
+        ConfigError, match=r"no package `onnxruntime`. Install the extra: pip install 'greenspace\[onnx\]'"
+    ):
         export_model(net, x, tmp_path / "net.onnx", {})

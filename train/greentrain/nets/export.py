@@ -108,7 +108,9 @@ def _write_onnx(net: nn.Module, example: Tensor, path: Path, about: str) -> Any:
         import onnxscript  # noqa: F401  torch's exporter stands on it
     except ImportError as problem:
         raise ConfigError(
-            ".onnx", f"no package `{problem.name}`", "install the extra: pip install 'greenspace[onnx]'; or export to .pt2"
+            ".onnx",
+            f"no package `{problem.name}`",
+            "install the extra: pip install 'greenspace[onnx]'; or export to .pt2",
         ) from None
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     with redirect_stdout(StringIO()):  # which the exporter fills with its progress
