@@ -8,14 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError
+from greenschemas.store import open_store
 from greentrain.cli import app
+from greentrain.data.loader import open_loader
+from greentrain.scores import metrics
+from greentrain.study.beside_trees import BesideTrees, beside_trees
 from greentrain.study.evaluate import probabilities
+from greentrain.study.trees import TreesBaseline
 from greentrain.training.trackers import read_rows
 from support.stores import write_tiny_store
 
@@ -49,6 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.exit_code == 0, done.output
     assert "mean of constant" in done.output
+    assert "Gradient boosting on single pixels" in done.output
     return folder
 
 
@@ -57,6 +64,33 @@ def test_fit_leaves_rows_a_report_and_the_command(place: Path) -> None:
     assert [row["epoch"] for row in rows if "train_loss" not in row] == [1, 2]
     assert (place / "run" / "report.html").exists()
     assert json.loads((place / "run" / "run.json").read_text())["command"][0] == "greentrain"
+
+
+def test_trees_stand_beside_the_net_at_the_end_of_fit(place: Path) -> None:
+    """On all pixels of so small a store, so that the score is what the trees themselves get."""
+    store = open_store(place / "s.zarr")
+    best = max((row for row in read_rows(place / "run") if "mean" in row), key=lambda row: row["mean"]["iou"])
+    beside = beside_trees(place / "run", store, best)
+    assert beside is not None and beside.net == best["mean"]["iou"]
+    tiles = {
+        split: open_loader(store, split, 99, order="sequential", normalise=False, bands=("B1", "B2"))
+        for split in ("train", "val")
+    }
+    train, val = (next(iter(loader)) for loader in tiles.values())
+    trees = TreesBaseline(iterations=[100]).fit(
+        train["image"].numpy().astype(np.float32), train["fraction"].numpy(), train["valid"].numpy()
+    )
+    found = torch.from_numpy(trees.predict(val["image"].numpy().astype(np.float32)))
+    counts = metrics.confusion(found, val["fraction"], val["valid"])
+    truth = metrics.scores(counts, store.contract.classes)
+    assert beside.trees == pytest.approx(truth["mean"]["iou"], abs=0.05)  # trees of the same pixels, drawn otherwise
+    assert json.loads((place / "run" / "run.json").read_text())["trees_iou"] == beside.trees
+
+
+def test_a_net_that_is_not_above_the_trees_is_said_to_be_so() -> None:
+    assert "the net's 0.700 is above it" in str(BesideTrees(0.6, 0.7, 0.2, 3.0))
+    text = str(BesideTrees(0.7, 0.7, 0.2, 3.0))
+    assert text.startswith("WARNING") and "not above" in text
 
 
 def test_resuming_reads_checkpoints_once_and_names_a_broken_one_once(place: Path, tmp_path: Path) -> None:

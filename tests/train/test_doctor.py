@@ -69,6 +69,11 @@ def test_each_thing_that_is_wrong_is_named(store: Path) -> None:
     found = look(store, allow_leak=True)
     assert found["store"].level is found["classes"].level is Severity.WARN
     assert "holds no class2" in found["classes"].found
+    scarce = contract.statistics.model_copy(update={"class_share": (0.898, 0.1, 0.002)})
+    write_contract(group, contract.model_copy(update={"statistics": scarce}))
+    lost = look(store, "class_weights=none")["classes"]
+    assert lost.level is Severity.WARN and "class2 below 0.5%, too rare" in lost.found
+    assert look(store, "class_weights=sqrt")["classes"].level is Severity.OK
 
 
 @pytest.mark.parametrize(

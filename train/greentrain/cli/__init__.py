@@ -134,7 +134,11 @@ def fit(
 
     say(f"{outcome.status} after {outcome.epochs} epochs: {write_run_report(out)}")
     if outcome.best is not None:
+        from greentrain.study.beside_trees import beside_trees
+
         typer.echo(_table(outcome.best))
+        if (beside := beside_trees(out, open_store(store), outcome.best)) is not None:
+            typer.echo(beside)
 
 
 @app.command()

@@ -31,6 +31,10 @@ from greentrain.training.session import Session, build_session, check_split, nor
 __all__ = ["Diagnosis", "Severity", "all_checks", "quick_checks", "stop_if_failed"]
 
 
+_RARE = 0.005
+"""Share of the labelled pixels below which a class was lost without weights (train/README.md)."""
+
+
 class Severity(StrEnum):
     """How a check came out."""
 
@@ -158,6 +162,14 @@ def _classes(store: Store, config: Config) -> Diagnosis:
     if max(shares.values()) > 0.95:
         return Diagnosis(
             "classes", Severity.WARN, f"{found}: nearly all is one class", "a constant will be hard to beat"
+        )
+    rare = [name for name, share in shares.items() if share < _RARE]
+    if rare and config.class_weights == "none" and config.target in ("fractions", "hard"):
+        return Diagnosis(
+            "classes",
+            Severity.WARN,
+            f"{found}: {', '.join(rare)} below {_RARE:.1%}, too rare to be learnt without class weights",
+            "set class_weights=sqrt",
         )
     return Diagnosis("classes", Severity.OK, found)
 

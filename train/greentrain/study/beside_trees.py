@@ -1,0 +1,100 @@
+"""What trees would have scored in place of the net: fitted in seconds at the end of `fit`, on the same ground.
+
+Letters: K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from greenschemas.store import Store
+from greentrain.data.loader import Loader, open_loader
+from greentrain.scores.metrics import confusion, scores
+from greentrain.study.trees import TreesBaseline
+from greentrain.training.checkpoint import Trained, load_trained
+from greentrain.training.record import read_record, write_record
+
+__all__ = ["BesideTrees", "beside_trees"]
+
+_TRAIN_VALUES = 60_000_000
+"""Most values (240 MB) of random training tiles that are read for it."""
+_TRAIN_PIXELS, _SCORED_PIXELS = 60_000, 200_000
+_ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class BesideTrees:
+    """Trees beside a net, both by mean IoU over the val split."""
+
+    trees: float
+    net: float
+    constant: float
+    seconds: float
+    """To fit and score the trees."""
+
+    def __str__(self) -> str:
+        above = self.net > self.trees
+        text = (
+            f"Gradient boosting on single pixels, fitted in {self.seconds:.0f} s, reaches a mean IoU of "
+            f"{self.trees:.3f} on the same ground; the net's {self.net:.3f} is {'' if above else 'not '}above it, the "
+            f"best constant has {self.constant:.3f}."
+        )
+        return text if above else f"WARNING {text} Give the net more epochs or patches, or take the trees."
+
+
+def beside_trees(run: Path, store: Store, best: Mapping[str, Any]) -> BesideTrees | None:
+    """Fit trees to the train split and score them on the val split; None where neither has a score.
+
+    `best`: scores of the net, as `metrics.scores` gives them. Bands and target are the run's own. At most 60,000 pixels
+    are learnt from and some 200,000 scored, drawn at random; the score also goes to the run's record.
+    """
+    began, trained = time.monotonic(), load_trained(run)
+    counts = _confusion(_fitted(trained, store), trained, store)
+    iou = scores(counts, trained.rule.classes)["mean"]["iou"]
+    if iou is None or best["mean"]["iou"] is None:
+        return None
+    write_record(run, read_record(run).model_copy(update={"trees_iou": iou}))
+    return BesideTrees(iou, best["mean"]["iou"], best["constant"]["mean"]["iou"], time.monotonic() - began)
+
+
+def _fitted(trained: Trained, store: Store) -> TreesBaseline:
+    most = max(1, _TRAIN_VALUES // (len(trained.normaliser.bands) * store.contract.tile_size**2))
+    parts: list[tuple[Tensor, ...]] = []
+    for batch in _batches(trained, store, "train", "random"):
+        target = trained.rule(batch["fraction"], batch["valid"])
+        parts.append((batch["image"], target.fraction, target.counted))
+        if sum(len(part[0]) for part in parts) >= most:
+            break
+    image, fraction, counted = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    return TreesBaseline(max_pixels=_TRAIN_PIXELS, iterations=[_ITERATIONS]).fit(
+        image.astype(np.float32), fraction, counted
+    )
+
+
+def _confusion(trees: TreesBaseline, trained: Trained, store: Store) -> Tensor:
+    """(K, K) over random pixels, about as many of each tile, as if they were the one row of an image."""
+    classes, chance = len(trained.rule.classes), torch.Generator().manual_seed(0)
+    share = _SCORED_PIXELS / max(len(store.usable_tiles("val")) * store.contract.tile_size**2, 1)
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    for batch in _batches(trained, store, "val", "sequential"):
+        target = trained.rule(batch["fraction"], batch["valid"])
+        kept = target.counted & (torch.rand(target.counted.shape, generator=chance) < share)
+        if kept.any():
+            image, truth = (part.movedim(1, -1)[kept].T[None, :, None] for part in (batch["image"], target.fraction))
+            found = torch.from_numpy(trees.predict(image.numpy().astype(np.float32)))
+            counts += confusion(found, truth, torch.ones(1, 1, truth.shape[-1]))
+    return counts
+
+
+def _batches(trained: Trained, store: Store, split: str, order: str) -> Loader:
+    return open_loader(
+        store, split, 16, normalise=False, bands=trained.normaliser.bands, order=order, cache="none", ahead=1
+    )
