@@ -96,6 +96,7 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     if scheduler is not None:
         try:
@@ -109,6 +110,9 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         with client:
             yield client
         return
+    # Whoever may talk to a scheduler runs code as its owner, by the pickles that Dask exchanges, and on a machine with
+    # other users that is everybody. So both sides show a certificate that is made here, for this run, in memory alone.
+    security = Security.temporary()
     count = workers or cores()
     with (
         LocalCluster(
@@ -119,8 +123,10 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",
             memory_limit=0,
             silence_logs=50,
+            protocol="tls://",
+            security=security,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, security=security) as client,
     ):
         yield client
         # distributed cannot close a worker that is just being started anew, after a job took it down.

@@ -1,7 +1,7 @@
 """Builds kernel.cpp at first use, with the C++ compiler of the machine, and calls it.
 
 No compiler is needed to install the package. The library is built once a user, source, compiler and processor, in the
-folder GREENTRAIN_CACHE, or greentrain under XDG_CACHE_HOME or ~/.cache. Building takes some seconds.
+folder that `cache` finds. Building takes some seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from greentrain.nets.scan.cache import cache_folder, is_trusted, seal
 from greentrain.nets.scan.reference import ScanInputs
 
 __all__ = ["DTYPES", "BuildError", "backward", "forward", "library"]
@@ -106,9 +107,8 @@ def _torch_threads() -> int | None:
 def library() -> ctypes.CDLL:
     """The compiled kernel, built if this user has not got it yet. Raises BuildError."""
     compiler = _compiler()
-    folder = _cache()
-    path = folder / f"scan-{_fingerprint(compiler)}.so"
-    if not path.exists():
+    path = cache_folder() / f"scan-{_fingerprint(compiler)}.so"
+    if not is_trusted(path):
         _build(compiler, path)
     try:
         loaded = ctypes.CDLL(str(path))
@@ -143,24 +143,6 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _cache() -> Path:
-    """A folder of this user's that can be written, or else a private one for this process alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("GREENTRAIN_CACHE") or Path(base) / "greentrain")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(_private_folder().name)
-
-
-@functools.cache
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """Deleted when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="greentrain-", ignore_cleanup_errors=True)
-
-
 def _build(compiler: list[str], path: Path) -> None:
     """Compile beside `path` and rename: processes that build at the same time do not disturb each other."""
     said = ""
@@ -170,6 +152,7 @@ def _build(compiler: list[str], path: Path) -> None:
             command = [*compiler, *FLAGS, *tuning, str(SOURCE), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
+                seal(built)
                 os.replace(built, path)
                 return
             said = done.stderr.strip()
