@@ -44,7 +44,7 @@ class Store:
             raise StoreError(self.location, f"no array `{name}`", "run `greenprep tile` again")
         try:
             return np.asarray(array[rows])
-        except (RuntimeError, ValueError, OSError) as problem:  # As the codecs, and the file system, put it.
+        except (RuntimeError, ValueError, OSError) as problem:  # What codecs and file systems raise.
             raise StoreError(self.location, f"`{name}` cannot be read ({problem})", _AGAIN) from None
 
     def texts(self, name: str) -> NDArray[Any]:

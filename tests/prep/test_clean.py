@@ -275,14 +275,14 @@ def test_the_command_prints_the_summary_and_strict_exits_with_one(tmp_path: Path
 
 
 def test_pixels_of_a_dressed_pair_equal_the_plain_ones(tmp_path: Path) -> None:
-    from greenprep.synth.defects import DRESSES, Raw, write_raw
+    from greenprep.synth.defects import ENCODINGS, Raw, write_raw
 
     rng = np.random.default_rng(2)
     from greenprep.synth.city import acquire, ground
 
     fractions = ground(rng, 48)
     raw = Raw(acquire(rng, fractions, winter=False), fractions, (400_000, 4_080_000))
-    for area, kind in enumerate([None, *DRESSES]):
+    for area, kind in enumerate([None, *ENCODINGS]):
         stem = f"C_2020_{area}_1_GeoTIFF"
         write_raw(
             tmp_path / f"raw/images/C/{stem}.tif",

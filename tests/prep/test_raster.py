@@ -17,8 +17,8 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from greenprep.raw import pair as raster
-from greenprep.raw.grid import match
 from greenprep.raw.labels import decode_labels, guess_scale
+from greenprep.raw.match import match
 from greenprep.raw.pair import OpenPair, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.tiff import gdal, open_tiff

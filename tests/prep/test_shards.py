@@ -9,7 +9,7 @@ from zarr.codecs import BloscCodec
 
 from greenprep.build.ledger import Ledger
 from greenprep.store.codec import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
-from greenprep.store.place import Location, swap_into_place
+from greenprep.store.location import Location, swap_into_place
 from greenschemas.errors import StoreError
 from greenschemas.manifest import Level, Reason
 
@@ -92,7 +92,7 @@ def test_a_folder_is_uploaded_with_its_last_file_last(tmp_path, monkeypatch):
 @pytest.mark.parametrize("swaps", [True, False])
 def test_folders_change_places(tmp_path, monkeypatch, swaps):
     if not swaps:
-        monkeypatch.setattr("greenprep.store.place._swap", lambda a, b: False)
+        monkeypatch.setattr("greenprep.store.location._swap", lambda a, b: False)
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)
@@ -120,7 +120,7 @@ def test_a_ledger_recalls_what_it_was_told(tmp_path):
 def test_a_record_that_was_cut_or_changed_is_refused_and_not_loaded(tmp_path_factory, data):
     ledger = Ledger(Location.at(tmp_path_factory.mktemp("ledger")))
     ledger.record("k", [1, "two"])
-    file = ledger.place.path / "k.done"
+    file = ledger.folder.path / "k.done"
     whole = file.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     changed = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]

@@ -17,7 +17,7 @@ from greenprep.engine.dask_engine import engine
 from greenprep.inspect.report import bin_shares
 from greenprep.inspect.verify import verify
 from greenprep.store.histogram import Histogram
-from greenprep.store.place import Location
+from greenprep.store.location import Location
 from greenprep.store.statistics import group_table, merged, stats_table
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store

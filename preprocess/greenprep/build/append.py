@@ -1,4 +1,4 @@
-"""`--append`: a finished store as the base of a larger one, whose full shards are linked, not written again.
+"""`--append`: a finished store as the start of a larger one, whose full shards are linked, not written again.
 
 The larger store is made beside the old one and takes its name in one step, so that a reader sees either. Tile ids,
 and so the shards that were full, stay as they are.
@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 
 from greenprep.store.arrays import SourceTable, TileTable, shard_key
 from greenprep.store.histogram import Histogram
+from greenprep.store.location import Location
 from greenprep.store.moments import Moments
-from greenprep.store.place import Location
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
 from greenschemas.store import Store, open_store
 
-__all__ = ["ExistingStore", "open_base"]
+__all__ = ["ExistingStore", "open_existing"]
 
 _ALIKE = ("pairing", "bands", "mask", "tile")
 """Parts of the recipe that must not differ between what is there and what is added."""
 
 
-def open_base(location: Location, recipe: dict[str, object]) -> ExistingStore:
+def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStore:
     """The store that sources are added to; `recipe` as `Recipe.about_data` gives it.
 
     Raises StoreError where it is not a local one, or was made of another recipe.
@@ -73,7 +73,7 @@ class ExistingStore:
     @cached_property
     def groups(self) -> set[str]:
         """Names of its groups."""
-        return set(self._group_place)
+        return set(self._group_index)
 
     @cached_property
     def paths(self) -> dict[str, str]:
@@ -87,7 +87,7 @@ class ExistingStore:
         return self.store.read("bin_code")
 
     @cached_property
-    def _group_place(self) -> dict[str, int]:
+    def _group_index(self) -> dict[str, int]:
         return {name: g for g, name in enumerate(self.store.texts("group_name").tolist())}
 
     def types(self) -> list[tuple[str, float, float]]:
@@ -96,7 +96,7 @@ class ExistingStore:
 
     def moments_of(self, group: str) -> Moments:
         """The record of one of its groups."""
-        g = self._group_place[group]
+        g = self._group_index[group]
         row = {field.name: self._row(field.name, g) for field in fields(Moments)}
         histogram = Histogram(self.codes, row.pop("histogram"))
         return Moments(**row, histogram=histogram)

@@ -26,8 +26,8 @@ from greenprep.build.sources import Source
 from greenprep.build.tiling import stride_of
 from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
+from greenprep.store.location import Location, swap_into_place
 from greenprep.store.moments import Moments, merge_all
-from greenprep.store.place import Location, swap_into_place
 from greenschemas.console import progress
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
@@ -77,24 +77,24 @@ def assemble(
     inputs: BuildInputs,
     store: Location,
     accepted: Sequence[Accepted],
-    base: ExistingStore | None = None,
+    existing: ExistingStore | None = None,
 ) -> Contract:
     """Write the whole store, contract included, into `target_of(store)`.
 
-    accepted: sorted by path. base: the store that these are added to. Raises StoreError where no tile is left.
+    accepted: sorted by path. existing: the store that these are added to. Raises StoreError where no tile is left.
     """
-    contract = _contract(inputs, accepted, base)
+    contract = _contract(inputs, accepted, existing)
     target, ledger = target_of(store), Ledger(inputs.build / "ledger")
-    if base is not None:
-        base.link_full_shards(target, contract)
-    digests = _shards(engine, ledger, list(_jobs(inputs, target, accepted, contract, base)), base, contract)
+    if existing is not None:
+        existing.link_full_shards(target, contract)
+    digests = _shards(engine, ledger, list(_jobs(inputs, target, accepted, contract, existing)), existing, contract)
     sources, tiles = _source_table(accepted), _tile_table(accepted)
-    moments = _group_moments(ledger, accepted, contract, base)
-    if base is not None:
-        sources, tiles = base.with_sources(sources), base.with_tiles(tiles)
+    moments = _group_moments(ledger, accepted, contract, existing)
+    if existing is not None:
+        sources, tiles = existing.with_sources(sources), existing.with_tiles(tiles)
     watched = _Extremes(moments, len(contract.bands))
     with tempfile.TemporaryDirectory() as folder:
-        write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, base), digests)
+        write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, existing), digests)
         contract = contract.model_copy(update={"bands": adopt_dead(contract.bands, watched.constant)})
         write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)
         _prune(target, contract)
@@ -115,28 +115,28 @@ def finish(store: Location) -> None:
     build_location(store).remove()
 
 
-def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], base: ExistingStore | None) -> Contract:
+def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], existing: ExistingStore | None) -> Contract:
     found = [
         (part.header.dtype, part.low, part.high)
         for one in accepted
         for part in one.source.parts
         if part.header.dtype and part.tiles is not None and len(part.tiles)
     ]
-    tiles = sum(one.tiles for one in accepted) + (base.contract.tiles if base else 0)
+    tiles = sum(one.tiles for one in accepted) + (existing.contract.tiles if existing else 0)
     if not tiles:
         raise StoreError(
             "tile",
             f"no tile in {len(accepted)} accepted pairs",
             "see the reasons in the clean folder's manifest, or lower --size or --min-cover",
         )
-    dtype = common_type([*found, *(base.types() if base else ())])
-    if base is not None and dtype != np.dtype(base.contract.dtype):
+    dtype = common_type([*found, *(existing.types() if existing else ())])
+    if existing is not None and dtype != np.dtype(existing.contract.dtype):
         raise StoreError(
-            base.store.location,
-            f"it holds {base.contract.dtype}, the new sources need {dtype}",
+            existing.store.location,
+            f"it holds {existing.contract.dtype}, the new sources need {dtype}",
             "build the store anew from all sources",
         )
-    groups = {one.group for one in accepted} | (base.groups if base else set())
+    groups = {one.group for one in accepted} | (existing.groups if existing else set())
     rules = inputs.tile
     return Contract(
         bands=inputs.bands,
@@ -145,7 +145,7 @@ def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], base: ExistingS
         stride=stride_of(rules),
         dtype=dtype.name,
         tiles=tiles,
-        sources=len(accepted) + (base.contract.sources if base else 0),
+        sources=len(accepted) + (existing.contract.sources if existing else 0),
         groups=len(groups),
         shard_tiles=shard_tiles(len(inputs.bands), rules.size, dtype),
         recipe=inputs.recipe,
@@ -163,28 +163,33 @@ def _parts(accepted: Iterable[Accepted]) -> Iterator[tuple[int, SourcePart]]:
 
 
 def _jobs(
-    inputs: BuildInputs, target: Location, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
+    inputs: BuildInputs,
+    target: Location,
+    accepted: Sequence[Accepted],
+    contract: Contract,
+    existing: ExistingStore | None,
 ) -> Iterator[ShardJob]:
     places, size = contract.shard_tiles, contract.tile_size
-    at = base.contract.tiles if base else 0
+    at = existing.contract.tiles if existing else 0
     kept = at % places
-    slots: list[TileSpans] = []
+    spilled: list[TileSpans] = []
     filled = kept
 
     def job(shard: int) -> ShardJob:
-        before = kept if base is not None and shard == at // places else 0
+        before = kept if existing is not None and shard == at // places else 0
         what = [
-            (slot.spill.url.rsplit("/", 1)[-1], hashlib.sha256(slot.spans.tobytes()).hexdigest(), slot.dtype)
-            for slot in slots
+            (tiles.spill.url.rsplit("/", 1)[-1], hashlib.sha256(tiles.spans.tobytes()).hexdigest(), tiles.dtype)
+            for tiles in spilled
         ]
-        key = digest(["shard", 1, shard, before, places, contract.dtype, size, what, base.identity if base else None])
+        grown = existing.identity if existing else None
+        key = digest(["shard", 1, shard, before, places, contract.dtype, size, what, grown])
         return ShardJob(
             key,
             shard,
             places,
             before,
-            Location(base.store.location) if base and before else None,
-            tuple(slots),
+            Location(existing.store.location) if existing and before else None,
+            tuple(spilled),
             contract.dtype,
             (len(contract.bands), size, size),
             target,
@@ -196,20 +201,20 @@ def _jobs(
         spans = part.spans if part.spans is not None else np.zeros((0, len(TILED), 2), np.int64)
         while len(spans):
             taken, spans = spans[: places - filled], spans[places - filled :]
-            slots.append(TileSpans(spill_of(inputs.build, part.key), taken, str(part.header.dtype)))
+            spilled.append(TileSpans(spill_of(inputs.build, part.key), taken, str(part.header.dtype)))
             filled += len(taken)
             if filled == places:
                 yield job(shard)
-                slots, shard, filled = [], shard + 1, 0
-    if slots:
+                spilled, shard, filled = [], shard + 1, 0
+    if spilled:
         yield job(shard)
 
 
 def _shards(
-    engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], base: ExistingStore | None, contract: Contract
+    engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], existing: ExistingStore | None, contract: Contract
 ) -> list[Digests]:
     done = ledger.keys()
-    found: dict[int, Digests] = dict(base.full_digests(contract)) if base else {}
+    found: dict[int, Digests] = dict(existing.full_digests(contract)) if existing else {}
     found.update(recalled(ledger, job) for job in jobs if job.key in done)
     left = [job for job in jobs if job.key not in done]
     with progress("writing shards", len(left)) as ticker:
@@ -257,16 +262,16 @@ def _tile_table(accepted: Sequence[Accepted]) -> TileTable:
     )
 
 
-def _codes(accepted: Sequence[Accepted], base: ExistingStore | None) -> NDArray[np.int64]:
+def _codes(accepted: Sequence[Accepted], existing: ExistingStore | None) -> NDArray[np.int64]:
     """Histogram bins that occur in the store."""
-    seen: set[int] = set() if base is None else set(base.codes.tolist())
+    seen: set[int] = set() if existing is None else set(existing.codes.tolist())
     for _, part in _parts(accepted):
         seen.update(part.codes.tolist() if part.codes is not None else ())
     return np.array(sorted(seen), np.int64)
 
 
 def _group_moments(
-    ledger: Ledger, accepted: Sequence[Accepted], contract: Contract, base: ExistingStore | None
+    ledger: Ledger, accepted: Sequence[Accepted], contract: Contract, existing: ExistingStore | None
 ) -> Iterator[Moments]:
     """Of each group in the order of the sorted names; its sources are merged in the order of their paths."""
 
@@ -274,11 +279,11 @@ def _group_moments(
     def parts_of(key: str) -> dict[tuple[str, int], SourcePart]:
         return {(part.source, part.row): part for part in load_parts(ledger, key)}
 
-    members: dict[str, list[Accepted]] = {name: [] for name in (base.groups if base else ())}
+    members: dict[str, list[Accepted]] = {name: [] for name in (existing.groups if existing else ())}
     for one in accepted:
         members.setdefault(one.group, []).append(one)
     for group in sorted(members):
-        pieces: list[Moments] = [base.moments_of(group)] if base and group in base.groups else []
+        pieces: list[Moments] = [existing.moments_of(group)] if existing and group in existing.groups else []
         for one in members[group]:
             of_source = (
                 moments for part in one.source.parts for moments in parts_of(part.key)[part.source, part.row].moments

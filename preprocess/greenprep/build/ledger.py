@@ -11,7 +11,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from greenprep.store.place import Location
+from greenprep.store.location import Location
 from greenschemas.errors import StoreError
 
 __all__ = ["Ledger"]
@@ -23,20 +23,20 @@ _ENDING = ".done"
 class Ledger:
     """Records by key in a folder; a key is a digest of all that its record depends on."""
 
-    place: Location
+    folder: Location
 
     def keys(self) -> set[str]:
         """Keys of all records."""
-        return {name.removesuffix(_ENDING) for name in self.place.names() if name.endswith(_ENDING)}
+        return {name.removesuffix(_ENDING) for name in self.folder.names() if name.endswith(_ENDING)}
 
     def record(self, key: str, value: object) -> None:
         """Keep `value` under `key`: what it stands for must be safe on the disk already."""
         data = pickle.dumps(value)
-        (self.place / (key + _ENDING)).write([hashlib.sha256(data).digest(), data])
+        (self.folder / (key + _ENDING)).write([hashlib.sha256(data).digest(), data])
 
     def recall(self, key: str) -> Any:
         """The record of a key; raises FileNotFoundError, or StoreError where it is not what was written."""
-        data = (self.place / (key + _ENDING)).read()
+        data = (self.folder / (key + _ENDING)).read()
         if hashlib.sha256(data[32:]).digest() != data[:32]:
-            raise StoreError(self.place.url, f"the record {key} of a stopped build is damaged", "delete this folder")
+            raise StoreError(self.folder.url, f"the record {key} of a stopped build is damaged", "delete it")
         return pickle.loads(data[32:])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from greenprep.store.place import Location
+from greenprep.store.location import Location
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import ARRAYS
 from greenschemas.manifest import RECIPE_NAME
 
-__all__ = ["check_manifest_folder", "check_store_place"]
+__all__ = ["check_manifest_folder", "check_store_location"]
 
 
-def check_store_place(store: Location, read: Path, *, overwrite: bool) -> None:
+def check_store_location(store: Location, read: Path, *, overwrite: bool) -> None:
     """Raise StoreError where a new store at `store` would destroy anything but a store that may be replaced.
 
     read: the folder that is read, raw or clean. A finished build takes the place of whatever has its name, so that

@@ -25,8 +25,8 @@ from greenprep.raw.pairs import Candidate
 from greenprep.store.arrays import FILLS
 from greenprep.store.codec import encode_chunk
 from greenprep.store.fingerprint import fingerprint
+from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge_all
-from greenprep.store.place import Location
 from greenschemas.bands import Band
 from greenschemas.errors import SourceError
 from greenschemas.layout import TILED, UNLABELLED

@@ -11,9 +11,9 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from greenprep.build.append import ExistingStore, open_base
+from greenprep.build.append import ExistingStore, open_existing
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
-from greenprep.build.outputs import check_manifest_folder, check_store_place
+from greenprep.build.outputs import check_manifest_folder, check_store_location
 from greenprep.build.read import BuildInputs
 from greenprep.build.sources import Source, read_sources
 from greenprep.checks.collection import judge_collection
@@ -24,7 +24,7 @@ from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, write_split
 from greenprep.split.audit import Audit
-from greenprep.store.place import Location
+from greenprep.store.location import Location
 from greenschemas.choices import Edge
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError, StoreError
@@ -92,8 +92,8 @@ def _tile(
     entries = tuple(sorted(read_manifest(clean), key=_name))
     kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
     place = Location.at(store)
-    base = _base(place, recipe, clean, append=append, overwrite=overwrite)
-    new = [entry for entry in kept if base is None or _is_new(entry, base)]
+    existing = _existing(place, recipe, clean, append=append, overwrite=overwrite)
+    new = [entry for entry in kept if existing is None or _is_new(entry, existing)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
     inputs = BuildInputs.of(clean, recipe, build_location(place), judge=False)
     with engine(workers, scheduler, shared=place.shared) as work:
@@ -102,11 +102,11 @@ def _tile(
             if source.crashed:
                 raise SourceError(
                     clean / source.candidate.name,
-                    "the decoder dies of it, though it was accepted",
+                    "it was accepted, but the process that reads it dies",
                     "run `greenprep clean` again: the file was changed",
                 )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
-        contract = assemble(work, inputs, place, accepted, base)
+        contract = assemble(work, inputs, place, accepted, existing)
     finish(place)
     return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, str(store))
 
@@ -149,7 +149,7 @@ def _run(
     overwrite: bool,
 ) -> BuildResult:
     store = Location.at(place)
-    base = _base(store, rules, raw, append=append, overwrite=overwrite)
+    existing = _existing(store, rules, raw, append=append, overwrite=overwrite)
     candidates = find_pairs(raw, rules.pairing)
     if not candidates:
         raise SourceError(raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
@@ -164,9 +164,9 @@ def _run(
         accepted = [
             Accepted(by_name[_name(entry)], entry)
             for entry in entries
-            if entry.verdict is not Verdict.REJECTED and (base is None or _is_new(entry, base))
+            if entry.verdict is not Verdict.REJECTED and (existing is None or _is_new(entry, existing))
         ]
-        contract = assemble(work, inputs, store, accepted, base)
+        contract = assemble(work, inputs, store, accepted, existing)
     contract, audit = write_split(target_of(store).url, SplitPlan(rules.split))
     finish(store)
     return BuildResult(contract, entries, summary, clean, str(place), audit)
@@ -189,19 +189,19 @@ def _recipe_of(clean: Path) -> Recipe:
     return load_recipe(clean / RECIPE_NAME)
 
 
-def _base(store: Location, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> ExistingStore | None:
+def _existing(store: Location, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> ExistingStore | None:
     """The store to be added to, if any; raises StoreError where anything else would be written over."""
     if append:
-        return open_base(store, recipe.about_data())
-    check_store_place(store, read, overwrite=overwrite)
+        return open_existing(store, recipe.about_data())
+    check_store_location(store, read, overwrite=overwrite)
     if overwrite and not store.local:
         store.remove()
     return None
 
 
-def _is_new(entry: Entry, base: ExistingStore) -> bool:
+def _is_new(entry: Entry, existing: ExistingStore) -> bool:
     """Whether an entry's source is not in the store yet; raises SourceError where it is, with other pixels."""
-    known = base.paths.get(_name(entry))
+    known = existing.paths.get(_name(entry))
     if known is not None and known != entry.checksum:
         raise SourceError(
             _name(entry),

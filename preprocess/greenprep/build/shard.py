@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from greenprep.build.ledger import Ledger
 from greenprep.store.arrays import FILLS, shard_key
 from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, shard_bytes, shard_chunks
-from greenprep.store.place import Location
+from greenprep.store.location import Location
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
 
@@ -46,7 +46,7 @@ class ShardJob:
     before: int
     """Tiles at its start that the store had before: taken from `old`, the store's own shard."""
     old: Location | None
-    slots: tuple[TileSpans, ...]
+    spilled: tuple[TileSpans, ...]
     dtype: str
     """Type of the store."""
     shape: tuple[int, int, int]
@@ -62,8 +62,8 @@ def write_shard(job: ShardJob) -> tuple[int, Digests]:
     if job.old is not None:
         for kept, name in zip(chunks, TILED, strict=True):
             kept.extend(_old_chunks(job.old / shard_key(name, job.shard), job))
-    for slot in job.slots:
-        for kept, more in zip(chunks, _spilled(slot, job), strict=True):
+    for tiles in job.spilled:
+        for kept, more in zip(chunks, _spilled(tiles, job), strict=True):
             kept.extend(more)
     digests = []
     for name, kept in zip(TILED, chunks, strict=True):
@@ -97,18 +97,18 @@ def _old_chunks(file: Location, job: ShardJob) -> list[bytes]:
     return shard_chunks(shard, job.places)[: job.before]
 
 
-def _spilled(slot: TileSpans, job: ShardJob) -> list[list[bytes]]:
+def _spilled(tiles: TileSpans, job: ShardJob) -> list[list[bytes]]:
     """Chunks of each tiled array, read from the spill file in one go."""
-    spans = slot.spans
+    spans = tiles.spans
     stored = spans[spans[:, :, 1] > 0]
     start = int(stored[:, 0].min(initial=np.iinfo(np.int64).max)) if len(stored) else 0
     end = int(stored.sum(axis=1).max(initial=0))
-    data = slot.spill.read(start, end) if end > start else b""
+    data = tiles.spill.read(start, end) if end > start else b""
     chunks = [
         [data[at - start : at - start + n] if n else b"" for at, n in spans[:, i].tolist()] for i in range(len(TILED))
     ]
-    if slot.dtype != job.dtype:
-        chunks[0] = [_as(chunk, slot.dtype, job) for chunk in chunks[0]]
+    if tiles.dtype != job.dtype:
+        chunks[0] = [_as(chunk, tiles.dtype, job) for chunk in chunks[0]]
     return chunks
 
 

@@ -30,7 +30,11 @@ _TASKS = 64
 
 @dataclass(frozen=True)
 class Source:
-    """A pair that was read whole: its strips in the order of their rows."""
+    """A pair that was read whole: its strips in the order of their rows.
+
+    A pair has four stages: `Candidate` (found by name), `Source` (read), `Entry` (judged, a line of the manifest) and
+    `Accepted` (in the store).
+    """
 
     candidate: Candidate
     parts: tuple[SourcePart, ...]

@@ -143,6 +143,8 @@ def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band
         jumps = float(np.sort(texture.jumps / max(texture.pairs[0], 1))[-2:].mean())
         share = texture.greys / np.maximum(texture.greys.sum(axis=1, keepdims=True), 1)
         even = float(1 - np.abs(share - 1 / share.shape[1]).sum(axis=1).min() / 2)
+        # Two weak signs together, or one strong one with a trace of the other: a smooth picture that was wrapped jumps
+        # seldom, and one that was stretched to 8 bits fills the range evenly without a jump.
         if (jumps > JUMP_SHARE and even > limits.uniform_min * 0.5) or (even > limits.uniform_min and jumps > 0.01):
             yield finding(
                 Code.WRAPPED,
@@ -159,6 +161,8 @@ def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band
     highest = float(statistics.high[lit].max())
     brightest = float(np.max(statistics.total[lit]) / statistics.present)
     kind = str(header.dtype)
+    # Where 1000 or more stands for a reflectance of 1, a brightest pixel of 255 is a quarter of it at most: no scene
+    # with land in it is so dark, but every file of bytes or of fractions is.
     if scale >= 1000 and (highest <= 255 or kind == "uint8"):
         found = "0..1" if highest <= 2 and kind.startswith("float") else "0..255"
         yield finding(
@@ -168,6 +172,7 @@ def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band
             limit=f"0..{scale:g}",
             limits=limits,
         )
+    # Snow and cloud reflect about 1, glints on few pixels more: a mean of 2.5 is another scale.
     elif brightest > 2.5 * scale:
         yield finding(
             Code.SCALE,
@@ -246,7 +251,7 @@ NOISE_FLOOR = 0.01
 
 def _lines(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
     texture = statistics.texture
-    flat_rows = np.concatenate([piece.flat_rows for piece in statistics.rows])
+    flat_rows = np.concatenate([strip.flat_rows for strip in statistics.rows])
     inner = np.flatnonzero(~flat_rows)
     if statistics.empty == 0 and len(inner):
         dropped = int(np.count_nonzero(flat_rows[inner[0] : inner[-1] + 1]))
@@ -260,7 +265,7 @@ def _lines(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
             )
     if texture.pixels < TEXTURE_MIN or statistics.present < statistics.pixels:
         return
-    rows = np.concatenate([piece.means for piece in statistics.rows], axis=1)
+    rows = np.concatenate([strip.means for strip in statistics.rows], axis=1)
     for name, means, squared, count in (
         ("rows", rows, texture.down, texture.pairs[1]),
         ("columns", statistics.columns / max(len(flat_rows), 1), texture.across, texture.pairs[0]),

@@ -104,7 +104,7 @@ class PixelStatistics:
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
             identical_bands=self.identical_bands & other.identical_bands,
-            rows=tuple(sorted(self.rows + other.rows, key=lambda piece: piece.row)),
+            rows=tuple(sorted(self.rows + other.rows, key=lambda strip: strip.row)),
         )
 
 
@@ -236,10 +236,10 @@ def _digest(pixels: Array, whole: bool) -> bytes:
 
 def image_digest(statistics: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of the image's pixels as handed on: equal pixels, equal digest, however they were read."""
-    return hashlib.sha256(dtype.encode() + b"".join(piece.image for piece in statistics.rows)).hexdigest()
+    return hashlib.sha256(dtype.encode() + b"".join(strip.image for strip in statistics.rows)).hexdigest()
 
 
 def checksum(statistics: PixelStatistics, dtype: str) -> str:
     """SHA-256 (hex) of image, labels and validity as handed on."""
-    rows = (piece for kind in ("image", "labels") for piece in (getattr(p, kind) for p in statistics.rows))
+    rows = (strip for kind in ("image", "labels") for strip in (getattr(p, kind) for p in statistics.rows))
     return hashlib.sha256(dtype.encode() + b"".join(rows)).hexdigest()

@@ -1,7 +1,7 @@
-"""Run work in processes that may die: a batch whose process dies is tried again piece by piece, each on its own.
+"""Run work in processes that may die: a batch whose process dies is tried again item by item, each on its own.
 
-A decoder that crashes takes its process with it. The pieces that were under way are suspects; each is run alone in a
-fresh process, and one that dies again gets the answer that `dead` gives.
+A decoder that crashes takes its process with it. The items that were being worked on are suspects; each is run alone
+in a fresh process, and one whose process dies again gets the answer that `dead` gives.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run_batches(
     """Answers in lists, as they come, in no order; every item is answered once.
 
     work: a picklable function of a batch; dead: the answer for an item whose process dies of it; preload: module that
-    a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as `check_main`.
+    a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as in `check_main`.
     """
     check_main()
     waiting = [items[at : at + batch] for at in range(0, len(items), batch)][::-1]
@@ -69,7 +69,7 @@ def run_batches(
 def check_main() -> None:
     """Raise ConfigError where a new process could not load the script that runs, and would die of that.
 
-    A new process imports the main module anew; a script that was fed to Python by a pipe stands nowhere.
+    A new process imports the main module anew; a script that was fed to Python by a pipe is in no file.
     """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
@@ -108,9 +108,8 @@ def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[
     except BrokenProcessPool:
         raise SourceError(
             "worker processes",
-            "they die as soon as they start",
-            "see whether memory is left, and that a script which calls this guards its main part by "
-            '`if __name__ == "__main__"`',
+            "each ends as soon as it starts",
+            'free some memory; a script that calls this must guard its main part by `if __name__ == "__main__"`',
         ) from None
 
 

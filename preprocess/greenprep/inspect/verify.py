@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from greenprep.store.arrays import FILLS, shard_count, shard_key, tile_shapes
 from greenprep.store.codec import decode_chunk, digest_of, shard_chunks
+from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge
-from greenprep.store.place import Location
 from greenschemas.errors import StoreError
 from greenschemas.layout import SPLITS, TILED
 from greenschemas.store import Store, open_store
@@ -79,9 +79,9 @@ def _split(store: Store) -> Iterator[str]:
 def _shards(store: Store) -> Iterator[str]:
     """Shards that should be there and are not, by their names alone."""
     digests = store.texts("shard_digest")
-    place = Location.at(store.location)
+    location = Location.at(store.location)
     for column, name in enumerate(TILED):
-        there = set((place / f"{name}/c").names())
+        there = set((location / f"{name}/c").names())
         for shard in range(shard_count(store.contract)):
             if digests[shard, column] and str(shard) not in there:
                 yield f"{shard_key(name, shard)}: missing"
@@ -125,14 +125,14 @@ def _tiles(
     shapes = tile_shapes(contract)
     chunks = [shard_chunks(each, contract.shard_tiles) for each in data]
     first = shard * contract.shard_tiles
-    for place in range(min(contract.shard_tiles, contract.tiles - first)):
+    for position in range(min(contract.shard_tiles, contract.tiles - first)):
         image, fraction, valid = (
             decode_chunk(
-                chunks[i][place], np.dtype(contract.dtype if name == "image" else "uint8"), shapes[name], FILLS[name]
+                chunks[i][position], np.dtype(contract.dtype if name == "image" else "uint8"), shapes[name], FILLS[name]
             )
             for i, name in enumerate(TILED)
         )
-        yield first + place, image, fraction, valid
+        yield first + position, image, fraction, valid
 
 
 def _moments(store: Store, groups: list[Moments]) -> Iterator[str]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from greenprep.raw.clouds import flagged_clouds
 from greenprep.raw.files import File, Findings, examine_header, open_file
-from greenprep.raw.grid import Match, match
 from greenprep.raw.labels import LabelCounts, decode_labels
+from greenprep.raw.match import Match, match
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, same_crs
 from greenprep.raw.tiff_header import BadFile

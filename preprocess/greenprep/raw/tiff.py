@@ -1,7 +1,7 @@
 """Open one TIFF with GDAL, safely, and read rows of it as (bands, rows, columns), however its bands are laid out.
 
 Safe: the GTiff driver alone, by the path of a real file whose header was looked at first; no sidecar, no virtual file,
-no network. GDAL is opened nowhere else but here and where repaired files are written.
+no network. Files that are not ours are opened by GDAL nowhere else; repaired and synthetic files are written elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rasterio.windows import Window
 
 from greenprep.raw.tiff_header import BadFile, Page, read_pages
 from greenschemas.codes import Code
-from greenschemas.grid import Grid
+from greenschemas.grid import Grid, Transform
 from greenschemas.limits import Limits
 
 __all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "same_crs"]
@@ -46,9 +46,6 @@ SAFE = {
 GDAL_ERRORS = (RasterioError, OSError, ValueError, TypeError, AttributeError, MemoryError)
 
 
-Transform = tuple[float, float, float, float, float, float]
-
-
 class BandLayout(StrEnum):
     """How the bands are laid out."""
 
@@ -61,7 +58,7 @@ class BandLayout(StrEnum):
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL set up for files that nobody vouches for; its own log goes to the error that is raised, not to stderr."""
+    """GDAL set up for files from unknown hands; its own log goes to the error that is raised, not to stderr."""
     if getenv().items() >= SAFE.items() if hasenv() else False:
         yield  # Set up already, by a caller that opens many files: entering again would cost as much as opening one.
         return
@@ -161,7 +158,7 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             # Asking PROJ what a coordinate system is costs as much as decoding a small file.
-            known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _PLACES else {}
+            known = {"GEOREF_SOURCES": "NONE"} if pages[0].georeference in _GEOREFERENCES else {}
             # `rasterio.open` would set up a session for each file, as if it might lie on a server.
             sets = tuple(stack.enter_context(DatasetReader(str(name), driver="GTiff", **known)) for name in names)
         return _describe(path, pages, band_layout, bands, sets, stack)
@@ -186,12 +183,13 @@ def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits
             f"{page.width} x {page.height} pixels, {page.samples} bands, blocks of {page.block[1]} x {page.block[0]}"
         )
         if max(page.width, page.height) > limits.size_max:
-            raise BadFile(path, f"a header of {claim}", f"at most {limits.size_max} rows or columns", Code.ABSURD_SIZE)
+            remedy = f"cut it into files of at most {limits.size_max} rows and columns, or raise limits.size_max"
+            raise BadFile(path, f"a header of {claim}", remedy, Code.ABSURD_SIZE)
         if page.nbytes > limits.bytes_max or page.block_nbytes > limits.block_bytes_max or blocks > 1 << 24:
             raise BadFile(
                 path,
                 f"a header of {claim}, {page.nbytes:.3g} bytes, from {size} bytes",
-                "cut the file up, or raise limits.bytes_max or limits.block_bytes_max",
+                "cut it into smaller files, or raise limits.bytes_max or limits.block_bytes_max",
                 Code.ABSURD_SIZE,
             )
 
@@ -236,7 +234,7 @@ def _describe(
         dtype=kinds.pop(),
         nodata=source.nodata,
         alpha=alpha,
-        grid=Grid(height, width, *_place(source, pages[0].georeference)),
+        grid=Grid(height, width, *_georeference(source, pages[0].georeference)),
         names=tuple(source.descriptions) if band_layout is BandLayout.PIXEL_PLANES else (None,) * count,
         block_rows=1 if band_layout is BandLayout.CHANNELS_LAST else max(1, min(pages[0].block[0], height)),
         masked=pages[0].masked,
@@ -246,22 +244,22 @@ def _describe(
     )
 
 
-_PLACES: dict[bytes, tuple[Transform, str]] = {}
+_GEOREFERENCES: dict[bytes, tuple[Transform, str]] = {}
 """What GDAL made of georeferences in this process: many files stand on the same ground, image and mask at least."""
-_PLACES_MAX = 4096
+_GEOREFERENCES_MAX = 4096
 
 
-def _place(source: Any, georeference: bytes) -> tuple[Transform, str]:
+def _georeference(source: Any, georeference: bytes) -> tuple[Transform, str]:
     """(transform, coordinate system) of an open file."""
-    if georeference in _PLACES:
-        return _PLACES[georeference]
+    if georeference in _GEOREFERENCES:
+        return _GEOREFERENCES[georeference]
     a = source.transform
-    place = (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)
+    found = (a.a, a.b, a.c, a.d, a.e, a.f), _crs_name(source.crs)
     if georeference:
-        if len(_PLACES) >= _PLACES_MAX:
-            _PLACES.clear()
-        _PLACES[georeference] = place
-    return place
+        if len(_GEOREFERENCES) >= _GEOREFERENCES_MAX:
+            _GEOREFERENCES.clear()
+        _GEOREFERENCES[georeference] = found
+    return found
 
 
 def same_crs(one: str, other: str) -> bool:

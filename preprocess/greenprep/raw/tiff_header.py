@@ -105,8 +105,8 @@ class Page:
     end: int
     """One past the last byte of the file that its blocks claim."""
     georeference: bytes = b""
-    """Its tags of place as they stand in the file: of equal ones GDAL makes the same transform and coordinate system.
-    Empty where there are none, or where GDAL might look elsewhere."""
+    """Its georeferencing tags as they stand in the file: of equal ones GDAL makes the same transform and coordinate
+    system. Empty where there are none, or where GDAL might look elsewhere."""
 
     @property
     def nbytes(self) -> int:
@@ -176,7 +176,7 @@ def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
     while offset and offset not in seen and len(seen) < PAGES_MAX:
         seen.add(offset)
         try:
-            tags, place, offset = _directory(file, order, big, offset)
+            tags, georeference, offset = _directory(file, order, big, offset)
         except (struct.error, ValueError):
             if pages:
                 break  # A damaged later directory, such as a lost overview, is not needed.
@@ -191,7 +191,7 @@ def _pages(path: Path, file: _Bytes) -> tuple[Page, ...]:
             pages[-1] = replace(pages[-1], masked=True)
         elif not kind & (MASK_PAGE | OVERVIEW):
             page = _page(path, tags)
-            pages.append(page if len(seen) > 1 else replace(page, georeference=place))
+            pages.append(page if len(seen) > 1 else replace(page, georeference=georeference))
     if not pages:
         raise BadFile(path, "a TIFF without an image", "fetch the file again")
     return tuple(pages)
@@ -239,12 +239,12 @@ def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[i
         raise ValueError("no real directory is so long")
     body = file.at(offset + lead, count * entry)
     tags: dict[int, NDArray[Any]] = {}
-    place: dict[bytes, bytes] = {}
+    located: dict[bytes, bytes] = {}
 
     def value(held: bytes, size: int) -> bytes:
         return held[:size] if size <= inline else file.at(struct.unpack(order + pointer, held)[0], size)
 
-    def place_of(held: bytes, size: int) -> bytes:
+    def bytes_of(held: bytes, size: int) -> bytes:
         try:
             return value(held, size) if size <= GEOREFERENCE_MAX else b""
         except ValueError:
@@ -256,11 +256,11 @@ def _directory(file: _Bytes, order: str, big: bool, offset: int) -> tuple[dict[i
             tags[tag] = np.frombuffer(value(held, number * dtype.itemsize), dtype, number)
         elif tag in GEOREFERENCE:
             key = struct.pack(order + "HH" + pointer, tag, kind, number)
-            place[order.encode() + key] = place_of(held, number * GEOREFERENCE_SIZES.get(kind, 0))
+            located[order.encode() + key] = bytes_of(held, number * GEOREFERENCE_SIZES.get(kind, 0))
     end = offset + lead + count * entry
     # Some writers leave the last pointer out.
     follows = struct.unpack(order + pointer, file.at(end, inline))[0] if end + inline <= file.size else 0
-    return tags, b"".join(key + held for key, held in place.items()) if all(place.values()) else b"", follows
+    return tags, b"".join(key + held for key, held in located.items()) if all(located.values()) else b"", follows
 
 
 def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:

@@ -28,8 +28,8 @@ from greenschemas.store import Store, open_store, write_contract
 
 __all__ = ["SplitPlan", "rules_of", "split", "split_store", "write_split"]
 
-_TOLD = 5
-"""Leaks that the contract tells of."""
+_LISTED = 5
+"""Leaks that the contract lists."""
 
 
 @dataclass(frozen=True)
@@ -221,18 +221,18 @@ def _rows(path: Path, columns: Sequence[str]) -> tuple[str, list[dict[str, str]]
 
 def _from_file(store: Store, path: Path) -> NDArray[np.uint8]:
     column, rows = _rows(path, ("group",))
-    place = {name: g for g, name in enumerate(store.texts("group_name"))}
-    split = np.full(len(place), NO_SPLIT, np.uint8)
+    index_of = {name: g for g, name in enumerate(store.texts("group_name"))}
+    split = np.full(len(index_of), NO_SPLIT, np.uint8)
     for row in rows:
         name, said = row[column], (row.get("split") or "").strip()
-        if name not in place:
+        if name not in index_of:
             raise ConfigError(path, f"group `{name}`", "the store has no such group: see `greenprep stats --by group`")
         if said not in (*SPLITS, "none"):
             raise ConfigError(path, f"split `{said}` for `{name}`", f"write one of {', '.join(SPLITS)}, none")
         code = SPLITS.index(said) if said in SPLITS else NO_SPLIT
-        if split[place[name]] not in (NO_SPLIT, code):
+        if split[index_of[name]] not in (NO_SPLIT, code):
             raise ConfigError(path, f"group `{name}` in two splits", "give each group one line")
-        split[place[name]] = code
+        split[index_of[name]] = code
     return split
 
 
@@ -246,11 +246,11 @@ def _excluded(store: Store, path: Path) -> NDArray[np.int64]:
             raise ConfigError(path, "a tile that the store does not have", f"ids go to {store.contract.tiles - 1}")
         return np.unique(store.tile_group()[tiles])
     known = store.texts("group_name" if column == "group" else "path").tolist()
-    place = {name: i for i, name in enumerate(known)}
-    unknown = [name for name in said if name not in place]
+    index_of = {name: i for i, name in enumerate(known)}
+    unknown = [name for name in said if name not in index_of]
     if unknown:
         raise ConfigError(path, f"{column} `{unknown[0]}`", "the store has none of that name")
-    index = np.array([place[name] for name in said], np.int64)
+    index = np.array([index_of[name] for name in said], np.int64)
     return index if column == "group" else np.unique(store.read("group_index")[index])
 
 
@@ -261,7 +261,7 @@ def _with_split(store: Store, split: NDArray[np.uint8], plan: SplitPlan, audit: 
         groups={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         tiles={name: int((usable == code).sum()) for code, name in enumerate(SPLITS)},
         audit="passed" if audit.passed else "failed",
-        leaks=tuple(str(leak) for leak in audit.leaks[:_TOLD]),
+        leaks=tuple(str(leak) for leak in audit.leaks[:_LISTED]),
     )
     train = merged(store, split == 0, histogram=False)
     whole = statistics(store.contract, train, store.read("class_sum")[split == 0])

@@ -1,5 +1,4 @@
-"""Where the sources of a store lie: footprints in metres, distances and overlaps. PROJ turns degrees and other
-systems into metres.
+"""Where the sources of a store lie: footprints in metres, distances and overlaps.
 
 Letters: F sources. All footprints are boxes (left, bottom, right, top).
 """

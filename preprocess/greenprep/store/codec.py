@@ -50,9 +50,9 @@ def shard_bytes(chunks: Sequence[bytes], places: int) -> bytes:
         return b""
     index = np.full((places, 2), _ABSENT, "<u8")
     at = 0
-    for place, chunk in enumerate(chunks):
+    for position, chunk in enumerate(chunks):
         if chunk:
-            index[place] = at, len(chunk)
+            index[position] = at, len(chunk)
             at += len(chunk)
     table = index.tobytes()
     check = google_crc32c.value(table).to_bytes(4, "little")

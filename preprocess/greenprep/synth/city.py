@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.synth.defects import DEFECTS, DRESSES, Raw, write_raw
+from greenprep.synth.defects import DEFECTS, ENCODINGS, Raw, write_raw
 from greenschemas.errors import ConfigError
 
 __all__ = ["CLASSES", "Truth", "acquire", "ground", "write_city"]
@@ -61,7 +61,7 @@ def write_city(
     """
     if out.exists() and any(out.iterdir()):
         raise ConfigError(out, "is not empty", "choose an empty or new folder")
-    kinds: list[str | None] = [None] * areas + ([*DEFECTS, *DRESSES] if defects else [])
+    kinds: list[str | None] = [None] * areas + ([*DEFECTS, *ENCODINGS] if defects else [])
     truth: dict[str, Truth] = {}
     first: Raw | None = None
     for area, kind in enumerate(kinds):
@@ -80,7 +80,7 @@ def write_city(
                 time=time,
                 size=side,
                 defect=kind if kind in DEFECTS else None,
-                dress=kind if kind in DRESSES else None,
+                dress=kind if kind in ENCODINGS else None,
             )
     (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return truth

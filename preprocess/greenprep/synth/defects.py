@@ -1,4 +1,4 @@
-"""What `greenprep synth` plants: defects that a cleaner must name, and dresses of good data to be seen through."""
+"""What `greenprep synth` plants: defects that a cleaner must name, and unusual encodings of good data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rasterio.transform import Affine
 
 from greenschemas.bands import SENTINEL2_L1C_19
 
-__all__ = ["DEFECTS", "DRESSES", "Raw", "write_raw"]
+__all__ = ["DEFECTS", "ENCODINGS", "Raw", "write_raw"]
 
 Array = NDArray[Any]
 
@@ -118,7 +118,7 @@ DEFECTS: dict[str, Spoil | None] = {
 }
 """By name; None: done to the files in `write_raw`."""
 
-DRESSES: dict[str, Spoil] = {
+ENCODINGS: dict[str, Spoil] = {
     "term_ending": lambda raw, rng: replace(raw, mask_ending=".term.tif"),
     "paged": lambda raw, rng: replace(raw, paged=True),
     "channel_last": lambda raw, rng: replace(raw, channel_last=True),
@@ -139,12 +139,12 @@ OTHER_BYTES = {
     "html_page": b"<!DOCTYPE html><title>504 Gateway Time-out</title>\n",
     "git_lfs_pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
 }
-"""What stands in the image's place."""
+"""What takes the place of the image."""
 
 
 def write_raw(image: Path, mask: Path, raw: Raw, kind: str | None, rng: np.random.Generator, first: Raw) -> None:
-    """Write a pair, spoilt or dressed as `kind` says; `first` is the pair that a duplicate repeats."""
-    spoil = {**DEFECTS, **DRESSES}.get(kind or "")
+    """Write a pair, with the defect or in the encoding that `kind` names; a duplicate repeats `first`."""
+    spoil = {**DEFECTS, **ENCODINGS}.get(kind or "")
     if spoil is not None:
         raw = spoil(raw, rng)
     if kind == "duplicate":

@@ -19,14 +19,14 @@ __all__ = ["Location", "swap_into_place"]
 
 @dataclass(frozen=True)
 class Location:
-    """Travels to workers as its address alone."""
+    """Sent to workers as its address alone."""
 
     url: str
     """A path, or a URL that fsspec knows, without a slash at the end."""
 
     @classmethod
     def at(cls, location: str | Path) -> Location:
-        """The place at a path (made absolute, since workers may stand elsewhere) or URL."""
+        """The location at a path (made absolute, since workers may stand elsewhere) or URL."""
         text = str(location)
         if "://" in text:
             return cls(text.rstrip("/"))
@@ -44,14 +44,14 @@ class Location:
 
     @property
     def path(self) -> Path:
-        """As a path; only for local places."""
+        """As a path; only for local ones."""
         return Path(self.url)
 
     def __truediv__(self, name: str) -> Location:
         return Location(f"{self.url}/{name}")
 
     def beside(self, ending: str) -> Location:
-        """The place of the same name with `ending` added."""
+        """The location of the same name with `ending` added."""
         return Location(self.url + ending)
 
     @cached_property
@@ -122,7 +122,7 @@ class Location:
             self.path.unlink(missing_ok=True)
 
     def upload(self, folder: Path, last: str) -> None:
-        """Copy all files of a local folder into this place, the file `last` after all others."""
+        """Copy all files of a local folder to this location, the file `last` after all others."""
         names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
         for name in sorted(names, key=lambda name: name == last):
             (self / name).write((folder / name).read_bytes())
