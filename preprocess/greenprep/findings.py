@@ -70,6 +70,12 @@ CATALOGUE: dict[Code, Check] = {
             "fetch it again; report the file to GDAL if it is whole",
         ),
         Check(
+            Code.INTERNAL_ERROR,
+            REJECT,
+            "The program itself failed on this pair, which says nothing about the files; it is tried again next time.",
+            "report the message, with the file if you can, to whoever maintains greenspace; the other pairs are judged",
+        ),
+        Check(
             Code.STRAY,
             REJECT,
             "A TIFF whose name fits neither the images' nor the masks' pattern.",

@@ -17,6 +17,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     ABSURD_SIZE = "absurd-size"
     DECODER_CRASH = "decoder-crash"
+    INTERNAL_ERROR = "internal-error"
     STRAY = "stray"
     MISSING_MASK = "missing-mask"
     MISSING_IMAGE = "missing-image"

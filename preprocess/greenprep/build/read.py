@@ -20,6 +20,7 @@ from greenprep.build.ledger import Ledger
 from greenprep.build.tiling import stride_of, tiles_of, tiles_starting_in
 from greenprep.checks.measure import PixelStatistics, measure_pixels
 from greenprep.checks.survey import judge_open, judge_unreadable, survey
+from greenprep.checks.verdict import failed
 from greenprep.raw.pair import BadFile, OpenPair, PairHeader, Pixels, gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.store.arrays import FILLS
@@ -28,7 +29,8 @@ from greenprep.store.fingerprint import fingerprint
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge_all
 from greenschemas.bands import Band
-from greenschemas.errors import SourceError
+from greenschemas.errors import GreenError, SourceError
+from greenschemas.grid import IDENTITY
 from greenschemas.layout import TILED, UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Verdict
@@ -131,10 +133,26 @@ def read_task(task: ReadTask) -> list[SourcePart]:
     """Read the pairs of a task, spill their tiles, record it in the ledger; returns its parts without their moments."""
     spill: list[bytes] = []
     with gdal():
-        parts = [_read_pair(task, candidate, stamp, spill) for candidate, stamp in task.stamped]
+        parts = [_read(task, candidate, stamp, spill) for candidate, stamp in task.stamped]
     spill_of(task.inputs.build, task.key).write(spill)
     Ledger(task.inputs.build / "ledger").record(task.key, parts)
     return [replace(part, moments=()) for part in parts]
+
+
+def _read(task: ReadTask, candidate: Candidate, stamp: str, spill: list[bytes]) -> SourcePart:
+    """As `_read_pair`; where the program itself fails on a pair, that is the verdict on it, and the others go on."""
+    before = len(spill)
+    try:
+        return _read_pair(task, candidate, stamp, spill)
+    except GreenError:
+        raise
+    except Exception as problem:
+        del spill[before:]
+        entry = failed(candidate, problem, task.inputs.limits)
+        if not task.inputs.judge:
+            raise _changed(candidate, entry.reasons[0].found) from problem
+        header = PairHeader(candidate, None, None, "", IDENTITY, entry.reasons)
+        return SourcePart(candidate.name, task.strip[0] if task.strip else 0, header, task.key, entry=entry)
 
 
 def _read_pair(task: ReadTask, candidate: Candidate, stamp: str, spill: list[bytes]) -> SourcePart:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate
@@ -10,7 +12,7 @@ from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 
-__all__ = ["crashed", "in_order", "with_reasons"]
+__all__ = ["crashed", "failed", "in_order", "with_reasons"]
 
 
 def crashed(candidate: Candidate, stamp: str, limits: Limits) -> Entry:
@@ -18,6 +20,19 @@ def crashed(candidate: Candidate, stamp: str, limits: Limits) -> Entry:
     reason = finding(
         Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives", limits=limits
     )
+    return _rejected(candidate, reason, stamp)
+
+
+def failed(candidate: Candidate, problem: Exception, limits: Limits) -> Entry:
+    """The verdict on a pair on which the program itself failed; without a stamp, so that it is tried again."""
+    at = traceback.extract_tb(problem.__traceback__)[-1:]
+    where = "".join(f" in {Path(frame.filename).name}, line {frame.lineno}" for frame in at)
+    text = " ".join(str(problem).split())[:200]
+    found = f"{type(problem).__name__}: {text or 'no message'}{where}"
+    return _rejected(candidate, finding(Code.INTERNAL_ERROR, "pair", found, limits=limits, level=Level.REJECT), None)
+
+
+def _rejected(candidate: Candidate, reason: Reason, stamp: str | None) -> Entry:
     return Entry(
         image=candidate.image,
         mask=candidate.mask,

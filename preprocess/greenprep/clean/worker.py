@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greenprep.checks.survey import survey
+from greenprep.checks.verdict import failed
 from greenprep.clean.repair import touches, write_repaired
 from greenprep.raw.pair import gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
 from greenschemas.bands import Band
-from greenschemas.errors import SourceError
+from greenschemas.errors import GreenError, SourceError
 from greenschemas.files import whole
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Verdict
@@ -41,7 +42,18 @@ def clean_batch(
 def clean_one(
     raw: Path, out: Path | None, bands: Sequence[Band], rules: MaskRules, limits: Limits, candidate: Candidate
 ) -> Entry:
-    """The verdict on one candidate; raises SourceError where `out` cannot be written."""
+    """The verdict on one candidate, whatever is wrong with it; raises SourceError where `out` cannot be written."""
+    try:
+        return _clean_one(raw, out, bands, rules, limits, candidate)
+    except GreenError:
+        raise  # Of the folder that is written to.
+    except Exception as problem:
+        return failed(candidate, problem, limits)
+
+
+def _clean_one(
+    raw: Path, out: Path | None, bands: Sequence[Band], rules: MaskRules, limits: Limits, candidate: Candidate
+) -> Entry:
     stamp = stamp_of(raw, candidate).text
     with open_pair(raw, candidate, bands, rules, limits) as pair:
         entry = survey(pair, pair.strips(), stamp)

@@ -1,0 +1,64 @@
+"""One pair that goes wrong, in whatever way, is one verdict: the collection goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenprep.build import read
+from greenprep.build.run import run, tile
+from greenprep.clean import worker
+from greenprep.clean.clean import clean
+from greenprep.raw.pairs import find_pairs
+from greenschemas.errors import SourceError
+from greenschemas.manifest import Verdict
+from greenschemas.store import open_store
+
+BROKEN = "images/T/T_2020_1_1_GeoTIFF.tif"
+
+
+def failing(opened):  # type: ignore[no-untyped-def]
+    """`open_pair`, with a mistake of ours that one pair brings to light."""
+
+    def open_pair(root, candidate, *rest):  # type: ignore[no-untyped-def]
+        if candidate.image == BROKEN:
+            raise ZeroDivisionError("two\nlines of text")
+        return opened(root, candidate, *rest)
+
+    return open_pair
+
+
+def test_a_mistake_of_ours_is_a_verdict_with_its_class_and_text(collection, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(worker, "open_pair", failing(worker.open_pair))
+    rules, raw = collection.plain, collection.raw
+    found = find_pairs(raw, rules.pairing)
+    entries = worker.clean_batch(raw, collection.folder / "out", rules.bands, rules.mask, rules.limits, found)
+    broken = [entry for entry in entries if entry.verdict is Verdict.REJECTED]
+    assert len(entries) == 9 and [entry.image for entry in broken] == [BROKEN]
+    (reason,) = broken[0].reasons
+    assert reason.code == "internal-error" and reason.found.startswith("ZeroDivisionError: two lines of text in ")
+    assert "report" in reason.remedy and broken[0].stamp is None  # so that the next run tries it again
+    assert not (collection.folder / "out" / BROKEN).exists()
+
+
+def test_run_goes_on_too_and_tile_names_the_pair(collection, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    clean(collection.raw, collection.folder / "clean", collection.recipe(), workers=1)
+    monkeypatch.setattr(read, "open_pair", failing(read.open_pair))
+    outcome = run(collection.recipe(), workers=0)
+    assert (outcome.summary.found, outcome.summary.rejected) == (9, 1)
+    assert outcome.summary.reasons == {"internal-error": 1}
+    assert BROKEN not in open_store(outcome.store).texts("path")
+    with pytest.raises(SourceError, match=r"T_2020_1_1.*ZeroDivisionError: two lines"):
+        tile(collection.folder / "clean", collection.folder / "other.zarr", workers=0)
+
+
+def test_a_folder_that_cannot_be_written_is_no_verdict_on_a_pair(collection, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    def full(source: Path, target: Path) -> None:
+        raise SourceError.unwritable(target, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(worker, "link", full)
+    rules, raw = collection.plain, collection.raw
+    found = find_pairs(raw, rules.pairing)
+    with pytest.raises(SourceError, match="Make room"):
+        worker.clean_batch(raw, collection.folder / "out", rules.bands, rules.mask, rules.limits, found)
