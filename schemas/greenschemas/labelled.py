@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.errors import ConfigError, StoreError, nearest
-from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.layout import FRACTION_SCALE, TILED, UNLABELLED
 
 if TYPE_CHECKING:
     import xarray
@@ -32,7 +32,9 @@ def dataset_of(store: Store) -> xarray.Dataset:
     """See `Store.to_xarray`."""
     xr, _ = _library("xarray"), _library("dask")
     contract = store.contract
-    data = xr.open_zarr(store.group.store, group=store.group.path or None, chunks={"tile": contract.shard_tiles})
+    data = xr.open_zarr(store.group.store, group=store.group.path or None, chunks=None)
+    # Small arrays have other chunks: on Dask are those alone that may not fit into memory.
+    data = data.assign({name: data[name].chunk(tile=contract.shard_tiles) for name in TILED})
     names = [band.name for band in contract.bands]
     labels = {
         "band": names,

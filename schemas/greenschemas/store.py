@@ -87,7 +87,8 @@ class Store:
 
         `image` (tile, band, y, x) as stored; `fraction` (tile, class, y, x) 0..1, NaN where there is no label; names of
         bands and classes as coordinates, so that `store.to_xarray().sel(band="red")` works, and the bands' common names
-        as the coordinate `common`. Chunks are whole shards, on Dask. Raises ConfigError where xarray is missing.
+        as the coordinate `common`. Tiles are on Dask, whole shards at a time. Raises ConfigError where xarray
+        is missing.
         """
         from greenschemas.labelled import dataset_of
 

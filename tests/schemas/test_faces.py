@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import greenprep
 import greenschemas
+import greentrain
 
-FACES = [greenschemas, greenprep]
+FACES = [greenschemas, greenprep, greentrain]
 
 
 def _for_editors(package):
@@ -106,7 +107,7 @@ def test_no_module_exports_what_is_private_or_not_its_own(package):
         assert not [name for name in exported[0] if name.startswith("_")], found.name
 
 
-@pytest.mark.parametrize("program", ["greenprep"])
+@pytest.mark.parametrize("program", ["greenprep", "greentrain"])
 def test_version_is_that_of_the_package(program):
     app = importlib.import_module(f"{program}.cli").app
     done = CliRunner().invoke(app, ["--version"])

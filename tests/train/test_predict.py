@@ -159,13 +159,13 @@ def test_blocks_of_another_net_are_not_mixed_in(tmp_path: Path) -> None:
 
 
 def test_flipping_is_invisible_to_a_net_that_sees_single_pixels_and_mirrors_the_rest() -> None:
-    from greentrain.maps.predict import _flipped
+    from greentrain.maps.windows import _flipped
 
     def ramp(image: Tensor, valid: Tensor) -> Tensor:
         return torch.arange(4.0).expand(1, 1, 3, 4)
 
     image, valid = torch.zeros(1, 2, 3, 4), torch.ones(1, 3, 4, dtype=torch.bool)
-    assert torch.equal(_flipped(classifier(probabilities=ramp), image, valid, True), torch.full((1, 1, 3, 4), 1.5))
+    assert torch.equal(_flipped(ramp, image, valid, True), torch.full((1, 1, 3, 4), 1.5))
 
 
 def test_a_scene_without_a_band_of_the_run_is_refused(tmp_path: Path) -> None:

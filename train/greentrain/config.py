@@ -7,7 +7,7 @@ Settings end here: functions and nets take plain arguments.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -194,9 +194,12 @@ _FREE = (
 )
 
 
-def load_config(path: Path | None, changes: Iterable[str] = (), base: Config | None = None) -> Config:
+def load_config(
+    path: Path | None, changes: Iterable[str] = (), base: Config | None = None, settings: Mapping[str, Any] = {}
+) -> Config:
     """The settings of a YAML file (None: those of `base`, or the defaults) with changes such as `epochs=5` on top.
 
+    settings: more changes, by key and value; a mapping changes those keys of its section that it holds.
     Raises ConfigError for a file that cannot be read, an unknown key (naming the nearest) or an impossible value.
     """
     data: dict[str, Any] = {} if base is None else base.model_dump(mode="json")
@@ -204,7 +207,17 @@ def load_config(path: Path | None, changes: Iterable[str] = (), base: Config | N
         data = read_settings(path, ConfigError, "`greentrain config`")
     for change in changes:
         _put(data, change)
+    _merge(data, settings)
     return Config.parse(path or "--set", data)
+
+
+def _merge(data: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Put changes into nested dicts, section by section."""
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(data.setdefault(key, {}), dict):
+            _merge(data[key], value)
+        else:
+            data[key] = value
 
 
 def _put(data: dict[str, Any], change: str) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenschemas.console import print_json, run, say, text_table
+from greenschemas.console import add_version, print_json, run, say, text_table
 from greentrain.cli.maps import area, predict
 from greentrain.cli.study import compare, errors
 
@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train a VM-UNet on a store, score it beside doing nothing, and draw maps.",
 )
+
+add_version(app)
 
 
 class SplitName(StrEnum):
@@ -103,24 +105,18 @@ def fit(
         "stop_on_collapse": stop_on_collapse or None,
     }
     wanted = [*(changes or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
-    from greenschemas.store import open_store
-    from greentrain.config import load_config
-    from greentrain.training.checkpoint import newest_checkpoint
-    from greentrain.training.fit import fit as train
-    from greentrain.training.fit import settings_of
+    from greentrain.runs import fit as train
 
-    saved = newest_checkpoint(out) if resume else None
-    settings = load_config(config, wanted, None if saved is None else settings_of(out, saved))
     outcome = train(
-        open_store(store),
+        store,
         out,
-        settings,
+        config=config,
+        changes=wanted,
         resume=resume,
-        checkpoint=saved,
         allow_leak=allow_leak,
-        command=("greentrain", *sys.argv[1:]),
         mlflow=mlflow,
         wandb=wandb,
+        command=("greentrain", *sys.argv[1:]),
     )
     if not outcome.leader:
         return
@@ -130,10 +126,9 @@ def fit(
         again += [flag for flag, given in flags.items() if given]  # which are no settings, and not in the checkpoint
         say(f"Stopped by {outcome.signal.name} after a checkpoint. Go on with: {shlex.join(again)}")
         raise typer.Exit(128 + outcome.signal)
-    from greentrain.study.run_report import write_run_report
-
-    say(f"{outcome.status} after {outcome.epochs} epochs: {write_run_report(out)}")
+    say(f"{outcome.status} after {outcome.epochs} epochs: {out / 'report.html'}")
     if outcome.best is not None:
+        from greenschemas.store import open_store
         from greentrain.study.beside_trees import beside_trees
 
         typer.echo(_table(outcome.best))

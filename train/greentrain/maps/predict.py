@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from greenschemas.colours import class_colours
 from greenschemas.console import Ticker, say
@@ -28,12 +26,12 @@ from greenschemas.files import whole
 from greenschemas.frozen import digest
 from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
-from greentrain.maps.blend import Axis, Block, blend, blocks, cut
+from greentrain.maps.blend import Block, blocks, cut
 from greentrain.maps.judge import Usual, check, offset_in, usual_of
 from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
-from greentrain.nets.mirror import mean_over_mirrors
+from greentrain.maps.windows import Probabilities, Seen, predict_block
 
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
@@ -57,7 +55,7 @@ class Classifier:
     """What it knows of a scene's bands, and which of them it sees."""
     size: int
     """Rows and columns of the tiles that it was trained on."""
-    probabilities: Callable[[Tensor, Tensor], Tensor]
+    probabilities: Probabilities
     """Raw values (B, C, H, W) float32 and usable pixels (B, H, W) bool to class probabilities (B, K, H, W) on the CPU.
 
     Normalises as in training; unusable pixels hold 0 and must count for nothing.
@@ -216,54 +214,18 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
     top, bottom = rows.span(block.row, block.row + block.height)
     left, right = cols.span(block.col, block.col + block.width)
     part = scene.read(top, left, bottom - top, right - left)
-    values, usable = part.values, part.usable
+    seen = Seen(part.values, part.usable, (top, left))
     own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
-    here, cloudy = usable[own], int(np.count_nonzero(part.cloud[own]))
-    nothing = np.full((len(classifier.classes), *here.shape), np.nan, np.float32)
-    if not here.any():
-        return nothing, cloudy
-    # Only a scene smaller than a window needs filling up; mirrored, it looks like more of the same place.
-    missing = ((0, max(size - (bottom - top), 0)), (0, max(size - (right - left), 0)))
-    values, usable = np.pad(values, ((0, 0), *missing), "symmetric"), np.pad(usable, missing, "symmetric")
-    seen = _windows(classifier, values, usable, (top, left), block, (rows, cols), options)
-    return np.where(here, blend(block, rows, cols, seen), nothing), cloudy
-
-
-def _windows(
-    classifier: Classifier,
-    values: Floats,
-    usable: NDArray[np.bool_],
-    origin: tuple[int, int],
-    block: Block,
-    axes: tuple[Axis, Axis],
-    options: Options,
-) -> Iterator[tuple[int, int, Floats]]:
-    """The prediction of every window that touches the block and has anything to see."""
-    rows, cols = axes
-    size = rows.size
-    boxes = {
-        (i, j): (
-            slice(rows.starts[i] - origin[0], rows.starts[i] - origin[0] + size),
-            slice(cols.starts[j] - origin[1], cols.starts[j] - origin[1] + size),
-        )
-        for i in rows.touching(block.row, block.row + block.height)
-        for j in cols.touching(block.col, block.col + block.width)
-    }
-    # A window without a usable pixel predicts for none: leaving it out changes no pixel that will be kept.
-    todo = [place for place, box in boxes.items() if usable[box].any()]
-    for start in range(0, len(todo), options.batch_size):
-        batch = todo[start : start + options.batch_size]
-        image = torch.from_numpy(np.stack([values[:, *boxes[place]] for place in batch]))
-        valid = torch.from_numpy(np.stack([usable[boxes[place]] for place in batch]))
-        for place, found in zip(batch, _flipped(classifier, image, valid, options.flips).numpy(), strict=True):
-            yield *place, found
-
-
-@torch.inference_mode()
-def _flipped(classifier: Classifier, image: Tensor, valid: Tensor, flips: bool) -> Tensor:
-    """Probabilities (B, K, H, W); with `flips` their mean over the mirror images, each turned back."""
-    predict = classifier.probabilities
-    return (mean_over_mirrors(predict, image, valid) if flips else predict(image, valid)).float()
+    share = predict_block(
+        classifier.probabilities,
+        len(classifier.classes),
+        seen,
+        block,
+        (rows, cols),
+        batch_size=options.batch_size,
+        flips=options.flips,
+    )
+    return share, int(np.count_nonzero(part.cloud[own]))
 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:
