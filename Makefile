@@ -3,21 +3,45 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NEXT := .venv-next
+PYTHON_NEXT ?= $(shell sh .ci/newest-python.sh)
+NEXT_EXTRAS ?= prep,test
+NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-wheel check bench build clean
+.PHONY: demo test test-next test-wheel check bench build clean
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+# What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
+$(VENV)/.user: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): 80 packages, 0.5 GB to fetch, 1.6 GB on the disk, minutes the first time."
+	@echo "Where pip finds only a CUDA build of torch, that is 3 GB to fetch and 6 GB on the disk."
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt -e ".[prep,train]"
+	touch $@
+
+# What tests and checks need beside it.
+$(VENV)/.ready: $(VENV)/.user
 	$(PIP) install -c constraints.txt -e ".[prep,train,dev]"
 	touch $@
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.user
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh pipelines/demo.sh demo
 
 test: $(VENV)/.ready
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -q $(ARGS)
+
+# greenprep and greenschemas on the newest Python found, with the newest libraries that it takes; then the same store from
+# both environments, byte for byte. With torch, which may be 3 GB to fetch there:
+# make test-next NEXT_EXTRAS=prep,train,test NEXT_TESTS=tests
+test-next: $(VENV)/.ready
+	@if [ -z "$(PYTHON_NEXT)" ]; then echo "test-next: skipped, no Python newer than 3.11 is installed here"; else \
+		set -e; echo "test-next: $$($(PYTHON_NEXT) --version), extras $(NEXT_EXTRAS)"; \
+		rm -rf $(NEXT); $(PYTHON_NEXT) -m venv $(NEXT); \
+		$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install -e ".[$(NEXT_EXTRAS)]"; \
+		$(NEXT)/bin/python -m pip list --format=freeze | grep -E '^(dask|numcodecs|numpy|rasterio|torch|xarray|zarr)='; \
+		OTHER_PYTHON="$(CURDIR)/$(BIN)/python" $(TEST_ENV) \
+			$(NEXT)/bin/python -m pytest -n 2 -q -m "not slow" $(NEXT_TESTS) $(ARGS); fi
 
 # The same tests against the wheel: a second environment that sees the first one's libraries but not our sources.
 test-wheel: build
@@ -46,4 +70,4 @@ build: $(VENV)/.ready
 	ls dist
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) $(NEXT) build dist demo

@@ -25,9 +25,6 @@ from greenschemas.console import say
 from greenschemas.errors import GreenError, SourceError, StoreError
 from greenschemas.frozen import Frozen
 
-if sys.platform != "win32":
-    import fcntl
-
 __all__ = ["LOCK_NAME", "LockedError", "Owner", "folder_writer", "only_writer"]
 
 LOCK_NAME = ".lock"
@@ -119,7 +116,7 @@ def _flock(path: Path, target: Path, act: str) -> Iterator[None]:
     try:
         if signed:
             os.ftruncate(handle, 0)
-            os.pwrite(handle, Owner.this(act).to_json().encode(), 0)
+            os.write(handle, Owner.this(act).to_json().encode())
         yield
     finally:
         if signed:
@@ -131,6 +128,8 @@ def _locked(path: Path, target: Path) -> int:
     """A descriptor of the lock's file with the lock on it. Raises LockedError, or OSError where there are no locks."""
     if sys.platform == "win32":
         raise OSError(errno.ENOSYS, "no locks of this kind")
+    import fcntl  # Windows has none.
+
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

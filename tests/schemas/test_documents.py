@@ -1,5 +1,6 @@
 """README and help texts are true: each command has an example, the catalogue is the table that explain prints."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -51,10 +52,28 @@ def test_the_catalogue_in_the_readme_is_the_table_that_explain_prints() -> None:
     assert as_markdown().strip() in README
 
 
-def test_the_architecture_fits_into_150_lines_and_names_modules_that_are_there() -> None:
+def _rooms() -> dict[str, set[str]]:
+    """Every folder with modules below the three roots, and the names of its modules."""
+    rooms: dict[str, set[str]] = {}
+    for package in ("greenschemas", "greenprep", "greentrain"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.submodule_search_locations
+        root = Path(spec.submodule_search_locations[0])
+        for path in root.rglob("*.py"):
+            room = rooms.setdefault((package / path.parent.relative_to(root)).as_posix(), set())
+            room |= {path.stem} - {"__init__"}
+    return rooms
+
+
+def test_the_architecture_maps_every_room_and_module_and_no_other() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
-    if (ROOT / "schemas").is_dir():  # beside an installed wheel there are no sources to look at
-        roots = {"greenschemas": "schemas", "greenprep": "preprocess", "greentrain": "train"}
-        for package, module in re.findall(r"`(green\w+)/([\w*/]+\.py)`", text):
-            assert list((ROOT / roots[package] / package).glob(module)), f"{package}/{module}"
+    rows = re.findall(r"^\| `(green[\w/]+)` \| (.+) \| (.*) \|$", text, re.MULTILINE)
+    mapped = {room: set(re.findall(r"`(\w+)`", modules)) for room, _, modules in rows}
+    rooms = _rooms()
+    wrong = [f"add a row: | `{room}` | what happens in it | modules |" for room in rooms.keys() - mapped.keys()]
+    wrong += [f"drop the row of `{room}`" for room in mapped.keys() - rooms.keys()]
+    for room in sorted(rooms.keys() & mapped.keys()):
+        wrong += [f"add `{name}` to the row of `{room}`" for name in sorted(rooms[room] - mapped[room])]
+        wrong += [f"drop `{name}` from the row of `{room}`" for name in sorted(mapped[room] - rooms[room])]
+    assert not wrong, "ARCHITECTURE.md, the map:\n" + "\n".join(wrong)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import grp
 import hashlib
 import logging
 import os
-import pwd
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -57,7 +56,12 @@ def is_trusted(path: Path) -> bool:
 
 
 def _is_ours(path: Path, *, regular: bool = False) -> bool:
-    """Whether this user owns it and nobody else may write it; a link is never ours."""
+    """Whether this user owns it and nobody else may write it; a link is never ours, and on Windows nothing is.
+
+    There a file's mode does not say who may write it, so that what is compiled serves one process.
+    """
+    if sys.platform == "win32":
+        return False
     found = path.lstat()
     kind = stat.S_ISREG(found.st_mode) if regular else stat.S_ISDIR(found.st_mode)
     return kind and found.st_uid == os.geteuid() and not _others_write(found)
@@ -65,6 +69,8 @@ def _is_ours(path: Path, *, regular: bool = False) -> bool:
 
 def _is_safe_above(folder: Path) -> bool:
     """Whether no other user but root can rename what lies in a folder: none may write it, or it is sticky, as /tmp."""
+    if sys.platform == "win32":
+        return False
     found = folder.lstat()
     if found.st_uid not in (0, os.geteuid()):
         return False
@@ -73,6 +79,11 @@ def _is_safe_above(folder: Path) -> bool:
 
 def _others_write(found: os.stat_result) -> bool:
     """Whether another user may write; a group of this user alone, as many systems make one, holds no other."""
+    if sys.platform == "win32":
+        return True
+    import grp  # Windows has neither.
+    import pwd
+
     if found.st_mode & stat.S_IWOTH:
         return True
     if not found.st_mode & stat.S_IWGRP:
