@@ -22,6 +22,7 @@ from greentrain.scores import metrics
 from greentrain.study.beside_trees import BesideTrees, beside_trees
 from greentrain.study.evaluate import probabilities
 from greentrain.study.trees import TreesBaseline
+from greentrain.training.checkpoint import write_checkpoint
 from greentrain.training.trackers import read_rows
 from support.stores import write_tiny_store
 
@@ -101,6 +102,17 @@ def test_resuming_reads_checkpoints_once_and_names_a_broken_one_once(place: Path
     assert done.exit_code == 0, done.output
     assert done.output.count("a broken checkpoint") == 1
     assert "going on after epoch 1" in done.output
+
+
+def test_resuming_a_run_of_another_version_of_a_net_is_refused(place: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(place / "run", tmp_path / "run"))
+    for path in (run / "checkpoints").glob("step-*.pt"):
+        content = torch.load(path, weights_only=True)
+        content["weights"]["a.part.of.before"] = torch.zeros(1)
+        write_checkpoint(path, {key: value for key, value in content.items() if key != "format"})
+    done = CliRunner().invoke(app, ["fit", str(place / "s.zarr"), "--out", str(run), "--resume"])
+    assert isinstance(done.exception, ConfigError)
+    assert "weights of another net than `tiny` is in this version" in str(done.exception)
 
 
 def test_evaluate_gives_the_promised_json(place: Path) -> None:

@@ -12,7 +12,8 @@ from greentrain.nets.detail import DetailUNet
 
 def _small(**changes: object) -> DetailUNet:
     torch.manual_seed(0)
-    plan = {"dims": (8, 8, 16), "depths": (1, 1, 1), "depths_decoder": (1, 1), "spectral_width": 16, **changes}
+    plan: dict[str, object] = {"dims": (8, 8, 16), "depths": (1, 1, 1), "depths_decoder": (1, 1), "conv_levels": 2}
+    plan |= {"spectral_width": 16, **changes}
     return DetailUNet(3, 2, scan="reference", **plan)  # type: ignore[arg-type]
 
 
@@ -50,8 +51,25 @@ def test_tiles_of_a_batch_do_not_see_each_other() -> None:
 def test_beyond_the_clip_an_input_says_no_more() -> None:
     net = _small(clip=2.0).eval()
     image = 3 * torch.randn(1, 3, 8, 8)
-    assert torch.equal(net(image), net(image.clamp(-2, 2)))
+    outermost = float(net.spectral.offset[0] / net.spectral.slope[0])  # of the ramps, which see more than the rest
+    assert 2.4 < outermost < 2.6
+    torch.testing.assert_close(net(image), net(image.clamp(-outermost, outermost)), atol=1e-6, rtol=1e-6)
+    assert not torch.equal(net(image), net(image.clamp(-2, 2)))
     assert not torch.equal(_small(clip=None).eval()(image), net(image))
+
+
+def test_ramps_rise_from_0_to_1_between_normal_quantiles() -> None:
+    spectral = _small(ramps=4).spectral
+    slope = spectral.slope
+    start = -spectral.offset / slope
+    torch.testing.assert_close(start[1:], start[:-1] + 1 / slope[:-1])
+    shares = torch.special.ndtr(torch.cat([start, start[-1:] + 1 / slope[-1:]]))
+    torch.testing.assert_close(shares.diff(), torch.full((4,), 0.988 / 4), atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_one_pixel_trains() -> None:
+    net = _small()
+    net.train()(torch.randn(1, 3, 1, 1)).sum().backward()
 
 
 def test_the_scan_is_looked_up_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

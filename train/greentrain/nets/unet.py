@@ -13,16 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from greentrain.nets.batch_norm import BatchNorm
+
 __all__ = ["UNet"]
-
-
-class _BatchNorm(nn.BatchNorm2d):
-    """Where a batch has one value a channel, which has no spread, by the statistics gathered so far."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.numel() == x.shape[1]:
-            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
 
 
 class _DoubleConv(nn.Sequential):
@@ -31,7 +24,7 @@ class _DoubleConv(nn.Sequential):
     def __init__(self, channels: int, out: int) -> None:
         layers: list[nn.Module] = []
         for width in (channels, out):
-            layers += [nn.Conv2d(width, out, 3, padding=1, bias=False), _BatchNorm(out), nn.ReLU()]
+            layers += [nn.Conv2d(width, out, 3, padding=1, bias=False), BatchNorm(out), nn.ReLU()]
         super().__init__(*layers)
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "describe_net",
     "link_last",
     "load_trained",
+    "load_weights",
     "newest_checkpoint",
     "prune",
     "write_checkpoint",
@@ -157,15 +158,7 @@ def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) ->
     own = content.get("own", {}).get("model")
     net = _net_for(run, own, model, config, (normaliser.channels, len(rule.classes), contract.tile_size))
     averaged = content.get("ema")
-    try:
-        net.load_state_dict(content["weights"] if averaged is None else averaged["average"])
-    except RuntimeError as problem:
-        raise ConfigError(
-            path,
-            f"weights of another net than `{own or config.model.preset}` is in this version "
-            f"({str(problem).splitlines()[1].strip()[:120]})",
-            "train it again",
-        ) from None
+    load_weights(net, content["weights"] if averaged is None else averaged["average"], path, own or config.model.preset)
     net.eval()
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
@@ -188,6 +181,18 @@ def _net_for(
     if model is None:
         return build_net(config.model, channels, classes)
     return own_net(deepcopy(model) if isinstance(model, nn.Module) else model, channels, classes, size).cpu()
+
+
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], where: Path, name: str) -> None:
+    """Fill a net from a checkpoint at `where`; ConfigError for weights of another net than that of this name."""
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as problem:
+        raise ConfigError(
+            where,
+            f"weights of another net than `{name}` is in this version ({str(problem).splitlines()[1].strip()[:120]})",
+            "train it again",
+        ) from None
 
 
 def _read(path: Path) -> Checkpoint:

@@ -37,6 +37,7 @@ from greentrain.training.checkpoint import (
     Checkpoint,
     describe_net,
     link_last,
+    load_weights,
     newest_checkpoint,
     prune,
     write_checkpoint,
@@ -403,7 +404,8 @@ def _restore(session: Session, position: Position, saved: Checkpoint) -> None:
             f"batches of {saved['global_batch']} tiles over all devices, now {now}",
             "set batch_size and devices so that their product is the same",
         )
-    session.net.load_state_dict(saved["weights"])
+    name = session.own.get("model") or session.config.model.preset
+    load_weights(session.net, saved["weights"], session.run / "checkpoints", name)
     session.optimiser.load_state_dict(saved["optimiser"])
     if saved["scaler"] is not None:
         session.fabric.strategy.precision.scaler.load_state_dict(saved["scaler"])  # type: ignore[attr-defined]
