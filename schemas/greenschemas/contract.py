@@ -15,10 +15,12 @@ from greenschemas.bands import Band, Role, feature_names
 from greenschemas.frozen import Frozen, digest
 from greenschemas.values import Quality, Values, quality_of
 
-__all__ = ["ATTRIBUTE", "BandStats", "Contract", "Split", "Statistics", "adopt_dead"]
+__all__ = ["ATTRIBUTE", "SEAL", "BandStats", "Contract", "Split", "Statistics", "adopt_dead"]
 
 ATTRIBUTE = "greenspace"
 """Attribute of the Zarr group that holds the contract."""
+SEAL = "greenspace_sha256"
+"""Attribute that holds the digest of the contract as it was written."""
 
 
 class BandStats(Frozen):
@@ -94,6 +96,9 @@ class Contract(Frozen):
     recipe_hash: str
     versions: dict[str, str] = Field(default_factory=dict)
     """Version of greenspace that wrote the store."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex, 32 places) of the files of each small array, and of the metadata of the tiled ones; empty in a
+    store that was written before there were any."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -147,10 +152,9 @@ class Contract(Frozen):
 
     def identity(self) -> str:
         """Digest of the whole contract: a run refuses to go on with another."""
-        data = self.model_dump(mode="json")
-        if self.values is None:
-            del data["values"]  # Runs know the store by the digest that it had before there was such a field.
-        return digest(data)
+        # Runs know a store by the digest that it had before there were such fields.
+        older = {name for name, held in (("values", self.values), ("digests", self.digests)) if not held}
+        return digest(self.model_dump(mode="json", exclude=older))
 
 
 def adopt_dead(bands: Iterable[Band], constant: Iterable[bool]) -> tuple[Band, ...]:

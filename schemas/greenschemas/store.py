@@ -7,7 +7,8 @@ streams them.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +17,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
-from greenschemas.contract import ATTRIBUTE, Contract
+from greenschemas.contract import ATTRIBUTE, SEAL, Contract
 from greenschemas.errors import StoreError
+from greenschemas.frozen import digest
+from greenschemas.integrity import digests_of, is_heavy, unlike
 from greenschemas.layout import ARRAYS, SPLITS
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "check_layout", "open_store", "write_contract"]
 
+_ATTEMPTS = 5
 _AGAIN = "run `greenprep tile` again: the store was changed by hand"
 
 
@@ -36,12 +40,17 @@ class Store:
     """Path or URL that it was opened from."""
     group: zarr.Group
     contract: Contract
+    _unverified: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Arrays too large to be verified before they are read."""
 
     def read(self, name: str, rows: slice | int = slice(None)) -> NDArray[Any]:
         """A small array whole, or some rows of any; raises StoreError where there is none or it is damaged."""
         array = self.group.get(name)
         if not isinstance(array, zarr.Array):
             raise StoreError(self.location, f"no array `{name}`", "run `greenprep tile` again")
+        if name in self._unverified:
+            _verify(self.location, self.group, {name: array}, self.contract)
+            self._unverified.discard(name)
         try:
             return np.asarray(array[rows])
         except (RuntimeError, ValueError, OSError) as problem:  # What codecs and file systems raise.
@@ -111,31 +120,55 @@ class Store:
 
 
 def open_store(location: str | Path) -> Store:
-    """The store at a path or fsspec URL, read-only.
+    """The store at a path or fsspec URL, read-only, its small arrays verified.
 
-    Raises StoreError if there is none, if its contract is missing or of another version, or if an array is missing
-    or of another shape than the contract says.
+    Raises StoreError if there is none, if its contract is missing or of another version, if an array is missing or of
+    another shape than the contract says, or if a file of a small array is not the one that was written.
     """
     where = str(location)
+    for attempt in range(1, _ATTEMPTS + 1):
+        group, raw = _opened(where)
+        try:
+            return _verified(where, group, Contract.parse(where, raw, StoreError))
+        except StoreError:
+            # Another contract by now: a split was written between the reading of the contract and that of the arrays.
+            if attempt == _ATTEMPTS or _opened(where)[1] == raw:
+                raise
+    raise AssertionError("every turn of the loop returns, raises or goes on")
+
+
+def _verified(where: str, group: zarr.Group, contract: Contract) -> Store:
+    arrays = _arrays(where, group)
+    check_layout(where, arrays, contract)
+    if lost := contract.digests.keys() - arrays.keys():
+        raise _no_array(where, min(lost))
+    heavy = {name for name in contract.digests if is_heavy(arrays[name])}
+    _verify(where, group, {name: arrays[name] for name in contract.digests if name not in heavy}, contract)
+    return Store(where, group, contract, heavy)
+
+
+def _opened(where: str) -> tuple[zarr.Group, Any]:
+    """The group, and its contract as JSON."""
     try:
         group = zarr.open_group(where, mode="r")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError):
         raise StoreError(where, "no Zarr group there", "give the path of a store that `greenprep tile` wrote") from None
     except (ValueError, KeyError, TypeError) as problem:  # Not JSON, or not what the format says.
         raise StoreError(where, f"its metadata cannot be read ({problem})", _AGAIN) from None
-    raw = group.attrs.asdict().get(ATTRIBUTE)
+    attributes = group.attrs.asdict()
+    raw = attributes.get(ATTRIBUTE)
     if raw is None:
         raise StoreError(
             where,
             "a Zarr group without a contract: another program's, or a build that was stopped",
             "run `greenprep tile` again; it goes on where it stopped",
         )
-    contract = Contract.parse(where, raw, StoreError)
-    check_layout(where, group, contract)
-    return Store(where, group, contract)
+    if attributes.get(SEAL, digest(raw)) != digest(raw):
+        raise StoreError(where, "its contract is not the one that was written", _AGAIN)
+    return group, raw
 
 
-def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
+def check_layout(where: str, arrays: Mapping[str, zarr.Array[Any]], contract: Contract) -> None:
     """Raise StoreError unless every array is there with the axes, the shape and the type that the contract says."""
     sizes = {
         "tile": contract.tiles,
@@ -148,13 +181,12 @@ def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
         "group": contract.groups,
         "coefficient": 6,
     }
-    arrays = dict(group.arrays())
     for name, spec in ARRAYS.items():
         array = arrays.get(name)
         if array is None:
             if spec.optional:
                 continue
-            raise StoreError(where, f"no array `{name}`", _AGAIN)
+            raise _no_array(where, name)
         if len(array.shape) != len(spec.axes):
             raise StoreError(where, f"`{name}` has {len(array.shape)} axes, the contract {len(spec.axes)}", _AGAIN)
         for axis, size in zip(spec.axes, array.shape, strict=True):
@@ -165,13 +197,38 @@ def check_layout(where: str, group: zarr.Group, contract: Contract) -> None:
             raise StoreError(where, f"`{name}` is {array.dtype}, the contract says {due}", _AGAIN)
 
 
-def write_contract(group: zarr.Group, contract: Contract) -> None:
-    """Consolidate the metadata of an open group, then write the contract into it: the last act of a build."""
+def write_contract(group: zarr.Group, contract: Contract, *, unset: Collection[str] = ()) -> Contract:
+    """Consolidate the metadata of an open group, then write the contract into it: the last act of a build.
+
+    unset: arrays that are about to be written, of which there is no digest yet. Returns the contract with its digests.
+    """
     with warnings.catch_warnings():
         # Zarr v3 has no specification of it yet; xarray reads it, and warns where it is missing.
         warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
         whole = zarr.consolidate_metadata(group.store, path=group.path)
-        whole.update_attributes({**whole.attrs.asdict(), ATTRIBUTE: contract.model_dump(mode="json")})
+        arrays = {name: array for name, array in sorted(whole.arrays()) if name in ARRAYS and name not in unset}
+        contract = contract.model_copy(update={"digests": digests_of(whole, arrays)})
+        raw = contract.model_dump(mode="json")
+        whole.update_attributes({**whole.attrs.asdict(), ATTRIBUTE: raw, SEAL: digest(raw)})
+    return contract
+
+
+def _arrays(where: str, group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    if group.metadata.zarr_format != 3:
+        raise StoreError(where, f"Zarr format {group.metadata.zarr_format}", _AGAIN)
+    try:
+        return dict(group.arrays())
+    except (ValueError, KeyError, TypeError) as problem:  # A type or codec that zarr-python does not know.
+        raise StoreError(where, f"its metadata cannot be read ({problem})", _AGAIN) from None
+
+
+def _verify(where: str, group: zarr.Group, arrays: Mapping[str, zarr.Array[Any]], contract: Contract) -> None:
+    for _, found in unlike(group, arrays, contract.digests):
+        raise StoreError(where, found, "copy the store again, or build it anew: a file of it was lost or changed")
+
+
+def _no_array(where: str, name: str) -> StoreError:
+    return StoreError(where, f"no array `{name}`", _AGAIN)
 
 
 def _split_code(where: str, split: str) -> int:

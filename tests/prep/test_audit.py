@@ -15,7 +15,7 @@ from greenprep.store.fingerprint import fingerprint, like_pairs
 from greenschemas.errors import ConfigError
 from greenschemas.recipe import SplitRules
 from greenschemas.store import open_store
-from support.stores import write_tiny_store
+from support.stores import reseal, write_tiny_store
 
 
 @pytest.fixture
@@ -84,6 +84,7 @@ def test_equal_checksums_and_a_group_twice_are_leaks(tmp_path):
     group["checksum"][1] = group["checksum"][0]
     group["group_name"][1] = group["group_name"][0]
     group["crs"][:] = np.array([""] * 4, dtype=object).astype(np.dtypes.StringDType())
+    reseal(tmp_path / "s")
     store = open_store(tmp_path / "s")
     found = audit_store(store, store.splits())
     assert sorted(leak.kind for leak in found.leaks) == ["content", "group"]
@@ -100,6 +101,7 @@ def test_sources_of_two_zones_and_of_degrees_are_compared_on_one_map(tmp_path):
         [10, 0, 762_700, 0, -10, 3_999_700],
         [1e-4, 0, -78.07, 0, -1e-4, 36.105],
     ]
+    reseal(tmp_path / "s")
     boxes = footprints(open_store(tmp_path / "s"))
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert np.hypot(*(centre - centre[0]).T).max() < 5_000

@@ -5,7 +5,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from greenprep.build.ledger import Ledger
 from greenprep.store.codec import CLEVEL, decode_chunk, encode_chunk, shard_bytes, shard_chunks
@@ -26,7 +26,7 @@ def test_zarr_reads_the_shards_that_are_written_here(tmp_path, dtype):
         dtype=dtype,
         chunks=(1, 3, 8, 8),
         shards=(4, 3, 8, 8),
-        compressors=codec,
+        compressors=[codec, Crc32cCodec()],
         fill_value=0,
     )
     for shard in range(2):
@@ -47,6 +47,13 @@ def test_a_tile_of_fill_alone_takes_no_byte_and_comes_back():
     values = np.full((2, 3), 255, np.uint8)
     assert encode_chunk(values, 255) == b""
     assert np.array_equal(decode_chunk(b"", values.dtype, (2, 3), 255), values)
+
+
+def test_a_damaged_chunk_is_noticed():
+    chunk = bytearray(encode_chunk(np.arange(999), 0))
+    chunk[len(chunk) // 2] ^= 1
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        decode_chunk(bytes(chunk), np.dtype(np.int64), (999,), 0)
 
 
 def test_a_damaged_index_is_noticed():

@@ -21,7 +21,7 @@ from greenprep.store.location import Location
 from greenprep.store.statistics import group_table, merged, stats_table
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.store import open_store
-from support.stores import write_tiny_store
+from support.stores import reseal, unseal, write_tiny_store
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ def test_statistics_of_any_split_are_those_of_its_pixels(built):
 def test_the_odd_group_stands_first(built):
     group = zarr.open_group(str(built), mode="r+")
     group["mean"][2, 1] += 5000
+    reseal(built)
     rows = group_table(open_store(built))
     worst = max(rows, key=lambda row: row["robust_z"])
     assert worst["group"] == "T_2020_2" and worst["band_of_z"] == "green"
@@ -145,14 +146,47 @@ def test_a_leak_ends_audit_with_one(collection):
         (lambda group, path: (path / "image/c/0/0/0/0").unlink(), "image/c/0/0/0/0"),
         (lambda group, path: (path / "fraction/c/0/0/0/0").write_bytes(b"x" * 99), "its checksum is not"),
         (lambda group, path: (path / "mean/c/0/0").write_bytes(b"x" * 9), "`mean` cannot be read"),
-        (lambda group, path: (path / "zarr.json").unlink(), "no Zarr group there"),
     ],
 )
-def test_what_was_spoilt_is_found(built, spoil, says):
+def test_what_was_written_wrong_is_found(built, spoil, says):
     spoil(zarr.open_group(str(built), mode="r+"), built)
+    reseal(built)
     problems = verify(str(built), deep=True)
     assert any(says in problem for problem in problems), problems
     assert "problems" in invoke("check", built, "--deep", code=1)
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "as version 0.1 wrote"])
+def test_metadata_that_is_not_what_the_group_says_is_found(built, sealed):
+    if not sealed:
+        unseal(built)
+    assert verify(str(built), deep=True) == []
+    whole = (built / "image/zarr.json").read_text()
+    for text in (whole[:99], whole.replace('"uint16"', '"int16"'), None):
+        (built / "image/zarr.json").unlink() if text is None else (built / "image/zarr.json").write_text(text)
+        assert any("image" in problem for problem in verify(str(built), deep=False))
+
+
+def test_a_store_without_digests_opens_and_check_says_what_it_lacks_and_how_to_get_it(built):
+    unseal(built)
+    assert "without digests of its small arrays" in invoke("check", built)
+    invoke("split", built)
+    assert open_store(built).contract.digests.keys() >= {"split", "mean", "image"}
+    assert json.loads(invoke("check", built, "--deep", "--json"))["lacks"] == []
+
+
+def test_a_flipped_byte_or_a_missing_file_anywhere_is_found(built):
+    """In every file of the store; of the group's own, a flip may also leave it as it was to all who read it."""
+    due = open_store(built).contract
+    for path in sorted(path for path in built.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        path.unlink()
+        assert verify(str(built), deep=False), path
+        for at in (0, len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+            assert verify(str(built), deep=True) or open_store(built).contract == due, (path, at)
+        path.write_bytes(data)
+    assert verify(str(built), deep=True) == []
 
 
 def test_tile_and_run_are_commands(collection):

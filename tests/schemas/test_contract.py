@@ -9,15 +9,16 @@ import zarr
 from hypothesis import given
 
 from greenschemas import errors
+from greenschemas import store as store_module
 from greenschemas.bands import Role
 from greenschemas.console import run
-from greenschemas.contract import Contract, adopt_dead
+from greenschemas.contract import ATTRIBUTE, Contract, adopt_dead
 from greenschemas.errors import GreenError, StoreError, nearest
 from greenschemas.frozen import digest
 from greenschemas.manifest import Entry, Summary, read_manifest
 from greenschemas.recipe import Recipe, load_recipe
 from greenschemas.store import open_store
-from support.stores import bands, entries, tiny_contract, write_tiny_store
+from support.stores import bands, entries, reseal, tiny_contract, unseal, write_tiny_store
 
 
 def changed(**fields):
@@ -88,11 +89,64 @@ def test_what_is_no_store_is_named(tmp_path, store):
 def test_a_damaged_store_is_named(store):
     chunk = next(path for path in (store / "mean/c").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:9])
+    with pytest.raises(StoreError, match="files of `mean` are not those that were written"):
+        open_store(store)
+    unseal(store)
     with pytest.raises(StoreError, match="`mean` cannot be read"):
         open_store(store).read("mean")
     (store / "zarr.json").write_text('{"zarr_form')
     with pytest.raises(StoreError, match="metadata cannot be read"):
         open_store(store)
+
+
+@pytest.mark.parametrize("name", ["split", "group_index", "mean", "image/zarr.json"])
+def test_a_file_that_is_gone_is_named_at_the_opening(store, name):
+    path = store / name
+    path = path if path.is_file() else next(path for path in (path / "c").rglob("*") if path.is_file())
+    path.unlink()
+    with pytest.raises(StoreError, match=f"{path.relative_to(store)} is missing"):
+        open_store(store)
+
+
+def test_a_contract_that_was_changed_is_refused(store):
+    text = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(text.replace("1000.0", "1001.0"))
+    with pytest.raises(StoreError, match="its contract is not the one that was written"):
+        open_store(store)
+
+
+def test_a_large_array_is_verified_when_it_is_read(store, monkeypatch):
+    monkeypatch.setattr("greenschemas.integrity._HEAVY_BYTES", 0)
+    opened = open_store(store)
+    next(path for path in (store / "mean/c").rglob("*") if path.is_file()).unlink()
+    with pytest.raises(StoreError, match="mean/c/0/0 is missing"):
+        opened.read("mean")
+
+
+def test_whoever_opens_while_a_split_is_written_gets_the_old_store_or_the_new(store):
+    """The contract is read, then the arrays: a writer comes in between, once and for ever."""
+    real, calls = store_module._verified, []
+
+    def slow(where, group, contract):
+        if not calls:
+            calls.append(zarr.open_group(where, mode="r+")["split"].__setitem__(slice(None), 1))
+            reseal(store)
+        return real(where, group, contract)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "_verified", slow)
+        assert open_store(store).read("split").tolist() == [1, 1, 1, 1]
+
+
+def test_another_format_of_zarr_is_refused(tmp_path, store):
+    group = zarr.open_group(str(tmp_path / "v2"), mode="w", zarr_format=2)
+    group.attrs[ATTRIBUTE] = open_store(store).contract.model_dump(mode="json")
+    group.create_array("mean", shape=(2,), dtype="float64")
+    with pytest.raises(StoreError, match="Zarr format 2"):
+        open_store(tmp_path / "v2")
+    (tmp_path / "v2/mean/.zarray").write_text((tmp_path / "v2/mean/.zarray").read_text().replace("<f8", "|O"))
+    with pytest.raises(StoreError, match="Zarr format 2"):
+        open_store(tmp_path / "v2")
 
 
 def test_an_error_of_the_file_system_is_one_message(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from greenschemas.bands import Band, Role
-from greenschemas.contract import BandStats, Contract, Split, Statistics
+from greenschemas.contract import ATTRIBUTE, SEAL, BandStats, Contract, Split, Statistics
 from greenschemas.layout import ARRAYS, FRACTION_SCALE, TILED, UNLABELLED
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import Recipe
 from greenschemas.store import write_contract
 
-__all__ = ["bands", "entries", "tiny_contract", "write_tiny_store"]
+__all__ = ["bands", "entries", "reseal", "tiny_contract", "unseal", "write_tiny_store"]
 
 
 def tiny_contract(
@@ -84,8 +85,21 @@ def write_tiny_store(path: Path, *, seed: int = 0, **of_contract: Any) -> Contra
     ]
     text = np.array(digests, object).astype(np.dtypes.StringDType())
     group.create_array("shard_digest", data=text, dimension_names=ARRAYS["shard_digest"].axes)
-    write_contract(group, contract)
-    return contract
+    return write_contract(group, contract)
+
+
+def reseal(path: Path) -> Contract:
+    """Write the contract again with the digests of what stands there now: as a program that changes arrays must."""
+    group = zarr.open_group(str(path), mode="r+")
+    contract = Contract.parse(path, group.attrs.asdict()[ATTRIBUTE])
+    return write_contract(group, contract)
+
+
+def unseal(path: Path) -> None:
+    """Leave out of a contract what version 0.1 did not write."""
+    text = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    del text["attributes"][SEAL], text["attributes"][ATTRIBUTE]["digests"]
+    (path / "zarr.json").write_text(json.dumps(text), encoding="utf-8")
 
 
 def _digest(store: Path, name: str, shard: int) -> str:

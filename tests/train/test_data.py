@@ -24,7 +24,7 @@ from greentrain.data.buffers import Buffers
 from greentrain.data.loader import Batch, open_loader, tile_weights
 from greentrain.data.normalise import build_normaliser
 from greentrain.data.tiles import available_memory, forget_tiles
-from support.stores import tiny_contract, write_tiny_store
+from support.stores import reseal, tiny_contract, write_tiny_store
 
 
 @pytest.fixture
@@ -194,6 +194,7 @@ def test_batches_that_are_kept_are_not_written_over(store: Path) -> None:
 def test_tiles_without_a_usable_pixel_are_skipped(store: Path) -> None:
     group = zarr.open_group(str(store), mode="r+")
     group["valid_share"][4] = 0  # type: ignore[index]
+    reseal(store)
     tiles = np.concatenate([b["tile"].numpy() for b in open_loader(store, "all", 4)])
     assert 4 not in tiles
     assert len(tiles) == 17
@@ -228,6 +229,7 @@ def test_rare_classes_weigh_more(store: Path) -> None:
     sums = np.tile([100.0, 0.0, 0.0], (6, 1))
     sums[2] = [50, 49, 1]
     group["class_sum"][:] = sums  # type: ignore[index]
+    reseal(store)
     opened = open_store(store)
     weights = tile_weights(opened, np.arange(18))
     assert weights[6:9].min() > weights[:6].max()

@@ -31,7 +31,7 @@ from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import TrainingError, fit
 from greentrain.training.record import read_record, write_record
 from greentrain.training.trackers import Trackers, read_rows
-from support.stores import write_tiny_store
+from support.stores import reseal, write_tiny_store
 
 # Fabric asks for a package that we do not use; TensorBoard's own reader of old files.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -237,6 +237,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, launcher: str) -> 
     write_tiny_store(store, channels=3, classes=3, sources=4, tiles_each=3, size=16)
     # Five tiles in batches of four: in the second step one process has a tile and the other none.
     zarr.open_group(str(store), mode="r+")["valid_share"][0] = 0  # type: ignore[index]
+    reseal(store)
     still = ("model.drop_path=0", "augment.flip=0", "augment.shift=0", "epochs=2")
     train(store, tmp_path / "one", "batch_size=4", *still)
     # `batch_size` is that of a process: two of them take halves of the same global batch.

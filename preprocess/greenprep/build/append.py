@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.store.arrays import SourceTable, TileTable, shard_key
+from greenprep.store.arrays import SourceTable, TileTable, has_checksums, shard_key
 from greenprep.store.histogram import Histogram
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments
@@ -51,6 +51,8 @@ def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStor
                 f"`{part}` of its recipe is not that of what is to be added",
                 "append with the recipe that made it, or build another store",
             )
+    if not has_checksums(store):
+        raise StoreError(location.url, "its tiles have no checksums: an older version wrote it", "build it anew")
     return ExistingStore(store)
 
 

@@ -96,7 +96,7 @@ def assemble(
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, existing), digests)
         contract = contract.model_copy(update={"bands": adopt_dead(contract.bands, watched.constant)})
-        write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)
+        contract = write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)
         _prune(target, contract)
         target.upload(Path(folder) / "s", last="zarr.json")
     return contract

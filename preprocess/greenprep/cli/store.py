@@ -217,14 +217,17 @@ def check(
 
     Example: greenprep check data/city.zarr --deep
     """
-    from greenprep.inspect.verify import verify
+    from greenprep.inspect.verify import lacking, verify
 
     problems = verify(store, deep=deep)
+    lacks = [] if problems else lacking(store)
     if as_json:
-        print_json({"store": store, "deep": deep, "problems": problems})
+        print_json({"store": store, "deep": deep, "problems": problems, "lacks": lacks})
     else:
         for problem in problems:
             typer.echo(problem)
+        for what in lacks:
+            typer.echo(f"an older store, without {what}")
         typer.echo("nothing wrong" if not problems else f"{len(problems)} problems")
     if problems:
         raise typer.Exit(1)

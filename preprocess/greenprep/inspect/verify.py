@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
+from zarr.core.metadata import ArrayV3Metadata
 
-from greenprep.store.arrays import FILLS, shard_count, shard_key, tile_shapes
+from greenprep.store.arrays import FILLS, has_checksums, shard_count, shard_key, tile_shapes
 from greenprep.store.codec import decode_chunk, digest_of, shard_chunks
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge
 from greenschemas.errors import StoreError
+from greenschemas.integrity import missing_shards, read_files
 from greenschemas.layout import SPLITS, TILED
 from greenschemas.store import Store, open_store
 
-__all__ = ["verify"]
+__all__ = ["lacking", "verify"]
 
 _CLOSE = 1e-9
 """Relative difference that another order of summing may make."""
@@ -24,14 +28,44 @@ _CLOSE = 1e-9
 def verify(location: str, *, deep: bool) -> list[str]:
     """What is wrong with the store at `location`, in words; empty where nothing is.
 
-    Shallow: the contract, the shapes and types of all arrays, indices within their ranges, which shards exist, the
-    sums of the split. deep: every shard's checksum, and the moments recomputed from its pixels.
+    Shallow: the contract, the digests of the small arrays, the shapes and types of all arrays as any reader finds them,
+    indices within their ranges, which shards exist, the sums of the split. deep: every shard's checksum, and the
+    moments recomputed from its pixels.
     """
     try:
         store = open_store(location)
     except StoreError as problem:
         return [str(problem)]
-    return [*_damaged(store)] or [*_indices(store)] or [*_split(store), *(_pixels(store) if deep else _shards(store))]
+    return (
+        [*_metadata(store), *_damaged(store)]
+        or [*_indices(store)]
+        or [*_split(store), *(_pixels(store) if deep else _shards(store))]
+    )
+
+
+def lacking(location: str) -> list[str]:
+    """What a store that is in order lacks, because an older version wrote it, and how it gets it."""
+    store = open_store(location)
+    lacks = []
+    if not store.contract.digests:
+        lacks.append("digests of its small arrays, by which damage to them is noticed: `greenprep split` writes them")
+    if not has_checksums(store):
+        lacks.append("checksums of its tiles, by which damage is noticed when they are read: build it anew")
+    return lacks
+
+
+def _metadata(store: Store) -> Iterator[str]:
+    """Where the metadata of an array is not what the group's own says of it: readers go by the one or the other."""
+    told = {name: array.metadata.to_dict() for name, array in store.group.members() if isinstance(array, zarr.Array)}
+    files = read_files(store.group, [f"{name}/zarr.json" for name in told])
+    for name in sorted(told):
+        try:
+            own = ArrayV3Metadata.from_dict(json.loads(files[f"{name}/zarr.json"])).to_dict()
+        except (KeyError, ValueError, TypeError) as problem:
+            yield f"{name}/zarr.json: {'missing' if isinstance(problem, KeyError) else 'cannot be read'}"
+            continue
+        if json.dumps(own, default=str) != json.dumps(told[name], default=str):
+            yield f"{name}/zarr.json: not what the group says of the array"
 
 
 def _damaged(store: Store) -> Iterator[str]:
@@ -78,13 +112,8 @@ def _split(store: Store) -> Iterator[str]:
 
 def _shards(store: Store) -> Iterator[str]:
     """Shards that should be there and are not, by their names alone."""
-    digests = store.texts("shard_digest")
-    location = Location.at(store.location)
-    for column, name in enumerate(TILED):
-        there = set((location / f"{name}/c").names())
-        for shard in range(shard_count(store.contract)):
-            if digests[shard, column] and str(shard) not in there:
-                yield f"{shard_key(name, shard)}: missing"
+    for name in missing_shards(store.group, store.texts("shard_digest")):
+        yield f"{name}: missing"
 
 
 def _pixels(store: Store) -> Iterator[str]:
@@ -122,13 +151,17 @@ def _tiles(
     store: Store, shard: int, data: list[bytes]
 ) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.uint8], NDArray[np.uint8]]]:
     contract = store.contract
-    shapes = tile_shapes(contract)
+    shapes, checked = tile_shapes(contract), has_checksums(store)
     chunks = [shard_chunks(each, contract.shard_tiles) for each in data]
     first = shard * contract.shard_tiles
     for position in range(min(contract.shard_tiles, contract.tiles - first)):
         image, fraction, valid = (
             decode_chunk(
-                chunks[i][position], np.dtype(contract.dtype if name == "image" else "uint8"), shapes[name], FILLS[name]
+                chunks[i][position],
+                np.dtype(contract.dtype if name == "image" else "uint8"),
+                shapes[name],
+                FILLS[name],
+                checked=checked,
             )
             for i, name in enumerate(TILED)
         )

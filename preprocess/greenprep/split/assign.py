@@ -114,12 +114,12 @@ def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
     audit = audit_store(store, split, boxes=boxes)
     contract = _with_split(store, split, plan, audit)
     group = zarr.open_group(str(location), mode="r+")
-    write_contract(group, store.contract.model_copy(update={"split": None, "statistics": None}))
+    bare = store.contract.model_copy(update={"split": None, "statistics": None})
+    write_contract(group, bare, unset=("split", "fold"))
     write_array(group, "split", split)
     if fold is not None:
         write_array(group, "fold", fold)
-    write_contract(group, contract)
-    return contract, audit
+    return write_contract(group, contract), audit
 
 
 def _choose(

@@ -1,4 +1,4 @@
-"""Chunks and shards as bytes: the sharding codec of Zarr v3 with blosc (lz4, bitshuffle), one chunk a tile.
+"""Chunks and shards as bytes: Zarr v3's sharding codec over blosc (lz4, bitshuffle) and CRC32C, one chunk a tile.
 
 Workers encode each tile once; a shard is put together from encoded chunks without decoding them. zarr-python reads
 back what is written here, and tests hold us to it.
@@ -27,17 +27,27 @@ numcodecs.blosc.use_threads = False
 
 
 def encode_chunk(values: NDArray[Any], fill: int) -> bytes:
-    """`values` as one encoded chunk; no bytes at all where every value is `fill`."""
+    """`values` as one encoded chunk, its CRC32C at the end; no bytes at all where every value is `fill`."""
     if not (values != fill).any():
         return b""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return bytes(Blosc(cname="lz4", clevel=CLEVEL, shuffle=Blosc.BITSHUFFLE).encode(little))
+    chunk = bytes(Blosc(cname="lz4", clevel=CLEVEL, shuffle=Blosc.BITSHUFFLE).encode(little))
+    return chunk + _check(chunk)
 
 
-def decode_chunk(chunk: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], fill: int) -> NDArray[Any]:
-    """The values of an encoded chunk."""
+def decode_chunk(
+    chunk: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], fill: int, *, checked: bool = True
+) -> NDArray[Any]:
+    """The values of an encoded chunk; raises ValueError where its checksum does not fit.
+
+    checked: whether it has one; those of stores that version 0.1 wrote have none.
+    """
     if not chunk:
         return np.full(shape, fill, dtype)
+    if checked:
+        chunk, check = chunk[:-4], chunk[-4:]
+        if _check(chunk) != check:
+            raise ValueError("a chunk does not match its checksum")
     return np.frombuffer(Blosc().decode(chunk), dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=False)
 
 
@@ -55,8 +65,7 @@ def shard_bytes(chunks: Sequence[bytes], places: int) -> bytes:
             index[position] = at, len(chunk)
             at += len(chunk)
     table = index.tobytes()
-    check = google_crc32c.value(table).to_bytes(4, "little")
-    return b"".join([*chunks, table, check])
+    return b"".join([*chunks, table, _check(table)])
 
 
 def shard_chunks(shard: bytes, places: int) -> list[bytes]:
@@ -65,10 +74,16 @@ def shard_chunks(shard: bytes, places: int) -> list[bytes]:
         return [b""] * places
     size = 16 * places
     table, check = shard[-size - 4 : -4], shard[-4:]
-    if len(table) != size or google_crc32c.value(table).to_bytes(4, "little") != check:
+    if len(table) != size or _check(table) != check:
         raise ValueError("the index of the shard does not match its checksum")
     index = np.frombuffer(table, "<u8").reshape(places, 2)
     return [b"" if at == _ABSENT else shard[int(at) : int(at) + int(n)] for at, n in index]
+
+
+def _check(data: bytes) -> bytes:
+    """CRC32C, as Zarr's codec of that name writes it."""
+    check: int = google_crc32c.value(data)
+    return check.to_bytes(4, "little")
 
 
 def digest_of(data: bytes) -> str:

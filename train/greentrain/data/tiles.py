@@ -17,6 +17,7 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from greenschemas.errors import StoreError
+from greenschemas.integrity import missing_shards
 from greenschemas.store import Store
 from greentrain.data.buffers import Buffers
 
@@ -56,6 +57,8 @@ class TileReader:
         self, store: Store, bands: Sequence[int], tiles: NDArray[np.int64], budget: Budget, buffers: Buffers
     ) -> None:
         """bands: positions on the `band` axis; tiles: the ids that will be asked for, which the budget must hold."""
+        _check_shards(store, tiles)
+        self._location = store.location
         self._arrays = [_open(store.location, name) for name in _ARRAYS]
         self._bands = _as_slice(bands)
         size, classes = store.contract.tile_size, len(store.contract.classes)
@@ -106,7 +109,14 @@ class TileReader:
                 destination = ts.array(target, copy=False, write=True).oindex[rows]
                 futures.append(destination.write(source[ts.d[:].translate_to[0]], batch=batch))
         for future in futures:
-            future.result()
+            try:
+                future.result()
+            except (ValueError, RuntimeError) as problem:  # As tensorstore puts it: a checksum, a cut file, a disk.
+                raise StoreError(
+                    self._location,
+                    f"tiles cannot be read ({_in_short(problem)})",
+                    "run `greenprep check --deep` on it, and copy it again or build it anew",
+                ) from None
 
     def _shared_cache(
         self, store: Store, bands: tuple[int, ...], tiles: NDArray[np.int64], budget: Budget
@@ -221,6 +231,18 @@ def _open(location: str, name: str) -> Any:
     except (ValueError, RuntimeError) as problem:
         raise StoreError(
             location,
-            f"tensorstore cannot open `{name}` ({str(problem).splitlines()[0]})",
-            "write the store with `greenprep tile`",
+            f"`{name}` cannot be opened ({_in_short(problem)})",
+            "run `greenprep check` on it, and copy it again or build it anew",
         ) from None
+
+
+def _check_shards(store: Store, tiles: NDArray[np.int64]) -> None:
+    """Raise StoreError where a shard that holds any of these tiles is gone."""
+    shards = np.unique(tiles // store.contract.shard_tiles)
+    for name in missing_shards(store.group, store.texts("shard_digest"), shards.tolist()):
+        raise StoreError(store.location, f"{name} is missing", "copy the store again, or build it anew")
+
+
+def _in_short(problem: Exception) -> str:
+    """The part of tensorstore's message that says something of the file, without its own source lines and specs."""
+    return str(problem).splitlines()[0].partition(" [")[0][:200]
