@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from greenschemas.crs import CrsText
 from greenschemas.errors import SourceError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
@@ -24,6 +25,7 @@ __all__ = [
     "Reason",
     "Summary",
     "Verdict",
+    "read_entry",
     "read_manifest",
     "write_manifest",
 ]
@@ -96,7 +98,7 @@ class Entry(Frozen):
     """SHA-256 (hex) of the decoded pixels of image and mask as handed on: equal content, equal checksum."""
     image_checksum: str | None = None
     """SHA-256 (hex) of the image's pixels alone: tells duplicates, whatever their masks."""
-    crs: str | None = None
+    crs: CrsText | None = None
     """Coordinate system of the image, as an authority code or WKT."""
     transform: tuple[float, float, float, float, float, float] | None = None
     """a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f."""
@@ -164,19 +166,24 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise SourceError(folder, f"no {MANIFEST_NAME} in it", "run `greenprep clean` first: it writes one")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 raise SourceError(
                     f"{path}:{number}",
                     "the last line is not whole",
                     "run `greenprep clean` again: it goes on where it stopped",
                 )
-            yield Entry.parse(f"{path}:{number}", _json(path, number, line), SourceError)
+            yield read_entry(f"{path}:{number}", line)
 
 
-def _json(path: Path, number: int, line: str) -> object:
+def read_entry(where: str, line: bytes) -> Entry:
+    """The entry on one line of a manifest; raises SourceError, at `where`, for a line that is none."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as problem:
-        raise SourceError(f"{path}:{number}", f"not JSON ({problem.msg})", "run `greenprep clean` again") from None
+        data = json.loads(line)
+    except (ValueError, RecursionError) as problem:  # Not JSON, not UTF-8, or brackets in brackets without an end.
+        found = problem.msg if isinstance(problem, json.JSONDecodeError) else "bytes that are no text"
+        raise SourceError(
+            where, f"not JSON ({found})", "remove the line: `greenprep clean` looks at that pair again"
+        ) from None
+    return Entry.parse(where, data, SourceError)

@@ -15,7 +15,7 @@ from rasterio import Affine
 import greenprep as gp
 from greenschemas import open_store
 from greenschemas.errors import ConfigError, StoreError
-from support.stores import write_tiny_store
+from support.stores import reseal, write_tiny_store
 
 # rioxarray multiplies transforms by an operator that affine 3 is giving up.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -113,6 +113,7 @@ def test_the_first_row_without_valid_pixels_is_nan_and_a_rotated_source_has_a_tr
     turned = [8.0, 6.0, 4e5, 6.0, -8.0, 4e6]
     group["transform"][0] = turned
     group["crs"][0] = ""
+    reseal(tmp_path / "s.zarr")
     store = open_store(tmp_path / "s.zarr")
     scene = store.source("T_2020_0_1")
     assert np.isnan(scene[:, 0]).all() and not np.isnan(scene[:, 1:]).any()

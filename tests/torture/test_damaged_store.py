@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from greenprep.build.run import Workforce, run_recipe
+from greenprep.build.run import run
 from greenschemas.errors import GreenError
 from greentrain.data.loader import open_loader
 from greentrain.data.tiles import forget_tiles
@@ -17,7 +17,7 @@ def built(tmp_path_factory):
     made = Collection(tmp_path_factory.mktemp("built"))
     for area in range(4):
         made.add(area, 1)
-    run_recipe(made.recipe(), Workforce(workers=0))
+    run(made.recipe(), workers=0)
     return made.folder / "store.zarr"
 
 

@@ -7,8 +7,7 @@ each line is appended whole, so that a killed run goes on where it was.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,8 @@ from greenprep.clean.task import PRELOAD, clean_batch
 from greenprep.engine.pool import run_batches
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
-from greenschemas.codes import REPAIRS
-from greenschemas.console import progress
+from greenschemas.codes import REPAIRS, Code
+from greenschemas.console import progress, say
 from greenschemas.errors import ConfigError, GreenError, SourceError
 from greenschemas.files import write_whole
 from greenschemas.limits import Limits
@@ -34,6 +33,7 @@ from greenschemas.manifest import (
     Entry,
     Summary,
     Verdict,
+    read_entry,
     read_manifest,
     write_manifest,
 )
@@ -113,6 +113,7 @@ def _clean(
             if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)
         }
     )
+    kept |= _out_of_sight(raw, candidates, old)
     todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal, progress("cleaning", len(kept) + len(todo)) as bar:
@@ -178,11 +179,15 @@ def _earlier(out: Path, recipe: Recipe) -> dict[tuple[str, str], Entry]:
     if (out / MANIFEST_NAME).is_file():
         entries = {entry_key(entry): entry for entry in read_manifest(out)}
     if (out / JOURNAL_NAME).is_file():
-        with (out / JOURNAL_NAME).open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    entry = Entry.parse(out / JOURNAL_NAME, json.loads(line), SourceError)
-                    entries[entry_key(entry)] = entry
+        with (out / JOURNAL_NAME).open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    say(
+                        f"{out / JOURNAL_NAME}:{number}: cut off by the end of the run before; that pair is read again."
+                    )
+                    break
+                entry = read_entry(f"{out / JOURNAL_NAME}:{number}", line)
+                entries[entry_key(entry)] = entry
     if same:
         return entries
     # Under another recipe nothing that was said still holds, but what was written must be known to be replaced.
@@ -200,6 +205,27 @@ def _still_good(raw: Path, out: Path, entry: Entry, candidate: Candidate) -> boo
     if entry.stamp is None or entry.stamp != stamp_of(raw, candidate).text:
         return False
     return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in _outputs(out, entry))
+
+
+def _out_of_sight(
+    raw: Path, candidates: Sequence[Candidate], old: Mapping[tuple[str, str], Entry]
+) -> dict[tuple[str, str], Entry]:
+    """Earlier entries of what lies in folders that cannot be looked into now: what cannot be seen is not gone.
+
+    Raises SourceError where they were judged by another recipe, and so cannot stay as they are.
+    """
+    folders = [f"{candidate.name}/" for candidate in candidates if candidate.problem is Code.UNREADABLE]
+    found = {_key(candidate) for candidate in candidates}
+    hidden = {
+        key: entry
+        for key, entry in old.items()
+        if key not in found and any(path.startswith(folder) for path in key for folder in folders)
+    }
+    for folder in folders:
+        say(f"WARNING {raw / folder} cannot be looked into; what an earlier run accepted from it stays.")
+    if any(entry.stamp is None for entry in hidden.values()):
+        raise SourceError(raw / folders[0], "cannot be looked into, and the recipe has changed", "mend its permissions")
+    return hidden
 
 
 @contextmanager
@@ -252,7 +278,8 @@ def _settle(
     wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in _outputs(out, entry)}
     written = {path for entry in (*judged, *old) for path in _outputs(out, entry)}
     for path in written - wanted:
-        path.unlink(missing_ok=True)
+        if not path.is_dir():  # An entry may stand for a folder that could not be looked into.
+            path.unlink(missing_ok=True)
     lacking = {
         entry_key(entry)
         for entry in judged

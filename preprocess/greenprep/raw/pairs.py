@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from greenschemas.codes import Code
+from greenschemas.errors import SourceError
 from greenschemas.recipe import Pairing
 
 __all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
@@ -45,23 +46,38 @@ class Candidate:
 def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     """Every pair, lone image, lone mask and stray TIFF below `raw`, sorted by path.
 
-    Sidecar files are left out; other kinds of file that no pattern asks for are none of our business.
+    A folder that may not be looked into is one of them, with that as its problem. Sidecar files are left out; other
+    kinds of file that no pattern asks for are none of our business.
     """
-    names = _all_files(raw)
+    names, unseen = _all_files(raw)
     sidecars = {name for name in names if name.endswith(SIDECARS)}
     strays = {_printable(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
     images, masks = _glob(raw, pairing.images), _glob(raw, pairing.masks)
     found = pair_names(images, masks, strays - images - masks, pairing)
+    found = (*found, *(_alone(folder, Code.UNREADABLE) for folder in sorted(unseen)))
     return tuple(_with_sidecars(candidate, sidecars) for candidate in found) if sidecars else found
 
 
-def _all_files(raw: Path) -> set[str]:
-    """Paths below `raw`, with forward slashes; links to folders are not followed."""
+def _all_files(raw: Path) -> tuple[set[str], set[str]]:
+    """(files, folders that may not be looked into) below `raw`, with forward slashes; links are not followed.
+
+    Raises SourceError where `raw` or the disk under it does not answer.
+    """
     found: set[str] = set()
-    for folder, _, names in os.walk(raw):
+    unseen: set[str] = set()
+
+    def failed(problem: OSError) -> None:
+        folder = Path(problem.filename)
+        if not isinstance(problem, PermissionError) or folder == raw:
+            raise SourceError(
+                folder, f"cannot be looked into ({problem.strerror})", "see to the disk; nothing was done"
+            )
+        unseen.add(_printable(folder.relative_to(raw).as_posix()))
+
+    for folder, _, names in os.walk(raw, onerror=failed):
         below = Path(folder).relative_to(raw).as_posix()
         found.update(names if below == "." else (f"{below}/{name}" for name in names))
-    return found
+    return found, unseen
 
 
 def _with_sidecars(candidate: Candidate, sidecars: set[str]) -> Candidate:

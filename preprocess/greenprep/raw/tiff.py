@@ -7,6 +7,7 @@ no network. Files that are not ours are opened by GDAL nowhere else; repaired an
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,10 +28,13 @@ from rasterio.windows import Window
 
 from greenprep.raw.tiff_header import BadFile, Page, read_pages
 from greenschemas.codes import Code
+from greenschemas.crs import stay_offline
 from greenschemas.grid import Grid, Transform
 from greenschemas.limits import Limits
 
 __all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "same_crs"]
+
+stay_offline()
 
 SAFE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no .ovr, .msk or .aux.xml is looked for
@@ -234,8 +238,8 @@ def _describe(
         dtype=kinds.pop(),
         nodata=source.nodata,
         alpha=alpha,
-        grid=Grid(height, width, *_georeference(source, pages[0].georeference)),
-        names=tuple(source.descriptions) if band_layout is BandLayout.PIXEL_PLANES else (None,) * count,
+        grid=Grid(height, width, *_placed(path, source, pages[0].georeference)),
+        names=tuple(source.descriptions)[:count] if band_layout is BandLayout.PIXEL_PLANES else (None,) * count,
         block_rows=1 if band_layout is BandLayout.CHANNELS_LAST else max(1, min(pages[0].block[0], height)),
         masked=pages[0].masked,
         nbytes=sum(page.nbytes for page in pages[: len(sets)]),
@@ -247,6 +251,14 @@ def _describe(
 _GEOREFERENCES: dict[bytes, tuple[Transform, str]] = {}
 """What GDAL made of georeferences in this process: many files stand on the same ground, image and mask at least."""
 _GEOREFERENCES_MAX = 4096
+
+
+def _placed(path: Path, source: Any, georeference: bytes) -> tuple[Transform, str]:
+    """As `_georeference`; raises BadFile for numbers that place nothing."""
+    transform, crs = _georeference(source, georeference)
+    if not all(math.isfinite(number) for number in transform):
+        raise BadFile(path, f"a georeference of {transform}", "write its transform again (`rio edit-info`)")
+    return transform, crs
 
 
 def _georeference(source: Any, georeference: bytes) -> tuple[Transform, str]:

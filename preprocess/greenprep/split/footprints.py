@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.crs import check_crs, stay_offline
+from greenschemas.errors import StoreError
 from greenschemas.store import Store
 
 __all__ = ["footprints", "gaps", "near_pairs"]
+
+stay_offline()
 
 _METRES = 111_195.0
 """Of a degree of latitude, on the sphere of 6,371 km."""
@@ -39,8 +43,8 @@ def footprints(store: Store) -> NDArray[np.float64]:
     for i, name in enumerate(names):
         rows = index == i
         if name and name != main:
-            boxes[rows] = _carried(boxes[rows], str(name), main)
-    return _in_metres(boxes, main)
+            boxes[rows] = _carried(boxes[rows], _system(store, str(name)), _system(store, main))
+    return _in_metres(boxes, _system(store, main))
 
 
 def _mapped(box: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,7 +55,22 @@ def _mapped(box: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray
     return np.stack([x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)], axis=1)
 
 
-def _carried(boxes: NDArray[np.float64], crs: str, to: str) -> NDArray[np.float64]:
+def _system(store: Store, crs: str) -> Any:
+    """The coordinate system that a store names; raises StoreError for one that is none."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return CRS.from_string(check_crs(crs))
+    except (ValueError, CRSError) as problem:
+        raise StoreError(
+            store.location,
+            f"`{crs[:60]}` in `crs` is no coordinate system ({problem})",
+            "build it from files that have one",
+        ) from None
+
+
+def _carried(boxes: NDArray[np.float64], crs: Any, to: Any) -> NDArray[np.float64]:
     from rasterio.warp import transform
 
     x, y = boxes[:, [0, 2, 0, 2]], boxes[:, [1, 1, 3, 3]]
@@ -60,10 +79,7 @@ def _carried(boxes: NDArray[np.float64], crs: str, to: str) -> NDArray[np.float6
     return np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
 
 
-def _in_metres(boxes: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
-    from rasterio.crs import CRS
-
-    system = CRS.from_string(crs)
+def _in_metres(boxes: NDArray[np.float64], system: Any) -> NDArray[np.float64]:
     scale = np.full(4, 1.0)
     if system.is_geographic:
         along = _METRES * np.cos(np.radians(np.nanmean(boxes[:, [1, 3]])))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.colours import NO_DATA, Colour
+from greenschemas.crs import stay_offline
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.grid import Grid
@@ -41,6 +42,8 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 __all__ = ["Layer", "Raster", "open_raster", "resample", "write_map"]
+
+stay_offline()
 
 # GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
 os.environ.setdefault("GDAL_CACHEMAX", "256")

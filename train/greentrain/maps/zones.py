@@ -18,6 +18,7 @@ from rasterio import Affine
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_geom
 
+from greenschemas.crs import check_crs
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 
@@ -63,13 +64,14 @@ def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
         data = json.loads(path.read_text(encoding="utf-8"))
         features = data["features"] if data["type"] == "FeatureCollection" else [data]
         system = data.get("crs", {}).get("properties", {}).get("name", "OGC:CRS84")  # of 2008; RFC 7946 dropped it
+        check_crs(str(system))
         found = [(feature.get("properties") or {}, feature.get("geometry", feature)) for feature in features]
         polygons = [(about, shape) for about, shape in found if shape["type"] in ("Polygon", "MultiPolygon")]
         zones = tuple(
             Zone(_zone_name(about, index), transform_geom(system, grid.crs, dict(shape)))
             for index, (about, shape) in enumerate(polygons, 1)
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RasterioError) as problem:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, RasterioError) as problem:
         raise SourceError(
             path,
             f"no GeoJSON that can be used ({type(problem).__name__}: {problem})",
