@@ -204,7 +204,13 @@ CATALOGUE: dict[Code, Check] = {
             "undeclared_max",
         ),
         Check(Code.ALL_NODATA, REJECT, "No pixel is usable.", "remove it"),
-        Check(Code.BLANK, REJECT, "The mean over the reflectance bands is below the limit.", "remove it", "mean_min"),
+        Check(
+            Code.BLANK,
+            REJECT,
+            "The mean over the reflectance bands, on a scale of 10,000, is below the limit.",
+            "remove it",
+            "mean_min",
+        ),
         Check(
             Code.LOW_CONTENT,
             REJECT,

@@ -22,15 +22,16 @@ class Limits(Frozen):
     content_min: float = Field(0.01, ge=0, le=1)
     """Least share of usable pixels that are not zero."""
     mean_min: float = 0.01
-    """Least mean over the reflectance bands, in the units of the file: the data's owner calls less blank."""
+    """Least mean over the reflectance bands where a reflectance of 1 is written as 10,000; it follows the files' scale,
+    so that the same darkness is blank in 0..1. The data's owner calls less blank."""
     size_max: int = Field(100_000, gt=0)
     """Most rows or columns; a header that claims more is refused before anything is allocated."""
     bytes_max: int = Field(1 << 40, gt=0)
     """Most bytes that a file may decode to."""
     block_bytes_max: int = Field(1 << 29, gt=0)
     """Most bytes that one strip or tile of a file may decode to: it must fit in memory whole."""
-    transform_tolerance: float = Field(1e-6, ge=0)
-    """Greatest difference of the corners of image and mask, in pixels."""
+    transform_tolerance: float = Field(0.01, ge=0)
+    """Greatest difference of the corners of image and mask, in pixels: nearer than this is the same place."""
     shift_max: int = Field(8, ge=0)
     """Most whole pixels that a mask's georeference may lie off its image's and still be cropped to fit."""
     nodata_max: float = Field(0.5, ge=0, le=1)

@@ -31,7 +31,7 @@ def image_findings(
         return [*_nonfinite(statistics, limits), _all_invalid(statistics, limits)]
     return [
         *_nonfinite(statistics, limits),
-        *_content(statistics, bands, limits),
+        *_content(statistics, header, bands, limits),
         *_bands(statistics, bands, limits),
         *_scale(statistics, header, bands, limits),
         *_shares(statistics, limits),
@@ -63,19 +63,18 @@ def _nonfinite(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
         )
 
 
-def _content(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
+def _content(
+    statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band], limits: Limits
+) -> Iterator[Reason]:
     reflectance = _reflectance(bands)
+    least = limits.mean_min * _whole(statistics, header, bands, limits) / 10_000
     content = statistics.content / statistics.pixels
     mean = float(statistics.total[reflectance].mean() / statistics.present) if len(reflectance) else 0.0
     # Negative reflectances are real; an image is blank where values of either sign are next to nothing.
     size = float(np.sqrt(statistics.square[reflectance].mean() / statistics.present)) if len(reflectance) else 0.0
-    if mean < limits.mean_min and size < max(limits.mean_min, 1e-12) * 10:
+    if mean < least and size < max(least, 1e-12) * 10:
         yield finding(
-            Code.BLANK,
-            "image",
-            f"mean of the reflectance bands {mean:.4g}",
-            limit=f"{limits.mean_min:g}",
-            limits=limits,
+            Code.BLANK, "image", f"mean of the reflectance bands {mean:.4g}", limit=f"{least:g}", limits=limits
         )
     if content < limits.content_min:
         yield finding(
@@ -85,6 +84,15 @@ def _content(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits)
             limit=f"{limits.content_min:.2%}",
             limits=limits,
         )
+
+
+def _whole(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band], limits: Limits) -> float:
+    """What a reflectance of 1 is written as in this file, whose scale may be another than the recipe's."""
+    reflectance = _reflectance(bands)
+    highest = float(statistics.high[reflectance].max()) if reflectance else 0.0
+    if str(header.dtype).startswith("float") and 0.001 < highest <= 2:
+        return 1.0
+    return limits.reflectance_scale or 10_000.0
 
 
 def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:

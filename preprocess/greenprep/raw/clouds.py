@@ -21,6 +21,9 @@ SNOW_MAX = 0.4
 """Normalised difference of green and short-wave infrared above which bright ground is snow (Hall et al. 1995)."""
 CIRRUS_MIN = 0.0030
 """Reflectance at 1.38 micrometres, averaged over a few pixels: water vapour hides the ground there."""
+DARK_MAX = 0.6
+"""Reflectance that something in some band lies below, whatever is seen: clouds are darker in the short-wave infrared.
+Where nothing does, numbers are on another scale, such as Landsat Collection 2's, which begin at 7273."""
 CELL = 4
 """Pixels a side over which brightness is averaged."""
 
@@ -37,13 +40,18 @@ def flagged_clouds(image: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.boo
 def bright_clouds(image: NDArray[Any], bands: Sequence[Band], scale: float) -> float | None:
     """Share of small cells that look like cloud: bright, grey and not snow, or bright in the cirrus band.
 
-    image: (C, h, w); scale: what a reflectance of 1 is written as. None where blue, green and red are not all there.
+    image: (C, h, w); scale: what a reflectance of 1 is written as. None where that cannot be told: of bytes, which are
+    pictures and no reflectances; without blue, green, red, and a band that tells clouds from roofs, sand and snow
+    (short-wave infrared or cirrus). 0 where the numbers cannot be on that scale.
     """
     at = {band.common: index for index, band in enumerate(bands) if band.role is Role.REFLECTANCE and band.common}
-    if not {"blue", "green", "red"} <= at.keys() or min(image.shape[1:]) < CELL:
+    known = {"blue", "green", "red"} <= at.keys() and ("swir16" in at or "cirrus" in at)
+    if not known or image.dtype.itemsize == 1 or min(image.shape[1:]) < CELL:
         return None
     names = [name for name in ("blue", "green", "red", "swir16", "cirrus") if name in at]
     cells = dict(zip(names, _cells(image[[at[name] for name in names]]) / np.float32(scale), strict=True))
+    if min(float(cells[name].min()) for name in names) > DARK_MAX:
+        return 0.0
     blue, green, red = cells["blue"], cells["green"], cells["red"]
     mean = (blue + green + red) / 3
     spread = np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red)
