@@ -291,6 +291,12 @@ CATALOGUE: dict[Code, Check] = {
             "add the class, or set `mask.unlabelled`",
         ),
         Check(
+            Code.CLASS_CODES,
+            REJECT,
+            "The collection's masks count classes from 1 where the recipe counts from 0: every class would be one off.",
+            "write `classes: {1: …, 2: …}` under `mask`",
+        ),
+        Check(
             Code.SIZE_MISMATCH, REJECT, "Image and mask differ by more than one pixel in size.", "make the mask again"
         ),
         Check(

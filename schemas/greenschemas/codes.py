@@ -62,6 +62,7 @@ class Code(StrEnum):
     MASK_EMPTY = "mask-empty"
     SINGLE_CLASS = "single-class"
     UNKNOWN_INDEX = "unknown-index"
+    CLASS_CODES = "class-codes"
     SIZE_MISMATCH = "size-mismatch"
     CROPPED = "cropped-edge"
     SHIFTED = "shifted-mask"

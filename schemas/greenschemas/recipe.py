@@ -7,6 +7,7 @@ five-class fractional masks.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -76,20 +77,52 @@ class MaskRules(Frozen):
     kind: MaskKind = MaskKind.FRACTION
     unlabelled: float | None = None
     """Value that means no label, beside NaN and the file's own nodata."""
-    classes: tuple[str, ...] = Field(("impervious", "low_vegetation", "trees", "water", "clutter"), min_length=2)
-    """Class names in the order of the mask's bands, or of the indices from 0."""
+    classes: tuple[str, ...] | dict[int, str] = ("impervious", "low_vegetation", "trees", "water", "clutter")
+    """Class names in the order of the mask's bands, or of its codes from 0; or the name that each code of an index
+    mask stands for, {10: trees, 20: low_vegetation, 30: low_vegetation}, in the order of the codes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of the store's `class` axis."""
+        return tuple(dict.fromkeys(self.classes.values())) if isinstance(self.classes, dict) else self.classes
+
+    @property
+    def codes(self) -> dict[int, int]:
+        """Position in `names` of each code that an index mask may hold."""
+        if isinstance(self.classes, dict):
+            return {code: self.names.index(name) for code, name in self.classes.items()}
+        return {code: code for code in range(len(self.classes))}
 
     @property
     def bands(self) -> int:
         """Bands of a mask file."""
-        return 1 if self.kind is MaskKind.INDEX else len(self.classes)
+        return 1 if self.kind is MaskKind.INDEX else len(self.names)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _codes_are_indices(cls, data: object) -> object:
+        coded = isinstance(data, Mapping) and isinstance(data.get("classes"), Mapping)
+        return {"kind": MaskKind.INDEX, **data} if coded and isinstance(data, Mapping) else data
 
     @field_validator("classes")
     @classmethod
-    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) != len(names):
+    def _two_or_more(cls, classes: tuple[str, ...] | dict[int, str]) -> tuple[str, ...] | dict[int, str]:
+        names = tuple(classes.values()) if isinstance(classes, dict) else classes
+        if len(set(names)) != len(names) and not isinstance(classes, dict):
             raise ValueError("class names differ from each other")
-        return names
+        if len(set(names)) < 2:
+            raise ValueError("there are two classes or more")
+        # JSON forgets the order of keys: a store must not depend on it.
+        return dict(sorted(classes.items())) if isinstance(classes, dict) else classes
+
+    @model_validator(mode="after")
+    def _codes_fit(self) -> Self:
+        if isinstance(self.classes, dict):
+            if self.kind is not MaskKind.INDEX:
+                raise ValueError(f"classes by code go with `kind: index`, and a list with `kind: {self.kind.value}`")
+            if self.unlabelled in self.classes:
+                raise ValueError(f"{self.unlabelled:g} is `unlabelled` or the code of a class, not both")
+        return self
 
 
 class TileRules(Frozen):

@@ -116,7 +116,7 @@ def codes(image: Array, fraction: Array, recipe: Recipe) -> set[str]:
     pixels = Pixels(0, 0, True, np.ascontiguousarray(image), all_of, all_of, coded, labels, 0, None, None)
     header = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())
     statistics = measure_pixels(pixels, recipe.bands, recipe.limits.reflectance_scale)
-    return {reason.code for reason in judge(header, statistics, recipe.bands, rules.classes, recipe.limits).reasons}
+    return {reason.code for reason in judge(header, statistics, recipe.bands, rules, recipe.limits).reasons}
 
 
 def scenes(count: int, size: int, seed: int) -> Iterator[tuple[Array, Array]]:

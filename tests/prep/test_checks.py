@@ -43,11 +43,11 @@ def codes(image: NDArray[Any], fractions: NDArray[Any] = FRACTIONS, recipe: Reci
 
 def judged(header: PairHeader, image: NDArray[Any], fractions: NDArray[Any], recipe: Recipe) -> Entry:
     statistics = measure_pixels(pixels(image, fractions), recipe.bands, recipe.limits.reflectance_scale)
-    return judge(header, statistics, recipe.bands, recipe.mask.classes, recipe.limits)
+    return judge(header, statistics, recipe.bands, recipe.mask, recipe.limits)
 
 
 def collected(entries: list[Entry] | tuple[Entry, ...]) -> tuple[Entry, ...]:
-    return judge_collection(entries, RECIPE.bands, RECIPE.limits)
+    return judge_collection(entries, RECIPE.bands, RECIPE.mask, RECIPE.limits)
 
 
 def measured(image: NDArray[Any], first: int = 0, last: int = SIDE, *, whole: bool = True) -> PixelStatistics:
@@ -195,7 +195,7 @@ def entry(number: int, **changes: Any) -> Entry:
 
 def test_of_equal_images_the_first_by_path_stays_whatever_the_order() -> None:
     judged = judge_collection(
-        [entry(2, image_checksum="x"), entry(1, image_checksum="x"), entry(3)], RECIPE.bands, RECIPE.limits
+        [entry(2, image_checksum="x"), entry(1, image_checksum="x"), entry(3)], RECIPE.bands, RECIPE.mask, RECIPE.limits
     )
     assert [(e.verdict, [r.code for r in e.reasons]) for e in judged] == [
         (Verdict.ACCEPTED, []),

@@ -332,4 +332,4 @@ def test_indices_become_one_hot_fractions_and_unknown_ones_are_counted() -> None
     rules = MaskRules(kind=MaskKind.INDEX, unlabelled=255, classes=("a", "b"))
     coded, counts = decode_labels(np.array([[[0, 1, 255, 7]]], np.uint8), rules, Limits(), nodata=None, scale=1)
     np.testing.assert_array_equal(coded[:, 0], [[200, 0, 255, 255], [0, 200, 255, 255]])
-    assert (counts.labelled, counts.unknown, counts.unknown_value) == (2, 1, 7)
+    assert (counts.labelled, counts.unknown, counts.values) == (2, 1, ((0, 1), (1, 1), (7, 1)))

@@ -183,7 +183,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: Options, wh
         predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif", options)
 
 
-@pytest.mark.parametrize("kind", ["index", "fraction"])
+@pytest.mark.parametrize("kind", ["index", "codes", "fraction"])
 def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str) -> None:
     values = scene(tmp_path / "s.tif", 30, 40)
     predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif")
@@ -192,7 +192,9 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
     share = (np.arange(3)[:, None, None] == label).astype(np.float32)
     share[0, -1] = np.nan
     label[-1] = 255
-    mask = label[None] if kind == "index" else share
+    code = np.where(label == 255, 255, 20 + 10 * label).astype(np.uint8)
+    mask = {"index": label[None], "codes": code[None], "fraction": share}[kind]
+    codes = {20: 0, 30: 1, 40: 2} if kind == "codes" else None
     with rasterio.open(
         tmp_path / "l.tif",
         "w",
@@ -205,7 +207,7 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
         transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
     ) as file:
         file.write(mask)
-    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes)
+    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes, codes=codes)
     confusion = np.array(found["confusion"])
     assert confusion.sum() == 29 * 40 and confusion[2].sum() == 120 and confusion[:2, :2].trace() == 26 * 40
 

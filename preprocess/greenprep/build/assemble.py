@@ -140,7 +140,7 @@ def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], existing: Exist
     rules = inputs.tile
     return Contract(
         bands=inputs.bands,
-        classes=inputs.rules.classes,
+        classes=inputs.rules.names,
         tile_size=rules.size,
         stride=stride_of(rules),
         dtype=dtype.name,

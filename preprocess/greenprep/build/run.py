@@ -156,7 +156,9 @@ def _run(
     inputs = BuildInputs.of(raw, rules, build_location(store), judge=True)
     with engine(workers, scheduler, shared=store.shared) as work:
         sources = read_sources(work, inputs, candidates)
-        entries = judge_collection([_verdict(source, inputs) for source in sources], rules.bands, rules.limits)
+        entries = judge_collection(
+            [_verdict(source, inputs) for source in sources], rules.bands, rules.mask, rules.limits
+        )
         summary = Summary.of(entries, rules.hash())
         write_recipe(clean / RECIPE_NAME, rules)
         write_manifest(clean, entries, summary)
@@ -220,5 +222,4 @@ def _verdict(source: Source, inputs: BuildInputs) -> Entry:
         if part.entry is not None:
             return part.entry
     statistics = reduce(add, (part.statistics for part in source.parts if part.statistics is not None))
-    header, classes = source.parts[0].header, inputs.rules.classes
-    return judge(header, statistics, inputs.bands, classes, inputs.limits, stamp=stamp)
+    return judge(source.parts[0].header, statistics, inputs.bands, inputs.rules, inputs.limits, stamp=stamp)

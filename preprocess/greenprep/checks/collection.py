@@ -7,21 +7,25 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
+from greenprep.checks.class_codes import one_off
 from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
+from greenschemas.recipe import MaskRules
 
 __all__ = ["judge_collection"]
 
 ENOUGH = 8
 """Files below which nothing is said about outliers."""
-COLLECTIVE = frozenset({Code.DUPLICATE, Code.SAME_GROUP_TIME, Code.OUTLIER, Code.GRID_UNLIKE_GROUP})
+COLLECTIVE = frozenset({Code.DUPLICATE, Code.SAME_GROUP_TIME, Code.OUTLIER, Code.GRID_UNLIKE_GROUP, Code.CLASS_CODES})
 
 
-def judge_collection(entries: Iterable[Entry], bands: Sequence[Band], limits: Limits) -> tuple[Entry, ...]:
+def judge_collection(
+    entries: Iterable[Entry], bands: Sequence[Band], rules: MaskRules, limits: Limits
+) -> tuple[Entry, ...]:
     """The entries, sorted by path, with the findings that only the whole collection shows.
 
     Findings of an earlier call are dropped first, so that a grown collection is judged anew. Of equal files the first
@@ -30,6 +34,8 @@ def judge_collection(entries: Iterable[Entry], bands: Sequence[Band], limits: Li
     ordered = sorted(entries, key=lambda entry: (entry.image or entry.mask or "", entry.mask or ""))
     base = [_without(entry) for entry in ordered]
     found: dict[int, list[Reason]] = defaultdict(list)
+    for i, reason in one_off(base, rules, limits):
+        found[i].append(reason)
     alive = [i for i, entry in enumerate(base) if entry.verdict is not Verdict.REJECTED]
     for i, first in _repeats(base, alive, lambda entry: entry.image_checksum):
         masks = "the same labels" if base[i].checksum == base[first].checksum else "other labels"

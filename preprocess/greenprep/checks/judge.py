@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from greenprep.checks.class_codes import code_shares
 from greenprep.checks.image import image_findings
 from greenprep.checks.mask import mask_findings
 from greenprep.checks.measure import PixelStatistics, checksum, image_digest
@@ -13,6 +14,7 @@ from greenprep.raw.pair import PairHeader
 from greenschemas.bands import Band
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Reason, Verdict
+from greenschemas.recipe import MaskRules
 
 __all__ = ["judge"]
 
@@ -24,7 +26,7 @@ def judge(
     header: PairHeader,
     statistics: PixelStatistics | None,
     bands: Sequence[Band],
-    classes: Sequence[str],
+    rules: MaskRules,
     limits: Limits,
     *,
     more: Sequence[Reason] = (),
@@ -35,8 +37,8 @@ def judge(
     measures: dict[str, float] = {}
     if statistics is not None:
         reasons += image_findings(statistics, header, bands, limits)
-        reasons += mask_findings(statistics, classes, limits)
-        measures = _measures(statistics, bands, classes)
+        reasons += mask_findings(statistics, rules, limits)
+        measures = _measures(statistics, bands, rules.names)
     candidate, dtype = header.candidate, header.dtype
     return Entry(
         image=candidate.image,
@@ -78,4 +80,5 @@ def _measures(statistics: PixelStatistics, bands: Sequence[Band], classes: Seque
         out[f"std.{band.name}"] = float(std[index])
     shares = statistics.class_sum / max(statistics.class_sum.sum(), 1e-12)
     out |= {f"share.{name}": float(share) for name, share in zip(classes, shares, strict=True)}
+    out |= code_shares(statistics.labels)
     return {key: float(f"{value:.{PLACES}g}") for key, value in out.items() if math.isfinite(value)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from greenprep.checks.class_codes import allowed_codes, listed, with_codes
 from greenprep.checks.measure import PixelStatistics
 from greenprep.findings import finding
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Reason
+from greenschemas.recipe import MaskRules
 
 __all__ = ["mask_findings"]
 
@@ -17,20 +19,20 @@ GAIN = 0.08
 """By how much a shifted place must fit better to be believed."""
 
 
-def mask_findings(statistics: PixelStatistics, classes: Sequence[str], limits: Limits) -> list[Reason]:
+def mask_findings(statistics: PixelStatistics, rules: MaskRules, limits: Limits) -> list[Reason]:
     """All findings about the mask; none where it could not be read, which the header's findings say."""
     if statistics.labels.pixels == 0:
         return []
-    found = [*_broken(statistics, classes, limits)]
+    found = [*_broken(statistics, rules, limits)]
     if statistics.labels.labelled == 0:
         found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=limits))
     elif statistics.single:
-        name = classes[int(statistics.class_sum.argmax())]
+        name = rules.names[int(statistics.class_sum.argmax())]
         found.append(finding(Code.SINGLE_CLASS, "mask", f"all of it is {name}", limit="two classes", limits=limits))
     return [*found, *_fit(statistics, limits)]
 
 
-def _broken(statistics: PixelStatistics, classes: Sequence[str], limits: Limits) -> Iterator[Reason]:
+def _broken(statistics: PixelStatistics, rules: MaskRules, limits: Limits) -> Iterator[Reason]:
     labels = statistics.labels
     allowed = limits.bad_labels_max * labels.pixels
     if labels.out_of_range > allowed:
@@ -54,9 +56,10 @@ def _broken(statistics: PixelStatistics, classes: Sequence[str], limits: Limits)
         yield finding(
             Code.UNKNOWN_INDEX,
             "mask",
-            f"{labels.unknown_value:g} and the like in {labels.unknown / labels.pixels:.2%} of the pixels",
+            listed(labels, rules),
             limits=limits,
-            limit=f"0 to {len(classes) - 1}",
+            limit=allowed_codes(rules),
+            remedy=with_codes(labels, rules),
         )
     if labels.nan:
         yield finding(

@@ -36,7 +36,7 @@ def survey(
 
 def judge_open(pair: OpenPair, statistics: PixelStatistics | None, stamp: str) -> Entry:
     """The verdict from what the headers and the pixels say; None where no pixel was read."""
-    return judge(pair.header, statistics, pair.bands, pair.rules.classes, pair.limits, stamp=stamp)
+    return judge(pair.header, statistics, pair.bands, pair.rules, pair.limits, stamp=stamp)
 
 
 def judge_unreadable(pair: OpenPair, problem: BadFile, stamp: str) -> Entry:
@@ -46,4 +46,4 @@ def judge_unreadable(pair: OpenPair, problem: BadFile, stamp: str) -> Entry:
     reason = finding(
         problem.code, about, problem.found, limit="a readable TIFF", limits=pair.limits, remedy=problem.remedy
     )
-    return judge(pair.header, None, pair.bands, pair.rules.classes, pair.limits, more=[reason], stamp=stamp)
+    return judge(pair.header, None, pair.bands, pair.rules, pair.limits, more=[reason], stamp=stamp)

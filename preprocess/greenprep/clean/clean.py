@@ -125,7 +125,7 @@ def _clean(
             bar.advance(len(answers))
             if tick is not None:
                 tick(len(entries), len(kept) + len(todo))
-    judged = judge_collection(entries.values(), recipe.bands, recipe.limits)
+    judged = judge_collection(entries.values(), recipe.bands, recipe.mask, recipe.limits)
     summary = Summary.of(judged, recipe.hash())
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)

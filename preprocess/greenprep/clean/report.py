@@ -72,7 +72,7 @@ def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[E
             summary=summary,
             reasons=_reasons(summary, entries),
             galleries=galleries,
-            classes=recipe.mask.classes,
+            classes=recipe.mask.names,
             bands=visible_bands(recipe.bands),
             listed=[entry for entry in entries if entry.reasons][:LISTED],
             with_reasons=sum(bool(entry.reasons) for entry in entries),
@@ -127,7 +127,7 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
     label = labels_of(pixels.fraction)
     pictures = {"image": thumbnail(image, SIDE)}
     if (label != UNLABELLED).any():
-        pictures["mask"] = thumbnail(class_picture(label, recipe.mask.classes), SIDE)
+        pictures["mask"] = thumbnail(class_picture(label, recipe.mask.names), SIDE)
     misfit = any(reason.code == Code.MISALIGNED for reason in entry.reasons)
     overlay = {"edges of the labels on the image": outlined(image, label)} if misfit else {}
     return entry, tile_row(pictures), tile_row(overlay)
@@ -155,7 +155,7 @@ def _is_odd(entry: Entry) -> bool:
 
 
 def _shares(entries: Iterable[Entry], recipe: Recipe) -> Chart | None:
-    totals = dict.fromkeys(recipe.mask.classes, 0.0)
+    totals = dict.fromkeys(recipe.mask.names, 0.0)
     for entry in entries:
         if entry.verdict is not Verdict.REJECTED and entry.shape is not None:
             area = entry.measures.get("labelled", 0) * entry.shape[1] * entry.shape[2]

@@ -6,6 +6,7 @@ where there is no label.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -41,18 +42,19 @@ class LabelCounts:
     """Pixels with an index beyond the classes."""
     worst_sum: float = 1.0
     """The sum that lies farthest from 1."""
-    unknown_value: float | None = None
-    """One of the unknown indices."""
+    values: tuple[tuple[int, int], ...] = ()
+    """(index, pixels that hold it), of all indices of 16 bits or fewer, known or not, that are not declared empty."""
 
     def __add__(self, other: LabelCounts) -> LabelCounts:
         totals = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
-            if field.name not in ("worst_sum", "unknown_value")
+            if field.name not in ("worst_sum", "values")
         }
         worst = max(self.worst_sum, other.worst_sum, key=lambda s: (abs(s - 1), s))
-        values = [v for v in (self.unknown_value, other.unknown_value) if v is not None]
-        return LabelCounts(**totals, worst_sum=worst, unknown_value=max(values, default=None))
+        values = Counter(dict(self.values))
+        values.update(dict(other.values))
+        return LabelCounts(**totals, worst_sum=worst, values=tuple(sorted(values.items())))
 
 
 def native_scale(kind: MaskKind) -> int:
@@ -92,15 +94,17 @@ def decode_labels(
 
 
 def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tuple[NDArray[np.uint8], LabelCounts]:
-    classes = len(rules.classes)
+    classes = len(rules.names)
     empty = _empty(raw[None], rules, nodata)
     nan, broken = np.zeros(raw.shape, bool), np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":
         nan = np.isnan(raw) & ~empty
         broken = ~(empty | nan) & (raw != np.trunc(raw))
-    unknown = ~(empty | nan | broken) & ((raw < 0) | (raw >= classes))
+    index = np.full(raw.shape, -1, np.intp)
+    for code, k in rules.codes.items():
+        index[raw == code] = k
+    unknown = ~(empty | nan | broken) & (index < 0)
     unlabelled = empty | nan | broken | unknown
-    index = np.where(unlabelled, 0, raw).astype(np.intp)
     table = np.eye(classes, dtype=np.uint8) * np.uint8(FRACTION_SCALE)
     coded = np.ascontiguousarray(table[:, index])
     coded[:, unlabelled] = UNLABELLED
@@ -110,8 +114,17 @@ def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tu
         nan=_count(nan),
         unknown=_count(unknown),
         out_of_range=_count(broken),
-        unknown_value=float(raw[unknown].max()) if unknown.any() else None,
+        values=_values(raw[~(empty | nan | broken)]),
     )
+
+
+def _values(raw: NDArray[Any]) -> tuple[tuple[int, int], ...]:
+    """(value, count) of whole numbers of at most 16 bits."""
+    if raw.dtype.itemsize == 1 and raw.dtype.kind == "u":
+        counts = np.bincount(raw, minlength=1)
+        return tuple((int(value), int(counts[value])) for value in np.flatnonzero(counts))
+    values, counts = np.unique(raw[(raw > -(1 << 16)) & (raw < 1 << 16)], return_counts=True)
+    return tuple((int(value), int(count)) for value, count in zip(values, counts, strict=True))
 
 
 def _from_fractions(

@@ -203,7 +203,7 @@ class OpenPair:
 
     def _labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
         if self._mask is None or self._grids is None:
-            return np.full((len(self.rules.classes), height, width), UNLABELLED, np.uint8), LabelCounts()
+            return np.full((len(self.rules.names), height, width), UNLABELLED, np.uint8), LabelCounts()
         top, left = self._grids.mask_at
         source = self._mask
         raw = self.mask_values(row, col, height, width)

@@ -121,8 +121,9 @@ def _draw(
         write_picture(picture, target, scene, trained.contract, classifier.classes, overwrite=options.overwrite)
         result["picture"] = str(picture)
     if labels is not None:
-        unlabelled = trained.contract.recipe.get("mask", {}).get("unlabelled")
-        result["scores"] = score_map(target, labels, trained.rule, trained.contract.classes, unlabelled)
+        contract = trained.contract
+        unlabelled = contract.recipe.get("mask", {}).get("unlabelled")
+        result["scores"] = score_map(target, labels, trained.rule, contract.classes, unlabelled, contract.codes)
     return result
 
 

@@ -5,7 +5,7 @@ Letters: H rows, W columns, all of one block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,18 @@ __all__ = ["score_map"]
 
 
 def score_map(
-    out: Path, labels: Path, rule: TargetRule, stored: Sequence[str], unlabelled: float | None = None
+    out: Path,
+    labels: Path,
+    rule: TargetRule,
+    stored: Sequence[str],
+    unlabelled: float | None = None,
+    codes: Mapping[int, int] | None = None,
 ) -> dict[str, object]:
     """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
 
     rule: what the map's classes are. stored: the classes that the mask holds. unlabelled: value of the mask that means
-    no label, beside its own nodata. Where the mask holds shares, the largest counts, the first of equal ones; pixels
+    no label, beside its own nodata. codes: position in `stored` of each code of a mask of one band; None: the code
+    itself. Where the mask holds shares, the largest counts, the first of equal ones; pixels
     without data, with NaN or with no share at all are not counted.
     Raises SourceError where grids or bands do not fit.
     """
@@ -49,7 +55,7 @@ def score_map(
         for block in blocks(*size, 1024):
             box = (block.row, block.col, block.height, block.width)
             (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
-            label, known = _labels(values, rule, len(stored))
+            label, known = _labels(values, rule, codes or {code: code for code in range(len(stored))})
             counted = usable & known & (predicted != NO_CLASS)
             if unlabelled is not None:
                 counted &= ~_all_or_any(values == unlabelled, unlabelled)
@@ -64,12 +70,16 @@ def _all_or_any(same: NDArray[np.bool_], value: float) -> NDArray[np.bool_]:
     return np.asarray(same.all(axis=0) if value == 0 else same.any(axis=0))
 
 
-def _labels(values: NDArray[np.generic], rule: TargetRule, stored: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _labels(
+    values: NDArray[np.generic], rule: TargetRule, codes: Mapping[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """((H, W) class by the rule, (H, W) True where there is one) of a mask's values (bands, H, W)."""
     if len(values) == 1:
-        index = np.nan_to_num(values[0].astype(np.float64), nan=-1).astype(np.int64)
+        index = np.full(values[0].shape, -1, np.int64)
+        for code, k in codes.items():
+            index[values[0] == code] = k
         label = index if rule.index is None else (index == rule.index).astype(np.int64)
-        return label, (index >= 0) & (index < stored)
+        return label, index >= 0
     share = values.astype(np.float64)
     total = share.sum(0)
     label = share.argmax(0) if rule.index is None else (share[rule.index] > total / 2).astype(np.int64)
