@@ -20,26 +20,43 @@ from greenschemas.errors import RecipeError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
+from greenschemas.name_pattern import fixed_letters, has_parts, parts_of, regex_of
 from greenschemas.yaml_file import read_settings
 
 __all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of", "write_recipe"]
 
 
 class Pairing(Frozen):
-    """Which files are images, which are masks, and what their names say. All by name, never by position."""
+    """Which files are images, which are masks, and what their names say. All by name, never by position.
+
+    Either `images` and `masks` name parts in braces, or they are globs and `image_name` and `mask_name` are regular
+    expressions.
+    """
 
     images: str = "images/**/*.[tT][iI][fF]*"
-    """Glob below the raw folder that finds the images."""
+    """Path of an image below the raw folder, parts in braces: `{site}_{date}.tif`, `**/{site}.tif` in any folder; or
+    a glob without braces, where `image_name` says the parts."""
     masks: str = "masks/**/*.[tT][iI][fF]*"
-    """Glob below the raw folder that finds the masks."""
-    image_name: str = r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.(?i:tiff?)"
-    """Regular expression for the whole file name of an image; `stem` is what the mask shares with it."""
-    mask_name: str = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.(?i:tiff?)"
-    """Regular expression for the whole file name of a mask, with the same `stem`."""
+    """As `images`, for masks: `{site}_{date}_label.tif`. The parts that it names tell which image it belongs to."""
+    image_name: str | None = (
+        r"(?P<stem>(?P<city>.+)_(?P<year>\d{4})_(?P<area>[^_]+)_(?P<time>[^_]+)_GeoTIFF)\.(?i:tiff?)"
+    )
+    """With globs, the regular expression of an image's whole file name; `stem` is what the mask shares with it."""
+    mask_name: str | None = r"(?P<stem>.+_GeoTIFF)_(?:fractional_)?mask(?:\.term)?\.(?i:tiff?)"
+    """With globs, the regular expression of a mask's whole file name, with the same `stem`."""
     group: str = "{city}_{year}_{area}"
     """The group, from the named parts of the image's name: the same ground at any time."""
     time: str = "{time}"
-    """Which acquisition of the group it is."""
+    """Which acquisition of the group it is; with braces in `images`, whatever parts the group does not use."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _braces_say_all(cls, data: object) -> object:
+        if not isinstance(data, Mapping) or not has_parts(str(data.get("images", ""))):
+            return data
+        group = str(data.get("group", ""))
+        rest = "_".join(f"{{{part}}}" for part in parts_of(str(data["images"])) if f"{{{part}}}" not in group)
+        return {"image_name": None, "mask_name": None, "time": rest, **data}
 
     @field_validator("images", "masks")
     @classmethod
@@ -47,11 +64,15 @@ class Pairing(Frozen):
         path = PurePosixPath(pattern)
         if not path.parts or path.is_absolute() or ".." in path.parts:
             raise ValueError("a pattern of paths below the raw folder, such as `images/**/*.tif*`")
+        if has_parts(pattern):
+            regex_of(pattern)
         return pattern
 
     @field_validator("image_name", "mask_name")
     @classmethod
-    def _compiles(cls, pattern: str) -> str:
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
         try:
             known = re.compile(pattern).groupindex
         except re.error as problem:
@@ -61,14 +82,57 @@ class Pairing(Frozen):
         return pattern
 
     @model_validator(mode="after")
+    def _one_way_of_naming(self) -> Self:
+        braces = has_parts(self.images), has_parts(self.masks)
+        regexes = self.image_name is not None, self.mask_name is not None
+        if braces == (True, True) and regexes == (False, False):
+            if unknown := set(parts_of(self.masks)) - set(parts_of(self.images)):
+                raise ValueError(f"`masks` names no part that `images` has not, such as {{{min(unknown)}}}")
+            return self
+        if braces != (False, False) or regexes != (True, True):
+            raise ValueError("parts are named in braces in `images` and `masks`, or by `image_name` and `mask_name`")
+        return self
+
+    def match_image(self, path: str) -> re.Match[str] | None:
+        """The parts of an image's path below the raw folder; None where it is not named like one."""
+        return _match(path, self.images, self.image_name)
+
+    def match_mask(self, path: str) -> re.Match[str] | None:
+        """As `match_image`, for masks."""
+        return _match(path, self.masks, self.mask_name)
+
+    @property
+    def images_stand_out(self) -> bool:
+        """Whether a file that both patterns fit is an image, because that pattern says more; else it is a mask."""
+        return self.image_name is None and fixed_letters(self.images) > fixed_letters(self.masks)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts of an image's name."""
+        return parts_of(self.images) if self.image_name is None else tuple(re.compile(self.image_name).groupindex)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The parts that are alike in an image and its mask."""
+        return parts_of(self.masks) if self.mask_name is None else ("stem",)
+
+    @model_validator(mode="after")
     def _templates_use_known_parts(self) -> Self:
-        parts = dict.fromkeys(re.compile(self.image_name).groupindex, "")
+        parts = dict.fromkeys(self.parts, "")
         for key in ("group", "time"):
             try:
                 getattr(self, key).format(**parts)
             except (KeyError, IndexError, ValueError):
-                raise ValueError(f"`{key}` is made of {{{'}, {'.join(parts)}}}, the parts of image_name") from None
+                where = "images" if self.image_name is None else "image_name"
+                known = f"{{{'}, {'.join(parts)}}}"
+                raise ValueError(f"`{key}` is made of {known}, the parts of {where}") from None
         return self
+
+
+def _match(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
+    if name is None:
+        return re.fullmatch(regex_of(pattern), path)
+    return re.fullmatch(name, PurePosixPath(path).name)
 
 
 class MaskRules(Frozen):

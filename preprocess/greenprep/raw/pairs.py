@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
+from greenschemas.name_pattern import has_parts, regex_of
 from greenschemas.recipe import Pairing
 
 __all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
@@ -52,7 +54,7 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     names, unseen = _all_files(raw)
     sidecars = {name for name in names if name.endswith(SIDECARS)}
     strays = {_printable(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
-    images, masks = _glob(raw, pairing.images), _glob(raw, pairing.masks)
+    images, masks = (_found(raw, names - sidecars, pattern) for pattern in (pairing.images, pairing.masks))
     found = pair_names(images, masks, strays - images - masks, pairing)
     found = (*found, *(_alone(folder, Code.UNREADABLE) for folder in sorted(unseen)))
     return tuple(_with_sidecars(candidate, sidecars) for candidate in found) if sidecars else found
@@ -100,16 +102,19 @@ def pair_names(
 ) -> tuple[Candidate, ...]:
     """As `find_pairs`, from the names alone: the order in which they come does not matter."""
     images, masks = set(images), set(masks)
-    # Both globs may cover one folder: what is named like a mask is a mask.
-    mask_stem = {path: match["stem"] for path, match in _named(masks, pairing.mask_name)}
-    named = dict(_named(images - mask_stem.keys(), pairing.image_name))
-    masks_of: dict[str, list[str]] = defaultdict(list)
+    named = dict(_named(images, pairing.match_image))
+    mask_stem = {path: match.group(*pairing.shared) for path, match in _named(masks, pairing.match_mask)}
+    # Both patterns may cover one folder, and one name.
+    loser: dict[str, Any] = mask_stem if pairing.images_stand_out else named
+    for path in named.keys() & mask_stem.keys():
+        del loser[path]
+    masks_of: dict[str | tuple[str, ...], list[str]] = defaultdict(list)
     for path in sorted(mask_stem):
         masks_of[mask_stem[path]].append(path)
     found = [_alone(path, Code.STRAY) for path in {*strays, *images, *masks} - named.keys() - mask_stem.keys()]
     taken: set[str] = set()
     for path, match in named.items():
-        near = _near(path, masks_of[match["stem"]])
+        near = _near(path, masks_of[match.group(*pairing.shared)])
         found.append(_pair(path, match, near, pairing))
         found.extend(_alone(mask, Code.AMBIGUOUS_PARTNER, is_mask=True) for mask in near[1:])
         taken.update(near)
@@ -117,14 +122,15 @@ def pair_names(
     return tuple(sorted(found, key=lambda candidate: (candidate.name, candidate.mask or "")))
 
 
-def _named(paths: Iterable[str], pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
-    whole = re.compile(pattern)
+def _named(paths: Iterable[str], match: Callable[[str], re.Match[str] | None]) -> Iterator[tuple[str, re.Match[str]]]:
     for path in paths:
-        if match := whole.fullmatch(PurePosixPath(path).name):
-            yield path, match
+        if found := match(path):
+            yield path, found
 
 
-def _glob(raw: Path, pattern: str) -> set[str]:
+def _found(raw: Path, names: set[str], pattern: str) -> set[str]:
+    if has_parts(pattern):
+        return {_printable(name) for name in names if re.fullmatch(regex_of(pattern), name)}
     return {
         _printable(path.relative_to(raw).as_posix())
         for path in raw.glob(pattern)

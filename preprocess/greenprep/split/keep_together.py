@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +27,14 @@ def name_keys(paths: Sequence[str], groups: Sequence[str], by: str, pairing: Pai
     """
     if by == "group":
         return list(groups)
-    parts = re.compile(pairing.image_name)
-    if by in parts.groupindex:
-        found = [parts.fullmatch(PurePosixPath(path).name) for path in paths]
+    if by in pairing.parts:
+        found = [pairing.match_image(path) for path in paths]
         keys = [match[by] if match else None for match in found]
     else:
         keys = [_key(match) for match in map(_pattern(by).search, paths)]
     for path, key in zip(paths, keys, strict=True):
         if key is None:
-            known = ", ".join(["group", *parts.groupindex])
+            known = ", ".join(["group", *pairing.parts])
             raise ConfigError(
                 f"--by {by}",
                 f"it finds nothing in {path}",
