@@ -92,7 +92,6 @@ def test_where_a_run_is_done_does_not_change_what_it_is() -> None:
 def test_differences_name_nested_keys() -> None:
     a, b = Config(), load_config(None, ["model.preset=tiny", "seed=4", "learning_rate=0.002"])
     assert differences(a.model_dump(mode="json"), b.model_dump(mode="json")) == [
-        "class_weights: none -> sqrt",
         "model.preset: detail -> tiny",
         "seed: 0 -> 4",
     ]
@@ -137,12 +136,6 @@ def test_the_best_validation_is_the_first_of_equals() -> None:
 )
 def test_a_rate_that_is_not_given_suits_the_net(changes: list[str], rate: float) -> None:
     assert load_config(None, changes).learning_rate == rate
-
-
-def test_class_weights_that_are_not_given_suit_the_net() -> None:
-    assert load_config(None).class_weights == "none"
-    assert load_config(None, ["model.preset=unet"]).class_weights == "sqrt"
-    assert load_config(None, ["model.preset=unet", "class_weights=none"]).class_weights == "none"
 
 
 @given(st.integers(1, 500), st.none() | st.integers(1, 20))

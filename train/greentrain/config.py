@@ -84,8 +84,8 @@ class Config(Frozen):
     """Pixels whose largest fraction is below it count in no loss and no score."""
     loss: str = "ce+dice"
     """A sum such as 0.3*ce+0.7*dice of: ce, dice, focal, tversky, lovasz."""
-    class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "none"
-    """Scheme of the weights that the store holds. Not given: none for detail, sqrt for any other net."""
+    class_weights: Literal["none", "inverse", "sqrt", "effective", "median"] = "sqrt"
+    """Scheme of the weights that the store holds; with none, classes below half a percent may be lost."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     """Highest rate of AdamW. Not given: 2e-3 for detail, 1e-3 for any other net, 1e-4 with `pretrained`."""
@@ -144,7 +144,7 @@ class Config(Frozen):
         net = data.get("model")
         preset = net.get("preset", "detail") if isinstance(net, dict) else getattr(net, "preset", "detail")
         rate = 1e-4 if data.get("pretrained") else 2e-3 if preset == "detail" else 1e-3
-        fitting = {"learning_rate": rate, "class_weights": "none" if preset == "detail" else "sqrt"}
+        fitting = {"learning_rate": rate, "class_weights": "sqrt"}
         return data | {key: value for key, value in fitting.items() if data.get(key) is None}
 
     @field_validator("cache", mode="before")
