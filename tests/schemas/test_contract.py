@@ -162,6 +162,8 @@ def test_an_error_of_the_file_system_is_one_message(tmp_path, capsys):
     ("name", "make", "message"),
     [
         ("row", None, "no array `row`"),
+        ("extent", None, "no array `extent`"),
+        ("histogram", None, "no array `histogram`"),
         ("row", np.zeros(3, np.int64), "8 along `tile` in the contract, 3 in `row`"),
         ("mean", np.zeros(4), "`mean` has 1 axes, the contract 2"),
         ("split", np.zeros(4, np.int64), "`split` is int64, the contract says uint8"),
