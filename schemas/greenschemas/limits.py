@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from greenschemas.choices import CloudPolicy, NanPolicy
 from greenschemas.codes import REPAIRS, Code
@@ -18,7 +18,10 @@ __all__ = ["Limits"]
 class Limits(Frozen):
     """One field a limit; shares are of all pixels of the file, 0 to 1."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)  # `greenprep recipe` prints the text under each field
+
     nan: NanPolicy = NanPolicy.REJECT
+    """What NaN or infinite pixels of an image mean: reject (the pair), or mask (they are marked invalid)."""
     content_min: float = Field(0.01, ge=0, le=1)
     """Least share of usable pixels that are not zero."""
     mean_min: float = 0.01
@@ -57,6 +60,7 @@ class Limits(Frozen):
     dropped_lines_max: float = Field(0.01, ge=0, le=1)
     """Share of interior lines that are constant where their neighbours are not."""
     cloud: CloudPolicy = CloudPolicy.MASK
+    """What pixels that a quality band calls cloud mean: mask (they are marked invalid), or keep."""
     cloud_max: float = Field(0.5, ge=0, le=1)
     """Share of cloud above which a pair is flagged."""
     sum_tolerance: float = Field(0.02, ge=0)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.choices import Edge, MaskKind
@@ -26,12 +26,18 @@ from greenschemas.yaml_file import read_settings
 __all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of", "write_recipe"]
 
 
+_EXPLAINED = ConfigDict(use_attribute_docstrings=True)
+"""So that `greenprep recipe` prints the text under each field."""
+
+
 class Pairing(Frozen):
     """Which files are images, which are masks, and what their names say. All by name, never by position.
 
     Either `images` and `masks` name parts in braces, or they are globs and `image_name` and `mask_name` are regular
     expressions.
     """
+
+    model_config = _EXPLAINED
 
     images: str = "images/**/*.[tT][iI][fF]*"
     """Path of an image below the raw folder, parts in braces: `{site}_{date}.tif`, `**/{site}.tif` in any folder; or
@@ -90,7 +96,9 @@ class Pairing(Frozen):
                 raise ValueError(f"`masks` names no part that `images` has not, such as {{{min(unknown)}}}")
             return self
         if braces != (False, False) or regexes != (True, True):
-            raise ValueError("parts are named in braces in `images` and `masks`, or by `image_name` and `mask_name`")
+            raise ValueError(
+                "parts are named in braces in `images` and `masks`, or in `image_name` and `mask_name`: leave these out"
+            )
         return self
 
     def match_image(self, path: str) -> re.Match[str] | None:
@@ -138,7 +146,11 @@ def _match(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
 class MaskRules(Frozen):
     """How masks are written."""
 
+    model_config = _EXPLAINED
+
     kind: MaskKind = MaskKind.FRACTION
+    """One band a class: fraction (0 to 1), percent (0 to 100) or one_hot (0 or 1, or 255); or index: one band of codes,
+    with a palette or without."""
     unlabelled: float | None = None
     """Value that means no label, beside NaN and the file's own nodata."""
     classes: tuple[str, ...] | dict[int, str] = ("impervious", "low_vegetation", "trees", "water", "clutter")
@@ -192,11 +204,14 @@ class MaskRules(Frozen):
 class TileRules(Frozen):
     """How sources are cut."""
 
+    model_config = _EXPLAINED
+
     size: int = Field(128, gt=0, le=8192)
     """Rows and columns of a tile."""
     stride: int | None = Field(None, gt=0)
     """Pixels from one tile to the next; None: the size, so that tiles do not overlap."""
     edge: Edge = Edge.PAD
+    """What happens to a tile that the source does not fill: pad, drop, or shift (moved back until it lies inside)."""
     min_cover: float = Field(0.25, ge=0, le=1)
     """Least share of a tile that lies inside the source; tiles with less are left out."""
 
@@ -204,11 +219,14 @@ class TileRules(Frozen):
 class SplitRules(Frozen):
     """How groups are dealt out to train, val and test."""
 
+    model_config = _EXPLAINED
+
     val: float = Field(0.2, ge=0, lt=1)
     """Share of the labelled pixels for validation, as near as whole groups allow."""
     test: float = Field(0.0, ge=0, lt=1)
     """Share for the test split."""
     seed: int = Field(0, ge=0)
+    """Another seed deals the groups out otherwise."""
     by: str = "group"
     """What stays together: `group`, a named part of the file name (`city`, `year`), or a regular expression."""
 
@@ -222,6 +240,8 @@ class SplitRules(Frozen):
 class Recipe(Frozen):
     """All that `greenprep` needs to know of a collection."""
 
+    model_config = _EXPLAINED
+
     raw: Path | None = None
     """Folder of raw files, for `greenprep run`; relative to the recipe's own folder."""
     clean: Path | None = None
@@ -229,12 +249,19 @@ class Recipe(Frozen):
     store: Path | str | None = None
     """Store that `greenprep run` writes: a path, or a URL that fsspec knows (`s3://…`)."""
     pairing: Pairing = Pairing()
+    """Which files are images, which are masks, and what their names say: either with parts in braces, or by globs and
+    regular expressions."""
     bands: tuple[Band, ...] = Field(SENTINEL2_L1C_19, min_length=1)
-    """The bands of an image in their order."""
+    """The bands of an image in their order: role is reflectance (unless said otherwise), derived or mask, common is
+    STAC's name of the part of the spectrum."""
     mask: MaskRules = MaskRules()
+    """How masks are written."""
     limits: Limits = Limits()
+    """Limits of the checks; `greenprep explain CODE` says what each check measures."""
     tile: TileRules = TileRules()
+    """How sources are cut."""
     split: SplitRules = SplitRules()
+    """How groups are dealt out to train, val and test."""
 
     @field_validator("store", mode="before")
     @classmethod
@@ -269,7 +296,7 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises RecipeError where the file cannot be read, is not YAML, or holds an unknown key or an impossible value.
     """
     path = Path(path)
-    recipe = Recipe.parse(path, read_settings(path, RecipeError, "pipelines/"), RecipeError)
+    recipe = Recipe.parse(path, read_settings(path, RecipeError, "`greenprep recipe`"), RecipeError)
     here = path.parent
     return recipe.model_copy(
         update={

@@ -18,6 +18,7 @@ from greenschemas.frozen import digest
 from greenschemas.manifest import Entry, Summary, read_manifest
 from greenschemas.recipe import Recipe, load_recipe
 from greenschemas.store import open_store
+from greenschemas.yaml_file import commented_yaml
 from support.stores import bands, entries, reseal, tiny_contract, unseal, write_tiny_store
 
 
@@ -237,3 +238,27 @@ def test_a_recipe_finds_its_files_beside_itself_and_its_hash_does_not_know_them(
     assert load_recipe(tmp_path / "r.yaml") == recipe
     with pytest.raises(errors.RecipeError, match="cannot be read"):
         load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {
+            "mask": {"classes": {10: "trees", 20: "low", 30: "low"}, "unlabelled": 0},
+            "raw": "x",
+            "store": "s3://b/s.zarr",
+        },
+        {"bands": [{"name": "no"}, {"name": "B2", "role": "mask"}], "limits": {"levels": {"cloud": "reject"}}},
+        {"pairing": {"images": "{a: b}/x.tif".replace(": ", "_"), "masks": "m/{a_b}.tif", "group": "{a_b}"}},
+    ],
+)
+def test_a_printed_recipe_reads_back_as_it_was(tmp_path, data):
+    recipe = Recipe.model_validate(data)
+    text = commented_yaml(recipe)
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    again = load_recipe(tmp_path / "r.yaml")
+    assert again.about_data() == recipe.about_data() and again.hash() == recipe.hash()
+    keys = [line for line in text.splitlines() if not line.lstrip().startswith(("#", "-"))]
+    comments = [above for above, line in zip(text.splitlines(), text.splitlines()[1:], strict=False) if line in keys]
+    assert all(line.lstrip().startswith("#") for line in comments if not line.endswith(":")), "a key without comment"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
-from greentrain.config import Config, commented_yaml, differences, load_config
+from greenschemas.yaml_file import commented_yaml
+from greentrain.config import Config, differences, load_config
 from greentrain.training.schedule import best_since, rate_share
 
 

@@ -6,13 +6,12 @@ Settings end here: functions and nets take plain arguments.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from greenschemas.errors import ConfigError
 from greenschemas.frozen import Frozen, digest
@@ -20,7 +19,7 @@ from greenschemas.yaml_file import read_settings
 from greentrain.data.augment import Augment
 from greentrain.data.sampler import Order
 
-__all__ = ["Config", "ModelConfig", "commented_yaml", "differences", "load_config"]
+__all__ = ["Config", "ModelConfig", "differences", "load_config"]
 
 
 _EXPLAINED = ConfigDict(use_attribute_docstrings=True)
@@ -258,22 +257,3 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         elif a != b:
             found.append(f"{prefix}{key}: {a} -> {b}")
     return found
-
-
-def commented_yaml(config: BaseModel) -> str:
-    """All settings as YAML, each under a comment that says what it is."""
-    return "\n".join(_lines(config)) + "\n"
-
-
-def _lines(config: BaseModel, indent: str = "") -> Iterator[str]:
-    dumped = config.model_dump(mode="json")
-    for name, field in type(config).model_fields.items():
-        for line in textwrap.wrap(field.description or "", 110 - len(indent)):
-            yield f"{indent}# {line}"
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            yield f"{indent}{name}:"
-            yield from _lines(value, indent + "  ")
-        else:
-            text = yaml.safe_dump(dumped[name], default_flow_style=True, width=1000).removesuffix("...\n").strip()
-            yield f"{indent}{name}: {text}"

@@ -1,4 +1,4 @@
-"""The commands `clean`, `explain` and `synth` of `greenprep`."""
+"""The commands `clean`, `recipe`, `explain` and `synth` of `greenprep`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,22 @@ def clean(
         typer.echo(in_words(summary.model_dump(), None if dry_run else out))
     if strict and summary.rejected:
         raise typer.Exit(1)
+
+
+@app.command()
+def recipe(
+    file: Annotated[Path | None, typer.Argument(help="Recipe (YAML) to fill up with the defaults.")] = None,
+) -> None:
+    """Print every key of a recipe with a comment and its default, as YAML.
+
+    Example: greenprep recipe > city.yaml
+    """
+    from greenschemas.errors import RecipeError
+    from greenschemas.recipe import Recipe
+    from greenschemas.yaml_file import commented_yaml, read_settings
+
+    settings = read_settings(file, RecipeError, "`greenprep recipe`") if file is not None else {}
+    typer.echo(commented_yaml(Recipe.parse(file, settings, RecipeError)), nl=False)
 
 
 @app.command()

@@ -229,7 +229,8 @@ def config(
 
     Example: greentrain config > mine.yaml
     """
-    from greentrain.config import commented_yaml, load_config
+    from greenschemas.yaml_file import commented_yaml
+    from greentrain.config import load_config
 
     typer.echo(commented_yaml(load_config(file, changes or [])), nl=False)
 

@@ -12,7 +12,7 @@ from greenschemas.pages.charts import Chart, line_chart
 from greenschemas.pages.page import write_page
 from greenschemas.pictures import visible_bands
 from greenschemas.store import Store, open_store
-from greentrain.config import commented_yaml
+from greenschemas.yaml_file import commented_yaml
 from greentrain.nets.build import OwnNet
 from greentrain.study.mistakes import find_mistakes
 from greentrain.study.tile_rows import judged_row

@@ -28,7 +28,8 @@ from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import write_whole
 from greenschemas.lock import folder_writer
 from greenschemas.store import Store
-from greentrain.config import Config, commented_yaml, differences
+from greenschemas.yaml_file import commented_yaml
+from greentrain.config import Config, differences
 from greentrain.data.augment import Samples, augment, generator_for, seed_of
 from greentrain.data.loader import Batch
 from greentrain.nets.build import OwnNet
