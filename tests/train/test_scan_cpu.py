@@ -166,6 +166,8 @@ def test_half_precision_is_computed_in_single(kernel: ModuleType) -> None:
     assert torch.equal(y, selective_scan(**single, backend="cpu").bfloat16())  # type: ignore[arg-type]
 
 
+# From 2.14 on, what torch runs inside opcheck asks its own copies for a gradient that they do not have.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_the_operators_are_sound_for_the_compiler() -> None:
     # A shape whose kept states leave no gaps: what is in the gaps differs from call to call.
     inputs = [t if t is None else t.float() for t in case(1, 2, 16, 16, 20, softplus=True).values()]
