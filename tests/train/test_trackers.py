@@ -158,13 +158,13 @@ def test_a_run_killed_while_it_starts_again_keeps_its_rows(tmp_path: Path, monke
     trackers.close()
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
 
-    def killed(self: Path, text: str, **_: Any) -> int:
-        with self.open("w", encoding="utf-8") as file:
-            file.write(text[: len(text) // 2])
+    def killed(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "write_text", killed)
+        patch.setattr(Path, "write_bytes", killed)
         Trackers(tmp_path / "run", {}, step=2)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
     Trackers(tmp_path / "run", {}, step=2).close()
