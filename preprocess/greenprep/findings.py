@@ -254,6 +254,12 @@ CATALOGUE: dict[Code, Check] = {
             "choose a clearer date, or reject by `levels: {cloud: reject}`",
             "cloud_max",
         ),
+        Check(
+            Code.QUALITY_UNKNOWN,
+            WARN,
+            "A band that the recipe calls a mask masks nothing: its bits are unknown, or its numbers not its own.",
+            "name it as its maker does (`QA60`, `SCL`, `Fmask`, `QA_PIXEL`), or put what it says into the nodata mask",
+        ),
         # The mask
         Check(
             Code.MASK_BAND_COUNT,

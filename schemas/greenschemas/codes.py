@@ -52,6 +52,7 @@ class Code(StrEnum):
     STRIPES = "stripes"
     DROPPED_LINES = "dropped-lines"
     CLOUD = "cloud"
+    QUALITY_UNKNOWN = "quality-unknown"
     # The mask
     MASK_BAND_COUNT = "mask-band-count"
     MASK_RANGE = "mask-range"

@@ -6,6 +6,7 @@ first half and `assemble` for the second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -47,6 +48,8 @@ class BuildResult:
     """Folder of the manifest."""
     store: str
     audit: Audit | None = None
+    without_tiles: tuple[str, ...] = ()
+    """Accepted sources that gave no tile: they are too small for one, by `size` and `min_cover`."""
 
 
 def tile(
@@ -108,7 +111,9 @@ def _tile(
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
         contract = assemble(work, inputs, place, accepted, existing)
     finish(place)
-    return BuildResult(contract, entries, Summary.of(entries, recipe.hash()), clean, str(store))
+    return BuildResult(
+        contract, entries, Summary.of(entries, recipe.hash()), clean, str(store), without_tiles=_without(accepted)
+    )
 
 
 def run(
@@ -171,7 +176,11 @@ def _run(
         contract = assemble(work, inputs, store, accepted, existing)
     contract, audit = write_split(target_of(store).url, SplitPlan(rules.split))
     finish(store)
-    return BuildResult(contract, entries, summary, clean, str(place), audit)
+    return BuildResult(contract, entries, summary, clean, str(place), audit, _without(accepted))
+
+
+def _without(accepted: Sequence[Accepted]) -> tuple[str, ...]:
+    return tuple(one.source.candidate.name for one in accepted if not one.tiles)
 
 
 def _clean_beside(recipe: Path, store: Path | str) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from greenprep.checks.measure import FILLERS, PixelStatistics
+from greenprep.checks.quality import quality_findings
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
 from greenschemas.bands import Band, Role
@@ -35,6 +36,7 @@ def image_findings(
         *_bands(statistics, bands, limits),
         *_scale(statistics, header, bands, limits),
         *_shares(statistics, limits),
+        *quality_findings(statistics, bands, limits),
         *_texture(statistics, bands, limits),
         *_lines(statistics, limits),
     ]

@@ -14,6 +14,8 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+_LISTED = 20
+"""Sources without a tile that are named; --json names all."""
 StoreArg = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Workers = Annotated[
@@ -61,7 +63,7 @@ def tile(
         append=append,
         overwrite=overwrite,
     )
-    _report(store, outcome.contract, as_json)
+    _report(store, outcome.contract, as_json, without_tiles=list(outcome.without_tiles))
 
 
 @app.command()
@@ -89,7 +91,8 @@ def run(
             f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
             f"{summary.rejected} rejected; reasons in {outcome.clean}"
         )
-    _report(outcome.store, outcome.contract, as_json, summary=summary.model_dump(mode="json"))
+    more = {"summary": summary.model_dump(mode="json"), "without_tiles": list(outcome.without_tiles)}
+    _report(outcome.store, outcome.contract, as_json, **more)
 
 
 @app.command()
@@ -281,3 +284,8 @@ def _report(store: str, contract: Any, as_json: bool, **more: Any) -> None:
         )
         return
     typer.echo(f"{store}: {contract.tiles} tiles of {contract.sources} sources in {contract.groups} groups")
+    if lost := more.get("without_tiles"):
+        typer.echo(
+            f"{len(lost)} accepted sources gave no tile, being too small for one of {contract.tile_size} pixels "
+            f"(see size and min_cover under `tile`): {', '.join(lost[:_LISTED])}{', …' if len(lost) > _LISTED else ''}"
+        )

@@ -1,0 +1,63 @@
+"""Nothing is lost without a word: quality bands that mask nothing, sources that give no tile."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from greenprep.build.run import run, tile
+from greenprep.clean.clean import clean
+from greenprep.clean.worker import clean_batch
+from greenprep.cli.store import app
+from greenprep.raw.pairs import find_pairs
+from greenschemas.manifest import Verdict
+from greenschemas.recipe import Recipe
+from support.raw import RECIPE, scene
+
+
+def judged(collection, changes):  # type: ignore[no-untyped-def]
+    """Manifest lines of a collection under the usual recipe with other sections."""
+    recipe = Recipe.model_validate({**RECIPE, **changes})
+    found = find_pairs(collection.raw, recipe.pairing)
+    return clean_batch(collection.raw, None, recipe.bands, recipe.mask, recipe.limits, found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("qa", 0, None),
+        ("qa", 21824, "`qa` (0 to 21824) has a name whose bits are not known"),
+        ("QA_PIXEL", 21824, None),
+        ("QA60", 21824, "`QA60` holds 21824"),
+        ("MSK_CLASSI_SNOW_ICE", 1, None),
+    ],
+)
+def test_a_quality_band_that_masks_nothing_is_named(empty_collection, name, value, named) -> None:  # type: ignore[no-untyped-def]
+    image, fraction = scene(1, 40, 45)
+    image[4, :20] = value
+    empty_collection.write(1, 1, image, fraction)
+    (entry,) = judged(empty_collection, {"bands": [*RECIPE["bands"][:4], {"name": name, "role": "mask"}]})
+    assert entry.verdict is Verdict.ACCEPTED
+    assert [r.found for r in entry.reasons if r.code == "quality-unknown"] == ([named] if named else [])
+
+
+def test_accepted_sources_too_small_for_a_tile_are_listed(empty_collection) -> None:  # type: ignore[no-untyped-def]
+    for area in range(4):
+        empty_collection.add(area, 1)
+    for area in (7, 8):
+        empty_collection.write(area, 1, *(np.asarray(part) for part in scene(area, 15, 15)))
+    small = [f"images/T/T_2020_{area}_1_GeoTIFF.tif" for area in (7, 8)]
+    outcome = run(empty_collection.recipe(), workers=0)
+    assert outcome.summary.accepted == 6 and list(outcome.without_tiles) == small
+    clean(empty_collection.raw, empty_collection.folder / "clean", empty_collection.recipe(), workers=1)
+    assert (
+        list(tile(empty_collection.folder / "clean", empty_collection.folder / "t.zarr", workers=0).without_tiles)
+        == small
+    )
+    args = ["run", str(empty_collection.recipe()), "--overwrite", "--workers", "0"]
+    said = CliRunner().invoke(app, args).output
+    assert "2 accepted sources gave no tile" in said and all(name in said for name in small)
+    assert json.loads(CliRunner().invoke(app, [*args, "--json"]).output)["without_tiles"] == small
