@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.enums import ColorInterp
 
 from greenprep.build import read
 from greenprep.build.run import run, tile
@@ -13,7 +16,9 @@ from greenprep.clean.clean import clean
 from greenprep.raw.pairs import find_pairs
 from greenschemas.errors import SourceError
 from greenschemas.manifest import Verdict
+from greenschemas.recipe import Recipe
 from greenschemas.store import open_store
+from support.raw import RECIPE, scene
 
 BROKEN = "images/T/T_2020_1_1_GeoTIFF.tif"
 
@@ -62,3 +67,29 @@ def test_a_folder_that_cannot_be_written_is_no_verdict_on_a_pair(collection, mon
     found = find_pairs(raw, rules.pairing)
     with pytest.raises(SourceError, match="Make room"):
         worker.clean_batch(raw, collection.folder / "out", rules.bands, rules.mask, rules.limits, found)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("layout", ["pixel", "band"])
+def test_one_band_more_that_is_alpha_says_which_pixels_hold_anything(empty_collection, named, layout) -> None:  # type: ignore[no-untyped-def]
+    image, fraction = scene(1, 40, 45)
+    index = np.concatenate([fraction.argmax(axis=0)[None], np.full((1, 40, 45), 255)]).astype(np.uint8)
+    image[4], index[1, 30:] = 255, 0
+    image[4, :10] = 0
+    empty_collection.write(1, 1, image, index, interleave=layout)
+    for path in empty_collection.raw.rglob("*.tif"):
+        with rasterio.open(path, "r+") as file:
+            if named:
+                file.set_band_description(file.count, "Alpha")
+            else:
+                file.colorinterp = [*[ColorInterp.gray] * (file.count - 1), ColorInterp.alpha]
+            file.set_band_description(1, "blue")
+    changes = {"bands": RECIPE["bands"][:4], "mask": {**RECIPE["mask"], "kind": "index"}}
+    outcome = clean(empty_collection.raw, empty_collection.folder / "out", Recipe.model_validate(RECIPE | changes))
+    (entry,) = outcome.entries
+    assert entry.verdict is Verdict.ACCEPTED, entry.reasons
+    assert (entry.measures["valid"], entry.measures["labelled"]) == (0.75, 0.75)
+    store = open_store(
+        run(empty_collection.recipe(**changes, split={"val": 0}, tile={"size": 32, "min_cover": 0}), workers=0).store
+    )
+    assert len(store.contract.bands) == 4 and int(store.read("valid").sum()) == 30 * 45

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,7 @@ class OpenPair:
         fraction, labels = decode_labels(raw, self.rules, self.limits, nodata=source.tiff.nodata, scale=source.scale)
         if inside is not None and not inside.all():
             fraction[:, ~inside] = UNLABELLED
+            labels = replace(labels, labelled=int(np.count_nonzero(fraction[0] != UNLABELLED)))
         return fraction, labels
 
 

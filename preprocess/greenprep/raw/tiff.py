@@ -219,7 +219,7 @@ def _describe(
     alpha = (
         band_layout is BandLayout.PIXEL_PLANES
         and source.count == bands + 1
-        and source.colorinterp[-1] is ColorInterp.alpha
+        and (source.colorinterp[-1] is ColorInterp.alpha or (source.descriptions[-1] or "").casefold() == "alpha")
     )
     height, width = (
         (source.count, source.height) if band_layout is BandLayout.CHANNELS_LAST else (source.height, source.width)
