@@ -288,6 +288,12 @@ CATALOGUE: dict[Code, Check] = {
             "Pixels whose fractions are all zero; they count as unlabelled.",
             "write NaN or a declared nodata value where there is no label",
         ),
+        Check(
+            Code.NODATA_CLASS,
+            WARN,
+            "The mask's nodata tag is also a class of the recipe, as 0 is water in Dynamic World; the class is kept.",
+            "if it means no label, say so: `unlabelled` under `mask`; else take the tag away",
+        ),
         Check(Code.MASK_EMPTY, REJECT, "No pixel has a label.", "make the mask again"),
         Check(Code.SINGLE_CLASS, WARN, "All labelled pixels are of one class.", "see whether that is so"),
         Check(

@@ -60,6 +60,7 @@ class Code(StrEnum):
     MASK_SCALE = "mask-scale"
     MASK_NAN = "mask-nan"
     MASK_ZERO = "mask-zero"
+    NODATA_CLASS = "nodata-class"
     MASK_EMPTY = "mask-empty"
     SINGLE_CLASS = "single-class"
     UNKNOWN_INDEX = "unknown-index"

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 from typer.testing import CliRunner
 
 from greenprep.build.run import run, tile
@@ -61,3 +62,23 @@ def test_accepted_sources_too_small_for_a_tile_are_listed(empty_collection) -> N
     said = CliRunner().invoke(app, args).output
     assert "2 accepted sources gave no tile" in said and all(name in said for name in small)
     assert json.loads(CliRunner().invoke(app, [*args, "--json"]).output)["without_tiles"] == small
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize(("unlabelled", "kept"), [(None, True), (0, False), (255, True)])
+def test_a_class_that_is_also_the_nodata_tag_is_kept_unless_the_recipe_says_otherwise(  # type: ignore[no-untyped-def]
+    empty_collection, kind, unlabelled, kept
+) -> None:
+    image, fraction = scene(1, 40, 45)
+    index = fraction.argmax(axis=0)
+    empty_collection.write(1, 1, image, index[None].astype(kind), nodata=None)
+    for path in empty_collection.raw.glob("masks/**/*.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.nodata = 0
+    rules = {"kind": "index", "classes": RECIPE["mask"]["classes"], "unlabelled": unlabelled}
+    (entry,) = judged(empty_collection, {"mask": rules})
+    assert entry.verdict is Verdict.ACCEPTED, entry.reasons
+    assert ("nodata-class" in {reason.code for reason in entry.reasons}) is kept
+    share = float(np.mean(index == 0))
+    assert entry.measures["labelled"] == pytest.approx(1 if kept else 1 - share, abs=1e-5)
+    assert entry.measures["share.built"] == pytest.approx(share if kept else 0, abs=1e-5)

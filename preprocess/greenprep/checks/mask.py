@@ -24,6 +24,10 @@ def mask_findings(statistics: PixelStatistics, rules: MaskRules, limits: Limits)
     if statistics.labels.pixels == 0:
         return []
     found = [*_broken(statistics, rules, limits)]
+    if statistics.labels.tagged:
+        share = statistics.labels.tagged / statistics.labels.pixels
+        said = f"the nodata tag stands in {share:.2%} of the pixels and is what the recipe takes for a label"
+        found.append(finding(Code.NODATA_CLASS, "mask", said, limit="a value that is no class", limits=limits))
     if statistics.labels.labelled == 0:
         found.append(finding(Code.MASK_EMPTY, "mask", "no pixel has a label", limit="at least one", limits=limits))
     elif statistics.single:

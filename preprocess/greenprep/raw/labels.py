@@ -40,6 +40,8 @@ class LabelCounts:
     """Labelled pixels whose fractions do not sum to 1."""
     unknown: int = 0
     """Pixels with an index beyond the classes."""
+    tagged: int = 0
+    """Pixels that hold the file's nodata tag where the recipe says that it is a class, or a fraction."""
     worst_sum: float = 1.0
     """The sum that lies farthest from 1."""
     values: tuple[tuple[int, int], ...] = ()
@@ -95,7 +97,8 @@ def decode_labels(
 
 def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tuple[NDArray[np.uint8], LabelCounts]:
     classes = len(rules.names)
-    empty = _empty(raw[None], rules, nodata)
+    kept = nodata in rules.codes and nodata != rules.unlabelled
+    empty = _empty(raw[None], rules, None if kept else nodata)
     nan, broken = np.zeros(raw.shape, bool), np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":
         nan = np.isnan(raw) & ~empty
@@ -114,6 +117,7 @@ def _from_index(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> tu
         nan=_count(nan),
         unknown=_count(unknown),
         out_of_range=_count(broken),
+        tagged=_count(raw == nodata) if kept else 0,
         values=_values(raw[~(empty | nan | broken)]),
     )
 
