@@ -10,7 +10,7 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-next test-wheel check bench build clean
+.PHONY: demo torture test test-next test-wheel check bench build clean
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -42,6 +42,10 @@ test-next: $(VENV)/.ready
 		$(NEXT)/bin/python -m pip list --format=freeze | grep -E '^(dask|numcodecs|numpy|rasterio|torch|xarray|zarr)='; \
 		OTHER_PYTHON="$(CURDIR)/$(BIN)/python" $(TEST_ENV) \
 			$(NEXT)/bin/python -m pytest -n 2 -q -m "not slow" $(NEXT_TESTS) $(ARGS); fi
+
+# Commands killed, disks full, files mutated: minutes; ARGS="--seed 7 --kills 50".
+torture: $(VENV)/.ready
+	cd tests && $(TEST_ENV) ../$(BIN)/python -m support.campaign $(ARGS)
 
 # The same tests against the wheel: a second environment that sees the first one's libraries but not our sources.
 test-wheel: build

@@ -19,9 +19,10 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from greenschemas.files import write_whole
 from greenschemas.layout import ARRAYS, TILED
 
-__all__ = ["digests_of", "is_heavy", "missing_shards", "read_files", "unlike"]
+__all__ = ["digests_of", "is_heavy", "missing_shards", "read_files", "unlike", "write_file"]
 
 _HEAVY_BYTES = 4 << 20
 
@@ -60,6 +61,15 @@ def read_files(group: zarr.Group, names: Sequence[str]) -> dict[str, bytes]:
         return await asyncio.gather(*(fetch(name) for name in names))
 
     return {name: data for name, data in sync(fetch_all()) if data is not None}
+
+
+def write_file(group: zarr.Group, name: str, data: bytes) -> None:
+    """Write one file below a group, whole; a local one is on the disk when this returns."""
+    store, path = group.store, f"{group.path}/{name}" if group.path else name
+    if isinstance(store, LocalStore):
+        write_whole(store.root / path, data)
+    else:
+        sync(store.set(path, default_buffer_prototype().buffer.from_bytes(data)))
 
 
 def missing_shards(group: zarr.Group, digests: NDArray[Any], shards: Iterable[int] | None = None) -> Iterator[str]:

@@ -33,6 +33,8 @@ class Limits(Frozen):
     """Most bytes that a file may decode to."""
     block_bytes_max: int = Field(1 << 29, gt=0)
     """Most bytes that one strip or tile of a file may decode to: it must fit in memory whole."""
+    seconds_max: float = Field(600, gt=0)
+    """Most seconds that reading one pair, or one strip of a large one, may take: a decoder that hangs is ended."""
     transform_tolerance: float = Field(0.01, ge=0)
     """Greatest difference of the corners of image and mask, in pixels: nearer than this is the same place."""
     shift_max: int = Field(8, ge=0)

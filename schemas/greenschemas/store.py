@@ -6,7 +6,6 @@ streams them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import GroupNotFoundError, ZarrUserWarning
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.group import ConsolidatedMetadata, GroupMetadata
+from zarr.errors import GroupNotFoundError
 
 from greenschemas.contract import ATTRIBUTE, SEAL, Contract
 from greenschemas.errors import StoreError
 from greenschemas.frozen import digest
-from greenschemas.integrity import digests_of, is_heavy, unlike
+from greenschemas.integrity import digests_of, is_heavy, unlike, write_file
 from greenschemas.layout import ARRAYS, SPLITS
 
 if TYPE_CHECKING:
@@ -137,6 +138,14 @@ def open_store(location: str | Path) -> Store:
     raise AssertionError("every turn of the loop returns, raises or goes on")
 
 
+def _seal(raw: object) -> str:
+    """Digest of a contract as it stands in the attributes; empty, which fits none, for text that is no Unicode."""
+    try:
+        return digest(raw)
+    except UnicodeEncodeError:
+        return ""
+
+
 def _verified(where: str, group: zarr.Group, contract: Contract) -> Store:
     arrays = _arrays(where, group)
     check_layout(where, arrays, contract)
@@ -153,7 +162,7 @@ def _opened(where: str) -> tuple[zarr.Group, Any]:
         group = zarr.open_group(where, mode="r")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError):
         raise StoreError(where, "no Zarr group there", "give the path of a store that `greenprep tile` wrote") from None
-    except (ValueError, KeyError, TypeError) as problem:  # Not JSON, or not what the format says.
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:  # Not JSON, or not what the format says.
         raise StoreError(where, f"its metadata cannot be read ({problem})", _AGAIN) from None
     attributes = group.attrs.asdict()
     raw = attributes.get(ATTRIBUTE)
@@ -163,7 +172,7 @@ def _opened(where: str) -> tuple[zarr.Group, Any]:
             "a Zarr group without a contract: another program's, or a build that was stopped",
             "run `greenprep tile` again; it goes on where it stopped",
         )
-    if attributes.get(SEAL, digest(raw)) != digest(raw):
+    if SEAL in attributes and attributes[SEAL] != _seal(raw):
         raise StoreError(where, "its contract is not the one that was written", _AGAIN)
     return group, raw
 
@@ -198,18 +207,21 @@ def check_layout(where: str, arrays: Mapping[str, zarr.Array[Any]], contract: Co
 
 
 def write_contract(group: zarr.Group, contract: Contract, *, unset: Collection[str] = ()) -> Contract:
-    """Consolidate the metadata of an open group, then write the contract into it: the last act of a build.
+    """Write the metadata of a group whole, in one go: the contract, and that of all arrays. The last act of a build.
 
     unset: arrays that are about to be written, of which there is no digest yet. Returns the contract with its digests.
     """
-    with warnings.catch_warnings():
-        # Zarr v3 has no specification of it yet; xarray reads it, and warns where it is missing.
-        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-        whole = zarr.consolidate_metadata(group.store, path=group.path)
-        arrays = {name: array for name, array in sorted(whole.arrays()) if name in ARRAYS and name not in unset}
-        contract = contract.model_copy(update={"digests": digests_of(whole, arrays)})
-        raw = contract.model_dump(mode="json")
-        whole.update_attributes({**whole.attrs.asdict(), ATTRIBUTE: raw, SEAL: digest(raw)})
+    fresh = zarr.open_group(group.store, path=group.path, mode="r", zarr_format=3, use_consolidated=False)
+    arrays = dict(sorted(fresh.arrays()))
+    known = {name: array for name, array in arrays.items() if name in ARRAYS and name not in unset}
+    contract = contract.model_copy(update={"digests": digests_of(fresh, known)})
+    raw = contract.model_dump(mode="json")
+    metadata = GroupMetadata(
+        attributes={**fresh.attrs.asdict(), ATTRIBUTE: raw, SEAL: digest(raw)},
+        consolidated_metadata=ConsolidatedMetadata({name: array.metadata for name, array in arrays.items()}),
+    )
+    data = metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
+    write_file(group, "zarr.json", data)
     return contract
 
 

@@ -25,7 +25,11 @@ def read_settings(path: Path, error: type[GreenError], examples: str) -> dict[st
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise error(path, f"cannot be read ({problem.strerror})", "give the path of a YAML file") from None
-    except (yaml.YAMLError, ValueError) as problem:  # the latter for a day that no calendar has, and for odd bytes
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as problem:  # the latter for a day that no calendar has, and for odd bytes
         raise error(path, f"not YAML ({str(problem).splitlines()[0]})", f"see {examples} for how it looks") from None
     if data is not None and not isinstance(data, dict):
         raise error(path, f"holds a {type(data).__name__}", f"write keys and values, as {examples} shows")

@@ -18,6 +18,7 @@ from greenprep.split.footprints import footprints
 from greenschemas.crs import check_crs
 from greenschemas.errors import GreenError, SourceError, StoreError
 from greenschemas.manifest import MANIFEST_NAME, Entry, read_manifest
+from greenschemas.recipe import load_recipe
 from greenschemas.store import open_store
 from support.stores import reseal, write_tiny_store
 
@@ -150,3 +151,19 @@ def test_a_disk_that_does_not_answer_ends_the_run_and_nothing_is_lost(collection
         clean(collection.raw, out, collection.plain, workers=1)
     monkeypatch.undo()
     assert sorted(path.name for path in out.rglob("*")) == kept
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "recipe.yaml"])
+def test_brackets_without_an_end_are_one_message(tmp_path, name):
+    write_tiny_store(tmp_path / "s")
+    (tmp_path / "s" / name).write_text("[" * 20_000)
+    with pytest.raises(GreenError):
+        open_store(tmp_path / "s") if name == "zarr.json" else load_recipe(tmp_path / "s" / name)
+
+
+def test_a_contract_with_half_a_character_is_refused(tmp_path):
+    write_tiny_store(tmp_path / "s")
+    text = (tmp_path / "s/zarr.json").read_text()
+    (tmp_path / "s/zarr.json").write_text(text.replace('"class0"', '"\\ud800"'))
+    with pytest.raises(StoreError):
+        open_store(tmp_path / "s")

@@ -124,7 +124,7 @@ def test_a_ledger_recalls_what_it_was_told(tmp_path):
 
 @given(st.data())
 @settings(max_examples=20, deadline=None)
-def test_a_record_that_was_cut_or_changed_is_refused_and_not_loaded(tmp_path_factory, data):
+def test_a_record_that_was_cut_or_changed_is_none_and_not_loaded(tmp_path_factory, data):
     ledger = Ledger(Location.at(tmp_path_factory.mktemp("ledger")))
     ledger.record("k", [1, "two"])
     file = ledger.folder.path / "k.done"
@@ -132,5 +132,4 @@ def test_a_record_that_was_cut_or_changed_is_refused_and_not_loaded(tmp_path_fac
     at = data.draw(st.integers(0, len(whole) - 1))
     changed = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
     file.write_bytes(data.draw(st.sampled_from([whole[:at], changed])))
-    with pytest.raises(StoreError, match="is damaged"):
-        ledger.recall("k")
+    assert ledger.recall("k") is None

@@ -139,6 +139,7 @@ class ExistingStore:
             for name in TILED:
                 old = Path(self.store.location) / shard_key(name, shard)
                 new = target.path / shard_key(name, shard)
-                if old.exists() and not new.exists():
+                new.unlink(missing_ok=True)  # Of another build that was stopped, it may be.
+                if old.exists():
                     new.parent.mkdir(parents=True, exist_ok=True)
                     os.link(old, new)

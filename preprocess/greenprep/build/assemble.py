@@ -31,7 +31,7 @@ from greenprep.store.moments import Moments, merge_all
 from greenschemas.console import progress
 from greenschemas.contract import Contract, adopt_dead
 from greenschemas.errors import StoreError
-from greenschemas.files import sync_folder
+from greenschemas.files import sync_folder, sync_tree
 from greenschemas.frozen import digest
 from greenschemas.grid import IDENTITY
 from greenschemas.layout import TILED
@@ -106,6 +106,7 @@ def finish(store: Location) -> None:
     """Give a local store its final name, in one step, and remove the scratch folder."""
     if store.local:
         target = target_of(store).path
+        sync_tree(target)  # The old store goes only when all of the new one, names and all, is on the disk.
         if store.path.exists():
             swap_into_place(target, store.path)
         else:
@@ -213,10 +214,12 @@ def _jobs(
 def _shards(
     engine: Engine, ledger: Ledger, jobs: Sequence[ShardJob], existing: ExistingStore | None, contract: Contract
 ) -> list[Digests]:
-    done = ledger.keys()
+    known = ledger.keys()
     found: dict[int, Digests] = dict(existing.full_digests(contract)) if existing else {}
-    found.update(recalled(ledger, job) for job in jobs if job.key in done)
-    left = [job for job in jobs if job.key not in done]
+    for job in jobs:
+        if job.key in known and (digests := recalled(ledger, job)) is not None:
+            found[job.shard] = digests
+    left = [job for job in jobs if job.shard not in found]
     with progress("writing shards", len(left)) as ticker:
         for job, result in engine.run(write_shard, left):
             if isinstance(result, KilledJob):

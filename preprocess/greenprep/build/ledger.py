@@ -7,14 +7,18 @@ which greenprep itself makes beside the store and removes. It is no format for e
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from greenprep.store.location import Location
 from greenschemas.errors import StoreError
+from greenschemas.files import sync_folder
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "open_scratch"]
 
 _ENDING = ".done"
 
@@ -35,8 +39,34 @@ class Ledger:
         (self.folder / (key + _ENDING)).write([hashlib.sha256(data).digest(), data])
 
     def recall(self, key: str) -> Any:
-        """The record of a key; raises FileNotFoundError, or StoreError where it is not what was written."""
-        data = (self.folder / (key + _ENDING)).read()
+        """The record of a key; None where there is none, or it is not what was written: what it stood for is not done.
+
+        No record is None.
+        """
+        try:
+            data = (self.folder / (key + _ENDING)).read()
+        except FileNotFoundError:
+            return None
         if hashlib.sha256(data[32:]).digest() != data[:32]:
-            raise StoreError(self.folder.url, f"the record {key} of a stopped build is damaged", "delete it")
+            return None
         return pickle.loads(data[32:])
+
+
+def open_scratch(build: Location) -> None:
+    """Make the scratch folder of a build, or see that the one that a stopped build left may be trusted.
+
+    Its records are pickles, which run code when they are loaded: raises StoreError for a folder that is not this user's
+    alone to write. Whoever may write to an object store is trusted with it.
+    """
+    if not build.local or os.name == "nt":
+        return
+    build.path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        build.path.mkdir(mode=0o755)
+    found = build.path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o002:
+        raise StoreError(build.url, "a scratch folder that others may have written", "remove it, or build elsewhere")
+    for name in ("spill", "ledger", "store"):
+        (build.path / name).mkdir(exist_ok=True)
+    sync_folder(build.path)
+    sync_folder(build.path.parent)

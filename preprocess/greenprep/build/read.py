@@ -6,6 +6,7 @@ known of them into the ledger; only a summary travels back. Nothing depends on h
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from greenprep.build.tiling import stride_of, tiles_of, tiles_starting_in
 from greenprep.checks.measure import PixelStatistics, measure_pixels
 from greenprep.checks.survey import judge_open, judge_unreadable, survey
 from greenprep.checks.verdict import failed
+from greenprep.engine.guard import guarded
 from greenprep.raw.pair import BadFile, OpenPair, PairHeader, Pixels, gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.store.arrays import FILLS
@@ -29,14 +31,14 @@ from greenprep.store.fingerprint import fingerprint
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge_all
 from greenschemas.bands import Band
-from greenschemas.errors import GreenError, SourceError
+from greenschemas.errors import GreenError, SourceError, StoreError
 from greenschemas.grid import IDENTITY
 from greenschemas.layout import TILED, UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Verdict
 from greenschemas.recipe import MaskRules, Recipe, TileRules
 
-__all__ = ["BuildInputs", "ReadTask", "SourcePart", "load_parts", "read_task", "spill_of"]
+__all__ = ["BuildInputs", "ReadTask", "SourcePart", "load_parts", "read_task", "spill_of", "verified_parts"]
 
 _WHOLE_BYTES = 128 << 20
 """Pairs whose image decodes to no more are read in one go."""
@@ -124,9 +126,24 @@ def spill_of(build: Location, key: str) -> Location:
 
 
 def load_parts(ledger: Ledger, key: str) -> list[SourcePart]:
-    """What a finished task made of its pairs, moments and all."""
-    parts: list[SourcePart] = ledger.recall(key)
+    """What a finished task made of its pairs, moments and all; raises StoreError where that is lost."""
+    record = ledger.recall(key)
+    if record is None:
+        raise StoreError(ledger.folder.url, f"the record {key} is lost or damaged", "run the same command again")
+    parts: list[SourcePart] = record[1]
     return parts
+
+
+def verified_parts(inputs: BuildInputs, key: str) -> list[SourcePart] | None:
+    """What a task of a build that was stopped made of its pairs; None unless its spill is the one that it wrote."""
+    record = Ledger(inputs.build / "ledger").recall(key)
+    if record is None:
+        return None
+    try:
+        spilled = spill_of(inputs.build, key).read()
+    except FileNotFoundError:
+        return None
+    return record[1] if hashlib.sha256(spilled).hexdigest() == record[0] else None
 
 
 def read_task(task: ReadTask) -> list[SourcePart]:
@@ -135,7 +152,10 @@ def read_task(task: ReadTask) -> list[SourcePart]:
     with gdal():
         parts = [_read(task, candidate, stamp, spill) for candidate, stamp in task.stamped]
     spill_of(task.inputs.build, task.key).write(spill)
-    Ledger(task.inputs.build / "ledger").record(task.key, parts)
+    digest = hashlib.sha256()
+    for chunk in spill:
+        digest.update(chunk)
+    Ledger(task.inputs.build / "ledger").record(task.key, (digest.hexdigest(), parts))
     return [replace(part, moments=()) for part in parts]
 
 
@@ -143,7 +163,8 @@ def _read(task: ReadTask, candidate: Candidate, stamp: str, spill: list[bytes]) 
     """As `_read_pair`; where the program itself fails on a pair, that is the verdict on it, and the others go on."""
     before = len(spill)
     try:
-        return _read_pair(task, candidate, stamp, spill)
+        with guarded(task.inputs.limits.seconds_max):
+            return _read_pair(task, candidate, stamp, spill)
     except GreenError:
         raise
     except Exception as problem:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from greenprep.build.append import ExistingStore, open_existing
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
+from greenprep.build.ledger import open_scratch
 from greenprep.build.outputs import check_manifest_folder, check_store_location
 from greenprep.build.read import BuildInputs
 from greenprep.build.sources import Source, read_sources
@@ -98,6 +99,7 @@ def _tile(
     existing = _existing(place, recipe, clean, append=append, overwrite=overwrite)
     new = [entry for entry in kept if existing is None or _is_new(entry, existing)]
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
+    open_scratch(build_location(place))
     inputs = BuildInputs.of(clean, recipe, build_location(place), judge=False)
     with engine(workers, scheduler, shared=place.shared) as work:
         sources = read_sources(work, inputs, candidates)
@@ -158,6 +160,7 @@ def _run(
     candidates = find_pairs(raw, rules.pairing)
     if not candidates:
         raise SourceError(raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
+    open_scratch(build_location(store))
     inputs = BuildInputs.of(raw, rules, build_location(store), judge=True)
     with engine(workers, scheduler, shared=store.shared) as work:
         sources = read_sources(work, inputs, candidates)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from greenprep.build.ledger import Ledger
 from greenprep.store.arrays import FILLS, shard_key
-from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, shard_bytes, shard_chunks
+from greenprep.store.codec import decode_chunk, digest_of, encode_chunk, is_whole, shard_bytes, shard_chunks
 from greenprep.store.location import Location
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
@@ -71,15 +71,20 @@ def write_shard(job: ShardJob) -> tuple[int, Digests]:
         file = job.target / shard_key(name, job.shard)
         if data:
             file.write(data)
+        else:
+            file.remove()  # What a stopped build of other tiles may have left there.
         digests.append(_verified(file, data))
     Ledger(job.build / "ledger").record(job.key, tuple(digests))
     return job.shard, tuple(digests)
 
 
-def recalled(ledger: Ledger, job: ShardJob) -> tuple[int, Digests]:
-    """What `write_shard` returned for a job that the ledger knows."""
-    digests: Digests = ledger.recall(job.key)
-    return job.shard, digests
+def recalled(ledger: Ledger, job: ShardJob) -> Digests | None:
+    """The digests of a shard that a stopped build wrote; None unless its files are still those."""
+    digests: Digests | None = ledger.recall(job.key)
+    if digests is None:
+        return None
+    files = (job.target / shard_key(name, job.shard) for name in TILED)
+    return digests if tuple(digest_of(_bytes_of(file)) for file in files) == digests else None
 
 
 def _verified(file: Location, data: bytes) -> str:
@@ -90,11 +95,15 @@ def _verified(file: Location, data: bytes) -> str:
 
 
 def _old_chunks(file: Location, job: ShardJob) -> list[bytes]:
+    return shard_chunks(_bytes_of(file), job.places)[: job.before]
+
+
+def _bytes_of(file: Location) -> bytes:
+    """Of a shard's file; none where there is none."""
     try:
-        shard = file.read()
+        return file.read()
     except FileNotFoundError:
-        shard = b""
-    return shard_chunks(shard, job.places)[: job.before]
+        return b""
 
 
 def _spilled(tiles: TileSpans, job: ShardJob) -> list[list[bytes]]:
@@ -107,6 +116,8 @@ def _spilled(tiles: TileSpans, job: ShardJob) -> list[list[bytes]]:
     chunks = [
         [data[at - start : at - start + n] if n else b"" for at, n in spans[:, i].tolist()] for i in range(len(TILED))
     ]
+    if not all(is_whole(chunk) for kept in chunks for chunk in kept):
+        raise StoreError(tiles.spill.url, "tiles in it are not those that were written", "run the same command again")
     if tiles.dtype != job.dtype:
         chunks[0] = [_as(chunk, tiles.dtype, job) for chunk in chunks[0]]
     return chunks

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from greenprep.build.ledger import Ledger
-from greenprep.build.read import BuildInputs, ReadTask, SourcePart, load_parts, read_task
+from greenprep.build.read import BuildInputs, ReadTask, SourcePart, read_task, verified_parts
 from greenprep.engine.dask_engine import Engine, KilledJob
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
@@ -77,12 +77,15 @@ def read_sources(engine: Engine, inputs: BuildInputs, candidates: Sequence[Candi
 def _results(
     engine: Engine, inputs: BuildInputs, jobs: Sequence[ReadTask]
 ) -> Iterator[tuple[ReadTask, list[SourcePart] | KilledJob[ReadTask]]]:
-    ledger = Ledger(inputs.build / "ledger")
-    done = ledger.keys()
+    done = Ledger(inputs.build / "ledger").keys()
+    left = []
     for task in jobs:
-        if task.key in done:
-            yield task, [replace(part, moments=()) for part in load_parts(ledger, task.key)]
-    yield from engine.run(read_task, [task for task in jobs if task.key not in done])
+        parts = verified_parts(inputs, task.key) if task.key in done else None
+        if parts is None:
+            left.append(task)
+        else:
+            yield task, [replace(part, moments=()) for part in parts]
+    yield from engine.run(read_task, left)
 
 
 def _batches(inputs: BuildInputs, candidates: Sequence[Candidate]) -> Iterator[ReadTask]:

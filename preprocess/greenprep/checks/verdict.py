@@ -17,9 +17,8 @@ __all__ = ["crashed", "failed", "in_order", "with_reasons"]
 
 def crashed(candidate: Candidate, stamp: str, limits: Limits) -> Entry:
     """The verdict on a pair that took the process that read it down each time."""
-    reason = finding(
-        Code.DECODER_CRASH, "pair", "the process that read it died", limit="a process that lives", limits=limits
-    )
+    found = f"the process that read it died, or took more than {limits.seconds_max:g} s and was ended"
+    reason = finding(Code.DECODER_CRASH, "pair", found, limit="a process that lives", limits=limits)
     return _rejected(candidate, reason, stamp)
 
 

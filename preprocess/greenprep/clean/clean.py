@@ -22,7 +22,7 @@ from greenprep.raw.stamps import stamp_of
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.console import progress, say
 from greenschemas.errors import ConfigError, GreenError, SourceError
-from greenschemas.files import write_whole
+from greenschemas.files import sync_tree, write_whole
 from greenschemas.limits import Limits
 from greenschemas.lock import LOCK_NAME, folder_writer
 from greenschemas.machine import cores
@@ -129,6 +129,7 @@ def _clean(
     summary = Summary.of(judged, recipe.hash())
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)
+        sync_tree(out)  # What the manifest says stands there must not be lost where the manifest is not.
         write_manifest(out, judged, summary)
         (out / JOURNAL_NAME).unlink(missing_ok=True)
         from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs

@@ -13,6 +13,7 @@ from pathlib import Path
 from greenprep.checks.survey import survey
 from greenprep.checks.verdict import failed
 from greenprep.clean.repair import touches, write_repaired
+from greenprep.engine.guard import guarded
 from greenprep.raw.pair import gdal, open_pair
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
@@ -44,7 +45,8 @@ def clean_one(
 ) -> Entry:
     """The verdict on one candidate, whatever is wrong with it; raises SourceError where `out` cannot be written."""
     try:
-        return _clean_one(raw, out, bands, rules, limits, candidate)
+        with guarded(limits.seconds_max):
+            return _clean_one(raw, out, bands, rules, limits, candidate)
     except GreenError:
         raise  # Of the folder that is written to.
     except Exception as problem:

@@ -21,6 +21,7 @@ from greenprep.store.arrays import write_array
 from greenprep.store.statistics import merged, statistics
 from greenschemas.contract import Contract, Split
 from greenschemas.errors import ConfigError
+from greenschemas.files import sync_tree
 from greenschemas.layout import NO_SPLIT, SPLITS
 from greenschemas.lock import only_writer
 from greenschemas.recipe import Recipe, SplitRules
@@ -119,6 +120,8 @@ def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
     write_array(group, "split", split)
     if fold is not None:
         write_array(group, "fold", fold)
+    if "://" not in str(location):
+        sync_tree(Path(location))
     return write_contract(group, contract), audit
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
-__all__ = ["CLEVEL", "decode_chunk", "digest_of", "encode_chunk", "shard_bytes", "shard_chunks"]
+__all__ = ["CLEVEL", "decode_chunk", "digest_of", "encode_chunk", "is_whole", "shard_bytes", "shard_chunks"]
 
 CLEVEL = 3
 """Of blosc: what more would save is not worth the time."""
@@ -45,10 +45,15 @@ def decode_chunk(
     if not chunk:
         return np.full(shape, fill, dtype)
     if checked:
-        chunk, check = chunk[:-4], chunk[-4:]
-        if _check(chunk) != check:
+        if not is_whole(chunk):
             raise ValueError("a chunk does not match its checksum")
+        chunk = chunk[:-4]
     return np.frombuffer(Blosc().decode(chunk), dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=False)
+
+
+def is_whole(chunk: bytes) -> bool:
+    """Whether an encoded chunk matches its checksum; no bytes at all, a chunk of fill, always do."""
+    return not chunk or _check(chunk[:-4]) == chunk[-4:]
 
 
 def shard_bytes(chunks: Sequence[bytes], places: int) -> bytes:
