@@ -49,6 +49,19 @@ class Grid:
         moved = (a, b, a * col + b * row + c, d, e, d * col + e * row + f) if self.placed else self.transform
         return Grid(height, width, moved, self.crs)
 
+    def coarser(self, side: int) -> Grid:
+        """The grid whose pixels are side x side of this one's; what is left at the right and lower edge is left out."""
+        return self._scaled(self.height // side, self.width // side, side)
+
+    def finer(self, side: int) -> Grid:
+        """The grid of which side x side pixels are one of this one's."""
+        return self._scaled(self.height * side, self.width * side, 1 / side)
+
+    def _scaled(self, height: int, width: int, by: float) -> Grid:
+        a, b, c, d, e, f = self.transform
+        scaled = (a * by, b * by, c, d * by, e * by, f) if self.placed else self.transform
+        return Grid(height, width, scaled, self.crs)
+
     def pixel_in(self, other: Grid, row: float, col: float) -> tuple[float, float]:
         """The (row, column) of `other` at which this grid's (row, column) lies; NaN where `other` has no area."""
         a, b, c, d, e, f = other.transform

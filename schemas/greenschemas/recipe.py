@@ -157,6 +157,15 @@ class MaskRules(Frozen):
     """Class names in the order of the mask's bands, or of its codes from 0; or the name that each code of an index
     mask stands for, {10: trees, 20: low_vegetation, 30: low_vegetation}, in the order of the codes."""
 
+    rest: str | None = None
+    """The class that has no band: what the fractions of the others leave of 1 (four of five classes, tree cover)."""
+    aggregate: int = Field(1, ge=1, le=1000)
+    """Rows and columns of the mask that make one pixel of the image: 10 for masks of 1 m over images of 10 m. Their
+    labels are counted, and the image's pixel gets the fractions."""
+    labelled_min: float = Field(0.5, ge=0, le=1)
+    """With `aggregate`: least share of a pixel's finer ones that have a label; with less it has none. Fractions are
+    those of the labelled ones."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """The classes, in the order of the store's `class` axis."""
@@ -172,7 +181,7 @@ class MaskRules(Frozen):
     @property
     def bands(self) -> int:
         """Bands of a mask file."""
-        return 1 if self.kind is MaskKind.INDEX else len(self.names)
+        return 1 if self.kind is MaskKind.INDEX else len(self.names) - (self.rest is not None)
 
     @model_validator(mode="before")
     @classmethod
@@ -190,6 +199,12 @@ class MaskRules(Frozen):
             raise ValueError("there are two classes or more")
         # JSON forgets the order of keys: a store must not depend on it.
         return dict(sorted(classes.items())) if isinstance(classes, dict) else classes
+
+    @model_validator(mode="after")
+    def _rest_is_a_class(self) -> Self:
+        if self.rest is not None and (self.kind is MaskKind.INDEX or self.rest not in self.names):
+            raise ValueError("`rest` is one of `classes`, of a mask of fractions")
+        return self
 
     @model_validator(mode="after")
     def _codes_fit(self) -> Self:

@@ -252,7 +252,8 @@ def _windows(
     end = max(row + rows, int(tiles[:, 0].max(initial=0)) + size) + _MOST_SHIFTED
     for each in (file, pair.mask_file):
         if each is not None:
-            each.window(row, min(each.grid.height, end) - row, 0, each.grid.width)
+            side = each.fine
+            each.window(row * side, (min(each.grid.height, end) - row) * side, 0, each.grid.width * side)
     most = _WINDOW_BYTES // (channels * width * file.tiff.dtype.itemsize)
     begins = [int(at) for at in np.unique(tiles[:, 0])] or [row]
     cuts = [row]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,9 @@ def _write_mask(draft: Path, pair: OpenPair) -> None:
     with _create(draft, pair, source, dtype, float("nan") if floating else source.tiff.nodata) as sink:
         if any(source.tiff.names):
             sink.descriptions = source.tiff.names
-        for window, pixels in _windows(pair):
+        for window in _mask_windows(pair, source.fine):
             values = pair.mask_values(window.row_off, 0, window.height, window.width)
-            hidden = pixels.fraction[0] == UNLABELLED
+            hidden = pair.stored_labels(window.row_off, 0, window.height, window.width)[0][0] == UNLABELLED
             if rescale:
                 values = to_fraction(values, source.scale) * np.float32(native)
             if floating:
@@ -111,8 +111,13 @@ def _windows(pair: OpenPair) -> Any:
         yield Window(0, row, pair.width, height), pair.read(row, 0, height, pair.width)
 
 
+def _mask_windows(pair: OpenPair, side: int) -> Iterator[Window]:
+    for row, height in pair.strips():
+        yield Window(0, row * side, pair.width * side, height * side)
+
+
 def _create(draft: Path, pair: OpenPair, source: File, dtype: np.dtype[Any], nodata: float | None) -> Any:
-    grid = pair.grid_of(source)
+    grid = pair.grid_of(source).finer(source.fine)
     placed = {"transform": Affine(*grid.transform)} if grid.placed else {}
     predictor = 1 if dtype.itemsize > 4 else 3 if dtype.kind == "f" else 2
     return rasterio.open(

@@ -71,6 +71,8 @@ class File:
     """Index of the bands that carry measurements."""
     scale: int = 1
     """For masks: what a whole pixel is written as."""
+    fine: int = 1
+    """Of masks that are aggregated: rows and columns of the file that make one of `grid`."""
     _kept: tuple[int, int, NDArray[Any]] | None = None
     """(row, height, pixels) last read, of full width, in the file's own row order."""
 
@@ -194,8 +196,13 @@ def _mask(file: File, rules: MaskRules, findings: Findings) -> File | None:
     tiff, due = file.tiff, rules.bands
     _common(file, "mask", findings)
     if tiff.bands != due:
-        findings.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=f"{due} ({rules.kind.value})")
+        fewer = rules.rest is None and tiff.bands == due - 1 and rules.kind is not MaskKind.INDEX
+        remedy = "if one class is what the others leave of 1, write `rest: NAME` of it under `mask`" if fewer else None
+        limit = f"{due} ({rules.kind.value})"
+        findings.add(Code.MASK_BAND_COUNT, "mask", f"{tiff.bands} bands", limit=limit, remedy=remedy)
         return None
+    if rules.aggregate > 1:
+        file.fine, file.grid = rules.aggregate, file.grid.coarser(rules.aggregate)
     if rules.kind is not MaskKind.INDEX:
         native = native_scale(rules.kind)
         middle = file.pieces()[len(file.pieces()) // 2]

@@ -18,7 +18,7 @@ from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.recipe import MaskRules
 
-__all__ = ["SCALES", "LabelCounts", "decode_labels", "guess_scale", "native_scale", "to_fraction"]
+__all__ = ["SCALES", "LabelCounts", "aggregated", "decode_labels", "guess_scale", "native_scale", "to_fraction"]
 
 SCALES = (1, 100, 200, 255, 1000, 10_000)
 """What a whole pixel may be written as: fraction, percent, coded as here, bytes, per mille, per ten thousand."""
@@ -69,6 +69,10 @@ def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> in
 
     raw: (M, h, w) as in the file.
     """
+    if rules.rest is not None:
+        # Sums say nothing; but 0 or 1 written as a byte is.
+        whole = rules.kind is MaskKind.ONE_HOT and raw.dtype == np.uint8 and raw.max(initial=0) > 1
+        return 255 if whole else native_scale(rules.kind)
     for some in (raw[:, ::4], raw):  # Every fourth row will do, unless none of them has a label.
         sums = some.sum(axis=0)
         labelled = ~_empty(some, rules, nodata) & np.isfinite(sums) & (sums != 0)
@@ -136,8 +140,13 @@ def _from_fractions(
 ) -> tuple[NDArray[np.uint8], LabelCounts]:
     # Whole numbers were rounded band by band, so that their sum may be off by half a step for each band.
     rounding = 0.0 if raw.dtype.kind == "f" else 0.5 * len(raw) / scale
-    empty = _empty(raw, rules, nodata)
+    kept = rules.rest is not None and nodata == 0 and rules.unlabelled != 0
+    empty = _empty(raw, rules, None if kept else nodata)
     fractions = to_fraction(raw, scale)
+    if rules.rest is not None:
+        left = np.maximum(1 - fractions.sum(axis=0, keepdims=True), 0).astype(fractions.dtype)
+        at = rules.names.index(rules.rest)
+        fractions = np.concatenate([fractions[:at], left, fractions[at:]])
     sums = fractions.sum(axis=0)
     nan = np.isnan(sums) & ~empty
     zero = (sums == 0) & ~empty
@@ -159,9 +168,29 @@ def _from_fractions(
         nan=_count(nan),
         zero=_count(zero),
         out_of_range=_count(out),
+        tagged=_count((raw == nodata).all(axis=0)) if kept else 0,
         bad_sum=_count(off),
         worst_sum=float(worst[np.argmax(np.abs(worst - 1))]) if worst.size else 1.0,
     )
+
+
+def aggregated(fraction: NDArray[np.uint8], side: int, labelled_min: float) -> NDArray[np.uint8]:
+    """(K, h, w) coded fractions of pixels that are side x side finer ones: the means of those that have a label.
+
+    fraction: (K, h * side, w * side) coded. labelled_min: least share of finer pixels with a label; a pixel with fewer
+    of them, or with none, has no label. Sums are of whole numbers, so that nothing is rounded but the result.
+    """
+    if side == 1:
+        return fraction
+    classes, rows, cols = len(fraction), fraction.shape[1] // side, fraction.shape[2] // side
+    there = fraction[0] != UNLABELLED
+    count = there.reshape(rows, side, cols, side).sum(axis=(1, 3), dtype=np.int64)
+    out = np.full((classes, rows, cols), UNLABELLED, np.uint8)
+    enough = (count > 0) & (count >= labelled_min * side**2)
+    for k in range(classes):
+        total = np.where(there, fraction[k], 0).reshape(rows, side, cols, side).sum(axis=(1, 3), dtype=np.int64)
+        out[k, enough] = np.rint(total[enough] / count[enough])
+    return out
 
 
 def to_fraction(raw: NDArray[Any], scale: int) -> NDArray[Any]:

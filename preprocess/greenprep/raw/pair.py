@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from greenprep.raw.clouds import flagged_clouds
 from greenprep.raw.files import File, Findings, examine_header, open_file
-from greenprep.raw.labels import LabelCounts, decode_labels
+from greenprep.raw.labels import LabelCounts, aggregated, decode_labels
 from greenprep.raw.match import Match, match
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, same_crs
@@ -34,6 +34,8 @@ __all__ = ["BadFile", "OpenPair", "PairHeader", "Pixels", "gdal", "open_pair"]
 
 STRIP_BYTES = 64 << 20
 """Files that decode to no more than this are read in one go; larger ones in strips of about this size."""
+FINE_PIXELS = 4 << 20
+"""Pixels of a finer mask that are counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,13 @@ class OpenPair:
         return file.grid.cropped(*at, self._grids.grid.height, self._grids.grid.width)
 
     def mask_values(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
-        """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair."""
+        """(M, height, width) of the mask as stored, for the window that starts at (row, col) of the pair.
+
+        With `aggregate`, all of these count the mask's own, finer pixels.
+        """
         if self._mask is None or self._grids is None:
             raise BadFile(self.header.candidate.name, "the pair has no readable mask", "see `header.findings`")
-        top, left = self._grids.mask_at
+        top, left = (self._mask.fine * at for at in self._grids.mask_at)
         return self._mask.window(row + top, height, col + left, width)
 
     @property
@@ -201,11 +206,12 @@ class OpenPair:
             raw = np.where(broken, 0, raw)
         return raw.astype(self.header.dtype, copy=False), anywhere
 
-    def _labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+    def stored_labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+        """((K, height, width) coded fractions, what was found), the window as for `mask_values`."""
         if self._mask is None or self._grids is None:
             return np.full((len(self.rules.names), height, width), UNLABELLED, np.uint8), LabelCounts()
-        top, left = self._grids.mask_at
         source = self._mask
+        top, left = (source.fine * at for at in self._grids.mask_at)
         raw = self.mask_values(row, col, height, width)
         inside = source.inside(row + top, height, col + left, width)
         fraction, labels = decode_labels(raw, self.rules, self.limits, nodata=source.tiff.nodata, scale=source.scale)
@@ -213,6 +219,22 @@ class OpenPair:
             fraction[:, ~inside] = UNLABELLED
             labels = replace(labels, labelled=int(np.count_nonzero(fraction[0] != UNLABELLED)))
         return fraction, labels
+
+    def _labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
+        """As `stored_labels`, in pixels of the pair, which are also those that are counted as labelled."""
+        side = self._mask.fine if self._mask is not None else 1
+        if side == 1:
+            return self.stored_labels(row, col, height, width)
+        step = max(1, FINE_PIXELS // (side * side * max(width, 1)))
+        parts: list[NDArray[np.uint8]] = []
+        found = LabelCounts()
+        for at in range(row, row + height, step):
+            rows = min(step, row + height - at)
+            fine, labels = self.stored_labels(at * side, col * side, rows * side, width * side)
+            parts.append(aggregated(fine, side, self.rules.labelled_min))
+            found += labels
+        fraction = np.concatenate(parts, axis=1)
+        return fraction, replace(found, labelled=int(np.count_nonzero(fraction[0] != UNLABELLED)))
 
 
 @contextmanager
