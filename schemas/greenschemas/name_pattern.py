@@ -9,9 +9,24 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["fixed_letters", "has_parts", "parts_of", "regex_of"]
+__all__ = ["copy_number", "fixed_letters", "has_parts", "original_name", "parts_of", "regex_of"]
 
 _TOKEN = re.compile(r"\{(?P<part>[^{}]*)\}|(?P<folders>\*\*/)|(?P<many>\*+)|(?P<one>\?)|(?P<text>[^{*?]+|\{)")
+
+
+_COPY = re.compile(r" ?\((?P<number>\d+)\)(?=(?:\.[^./]*)?$)")
+"""What browsers and Google Drive add to the name of a file that is there already."""
+
+
+def copy_number(path: str) -> int:
+    """1 of `x (1).tif`; 0 of a file that is called as it was."""
+    found = _COPY.search(path)
+    return int(found["number"]) if found else 0
+
+
+def original_name(path: str) -> str:
+    """`x.tif` of `x (1).tif`."""
+    return _COPY.sub("", path)
 
 
 def has_parts(pattern: str) -> bool:

@@ -20,7 +20,7 @@ from greenschemas.errors import RecipeError
 from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen, digest
 from greenschemas.limits import Limits
-from greenschemas.name_pattern import fixed_letters, has_parts, parts_of, regex_of
+from greenschemas.name_pattern import fixed_letters, has_parts, original_name, parts_of, regex_of
 from greenschemas.yaml_file import read_settings
 
 __all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of", "write_recipe"]
@@ -138,6 +138,11 @@ class Pairing(Frozen):
 
 
 def _match(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
+    """As it is called, or else as it was called before it was copied: `x (1).tif`."""
+    return _match_exactly(path, pattern, name) or _match_exactly(original_name(path), pattern, name)
+
+
+def _match_exactly(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
     if name is None:
         return re.fullmatch(regex_of(pattern), path)
     return re.fullmatch(name, PurePosixPath(path).name)

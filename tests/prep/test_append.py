@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+import zarr
 
 from greenprep.build import run as build_run
+from greenprep.build.append import open_existing
 from greenprep.build.run import run, tile
 from greenprep.clean.clean import clean
 from greenprep.inspect.verify import verify
+from greenprep.store.location import Location
 from greenschemas.errors import SourceError, StoreError
-from greenschemas.store import open_store
+from greenschemas.frozen import digest
+from greenschemas.recipe import Recipe, load_recipe
+from greenschemas.store import open_store, write_contract
 
 
 @pytest.fixture
@@ -89,3 +94,15 @@ def test_another_recipe_or_changed_pixels_are_refused(collection):
     collection.add(0, 1, 44, 44)
     with pytest.raises(SourceError, match="in the store already, with other pixels"):
         run(collection.recipe(), workers=0, append=True)
+
+
+def test_a_store_whose_recipe_lacks_keys_that_were_added_since_can_be_added_to(collection):
+    run(collection.recipe(), workers=0)
+    store = open_store(collection.folder / "store.zarr")
+    older = {**store.contract.recipe, "mask": {"classes": store.contract.recipe["mask"]["classes"]}}
+    group = zarr.open_group(store.location, mode="r+")
+    write_contract(group, store.contract.model_copy(update={"recipe": older, "recipe_hash": digest(older)}))
+    open_existing(Location.at(store.location), load_recipe(collection.recipe()).about_data())
+    theirs = {part: store.contract.recipe[part] for part in ("pairing", "bands")}
+    with pytest.raises(StoreError, match="`mask` of its recipe"):
+        open_existing(Location.at(store.location), Recipe().about_data() | theirs)

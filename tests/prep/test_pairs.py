@@ -99,3 +99,35 @@ def test_sidecars_are_no_strays_and_other_files_are_left_alone(tmp_path: Path) -
         (tmp_path / name).touch()
     found = find_pairs(tmp_path, NAMES)
     assert [one.name for one in found] == [image("C_2016_1_1"), "lost.tif"]
+
+
+def test_copies_by_a_browser_or_drive_find_the_mask_that_is_theirs() -> None:
+    def called(images: list[str], masks: list[str], names: Pairing = NAMES) -> dict[str, tuple[str | None, str | None]]:
+        return {one.name: (one.mask, one.problem) for one in pair_names(images, masks, [], names)}
+
+    first, second = image("A_2016_1_1"), image("A_2016_1_1").replace(".tif", " (1).tif")
+    its, copied = mask("A_2016_1_1"), mask("A_2016_1_1").replace(".tif", " (1).tif")
+    assert called([second], [its]) == {second: (its, None)}
+    assert called([first, second], [its, copied]) == {first: (its, None), second: (copied, None)}
+    assert called([first], [its, copied]) == {first: (its, None), copied: (copied, Code.MISSING_IMAGE)}
+    (pair,) = pair_names([second], [its], [], NAMES)
+    assert (pair.group, pair.time) == ("A_2016_1", "1")
+    # Numbers that are names, as a file manager gives to many, stay names.
+    numbered = Pairing.model_validate({"images": "{site}.tif", "masks": "{site}.label.tif", "group": "{site}"})
+    images, masks = ([f"s ({i}){end}" for i in (1, 2)] for end in (".tif", ".label.tif"))
+    assert called(images, masks, numbered) == {one: (two, None) for one, two in zip(images, masks, strict=True)}
+
+
+def test_linked_folders_are_looked_into_and_loops_are_not(tmp_path: Path) -> None:
+    raw, far = tmp_path / "raw", tmp_path / "far"
+    for folder, name in ((far / "images" / "A", image("A_2016_1_1")), (raw / "masks" / "A_masks", mask("A_2016_1_1"))):
+        folder.mkdir(parents=True)
+        (folder / Path(name).name).touch()
+    (raw / "images").symlink_to(far / "images")
+    (far / "images" / "B").symlink_to(far / "images" / "A")
+    (far / "images" / "A" / "up").symlink_to(raw)
+    (far / "images" / "A" / "round").symlink_to(far / "images")
+    (raw / "above").symlink_to(tmp_path)
+    found = find_pairs(raw, NAMES)
+    assert {one.name for one in found} == {image("A_2016_1_1"), image("A_2016_1_1", "B")}
+    assert {one.mask for one in found} == {mask("A_2016_1_1")}

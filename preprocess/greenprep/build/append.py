@@ -23,6 +23,7 @@ from greenprep.store.moments import Moments
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
 from greenschemas.layout import TILED
+from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 
 __all__ = ["ExistingStore", "open_existing"]
@@ -43,7 +44,8 @@ def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStor
             "build it anew, or append to a local copy",
         )
     store = open_store(location.url)
-    theirs = store.contract.recipe
+    # Whole, so that a store whose recipe lacks keys that were added since has their defaults.
+    theirs = Recipe.parse(store.location, store.contract.recipe).about_data()
     for part in _ALIKE:
         if theirs.get(part) != recipe[part]:
             raise StoreError(

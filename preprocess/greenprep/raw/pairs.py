@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
-from greenschemas.name_pattern import has_parts, regex_of
+from greenschemas.name_pattern import copy_number, has_parts, regex_of
 from greenschemas.recipe import Pairing
 
 __all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
@@ -54,15 +55,17 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     names, unseen = _all_files(raw)
     sidecars = {name for name in names if name.endswith(SIDECARS)}
     strays = {_printable(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
-    images, masks = (_found(raw, names - sidecars, pattern) for pattern in (pairing.images, pairing.masks))
+    images, masks = (_found(names - sidecars, pattern) for pattern in (pairing.images, pairing.masks))
     found = pair_names(images, masks, strays - images - masks, pairing)
     found = (*found, *(_alone(folder, Code.UNREADABLE) for folder in sorted(unseen)))
     return tuple(_with_sidecars(candidate, sidecars) for candidate in found) if sidecars else found
 
 
 def _all_files(raw: Path) -> tuple[set[str], set[str]]:
-    """(files, folders that may not be looked into) below `raw`, with forward slashes; links are not followed.
+    """(files, folders that may not be looked into) below `raw`, with forward slashes.
 
+    Linked folders are looked into like others, but for those that lead back to a folder that they stand in, or above
+    `raw`: whatever is in those is found anyway, or is none of ours.
     Raises SourceError where `raw` or the disk under it does not answer.
     """
     found: set[str] = set()
@@ -76,7 +79,13 @@ def _all_files(raw: Path) -> tuple[set[str], set[str]]:
             )
         unseen.add(_printable(folder.relative_to(raw).as_posix()))
 
-    for folder, _, names in os.walk(raw, onerror=failed):
+    # Where each folder really lies, after those that it stands in.
+    trail: dict[str, tuple[str, ...]] = {str(raw): (os.path.realpath(raw),)}
+    for folder, inner, names in os.walk(raw, onerror=failed, followlinks=True):
+        above = trail.pop(folder)
+        real = {name: os.path.realpath(os.path.join(above[-1], name)) for name in inner}
+        inner[:] = [name for name in inner if not any(f"{one}/".startswith(f"{real[name]}/") for one in above)]
+        trail |= {os.path.join(folder, name): (*above, real[name]) for name in inner}
         below = Path(folder).relative_to(raw).as_posix()
         found.update(names if below == "." else (f"{below}/{name}" for name in names))
     return found, unseen
@@ -128,14 +137,20 @@ def _named(paths: Iterable[str], match: Callable[[str], re.Match[str] | None]) -
             yield path, found
 
 
-def _found(raw: Path, names: set[str], pattern: str) -> set[str]:
+def _found(names: set[str], pattern: str) -> set[str]:
     if has_parts(pattern):
         return {_printable(name) for name in names if re.fullmatch(regex_of(pattern), name)}
-    return {
-        _printable(path.relative_to(raw).as_posix())
-        for path in raw.glob(pattern)
-        if not path.name.endswith(SIDECARS) and not path.is_dir()
-    }
+    steps = PurePosixPath(pattern).parts
+    return {_printable(name) for name in names if _fits(name.split("/"), steps)}
+
+
+def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a glob finds a path: `**` stands for any folders, as in pathlib, which does not look into linked ones."""
+    if not pattern or not path:
+        return not pattern and not path
+    if pattern[0] == "**":
+        return any(_fits(path[at:], pattern[1:]) for at in range(len(path)))
+    return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
 
 
 def _printable(path: str) -> str:
@@ -158,8 +173,15 @@ def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -
 
 
 def _near(image: str, masks: list[str]) -> list[str]:
-    """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in two folders."""
-    return [mask for mask in masks if _place(mask) == _place(image)] or masks
+    """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in two folders.
+
+    Of several there, the one that is as many times a copy as the image is, as in `x (1).tif`, or else the original.
+    """
+    near = [mask for mask in masks if _place(mask) == _place(image)] or masks
+    for number in (copy_number(image), 0):
+        if same := [mask for mask in near if copy_number(mask) == number]:
+            return same
+    return near
 
 
 def _place(path: str) -> tuple[str, ...]:
