@@ -15,19 +15,23 @@ __all__ = ["sync_folder", "sync_tree", "whole", "write_whole"]
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """A path beside `path` for the block to write a file at, which takes the name `path` when the block ends well.
 
     Whoever opens `path` finds the old file or the new one, and the new one is on the disk, name and all, when this
     returns. After an error the old one stays and nothing is left beside it. Makes the folder where it is missing.
+
+    synced: False where the caller waits for many files at once (`sync_tree`) before it says that anything is done.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         yield draft
-        _sync(draft)
+        if synced:
+            _sync(draft)
         draft.replace(path)
-        sync_folder(path.parent)
+        if synced:
+            sync_folder(path.parent)
     except OSError as problem:
         if problem.filename is None:  # A full disk does not say which file it had no room for.
             problem.strerror = problem.strerror or str(problem)

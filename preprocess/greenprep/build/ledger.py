@@ -34,7 +34,7 @@ class Ledger:
         return {name.removesuffix(_ENDING) for name in self.folder.names() if name.endswith(_ENDING)}
 
     def record(self, key: str, value: object) -> None:
-        """Keep `value` under `key`: what it stands for must be safe on the disk already."""
+        """Keep `value` under `key`; what it stands for need not be on the disk: whoever goes on verifies it."""
         data = pickle.dumps(value)
         (self.folder / (key + _ENDING)).write([hashlib.sha256(data).digest(), data])
 

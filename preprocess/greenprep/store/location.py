@@ -90,14 +90,15 @@ class Location:
     def write(self, data: bytes | Sequence[bytes]) -> None:
         """Make this file hold `data`, or its pieces one after the other: nobody sees a part of it.
 
-        A local one is on the disk when this returns.
+        A local one need not be on the disk when this returns: `sync_tree` waits for all of a build at once, and until
+        then whoever finds it verifies it.
         """
         pieces = [data] if isinstance(data, bytes) else data
         if not self.local:
             fs, path = self._remote
             fs.pipe_file(path, b"".join(pieces))
             return
-        with whole(self.path) as draft, draft.open("wb") as file:
+        with whole(self.path, synced=False) as draft, draft.open("wb") as file:
             file.writelines(pieces)
 
     def read(self, start: int | None = None, end: int | None = None) -> bytes:
