@@ -114,6 +114,13 @@ CATALOGUE: dict[Code, Check] = {
             "The file names its bands otherwise than the recipe, or in another order.",
             "mend the order of `bands` in the recipe",
         ),
+        Check(
+            Code.BAND_ORDER,
+            REPAIR,
+            "The file has the recipe's bands, by any of their names (B2, B02, blue, SR_B2), in another order; "
+            "put in the recipe's order.",
+            "nothing",
+        ),
         Check(Code.DTYPE, REJECT, "Pixels are of a type that no image has (complex, or mixed).", "export as uint16"),
         Check(
             Code.PAGED,
@@ -173,6 +180,34 @@ CATALOGUE: dict[Code, Check] = {
             "The values are not on the recipe's scale of reflectance.",
             "set `limits.reflectance_scale`, or export unscaled values",
             "reflectance_scale",
+        ),
+        Check(
+            Code.OFFSET,
+            REPAIR,
+            "The file carries the offset of Sentinel-2's processing baseline 04.00, +1000 in every band since January "
+            "2022: the cirrus band says so, or the file's tags where no pixel contradicts them; taken away.",
+            "nothing; `offset: keep` leaves it, `offset: reject` refuses the file",
+            "offset",
+        ),
+        Check(
+            Code.MIXED_OFFSETS,
+            REJECT,
+            "The file carries that offset and others of the collection do not: kept by the recipe (then a warning), or "
+            "likely by the darkest pixels of its bands against the other dates of its group or the collection's.",
+            "export all dates harmonised (COPERNICUS/S2_HARMONIZED), or take the offset away",
+            "offset",
+        ),
+        Check(
+            Code.VALUE_TAGS,
+            WARN,
+            "GDAL's scale and offset tags of a band mean nothing: scale 0, not finite, an offset beyond every value.",
+            "set the tags to what the numbers mean (gdal_edit -a_scale, -a_offset), or remove them",
+        ),
+        Check(
+            Code.UNLIKE_TAGS,
+            WARN,
+            "The file's scale and offset tags are not those of most files; the store keeps the numbers as they are.",
+            "see whether the numbers mean the same: export all files alike",
         ),
         Check(
             Code.OUTLIER,

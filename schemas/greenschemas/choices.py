@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["CloudPolicy", "Edge", "MaskKind", "NanPolicy"]
+__all__ = ["CloudPolicy", "Edge", "MaskKind", "NanPolicy", "OffsetPolicy"]
 
 
 class MaskKind(StrEnum):
@@ -47,3 +47,13 @@ class CloudPolicy(StrEnum):
     """They are marked invalid."""
     KEEP = "keep"
     """They stay usable; the share is still reported."""
+
+
+class OffsetPolicy(StrEnum):
+    """What happens to a file with the offset of Sentinel-2's processing baseline 04.00, +1000 in every band."""
+
+    REPAIR = "repair"
+    """It is taken away: where the file shows it for certain, reflectances less 1000, not below 0, nodata as it was."""
+    REJECT = "reject"
+    KEEP = "keep"
+    """It stays; a collection in which only some files carry it is still named."""

@@ -28,6 +28,7 @@ class Code(StrEnum):
     # The bands
     BAND_COUNT = "band-count"
     BAND_NAMES = "band-names"
+    BAND_ORDER = "band-order"
     DTYPE = "dtype"
     PAGED = "paged-bands"
     CHANNEL_LAST = "channel-last"
@@ -39,6 +40,10 @@ class Code(StrEnum):
     SATURATED = "saturated"
     WRAPPED = "wrapped-8-bit"
     SCALE = "reflectance-scale"
+    OFFSET = "radiometric-offset"
+    MIXED_OFFSETS = "mixed-offsets"
+    VALUE_TAGS = "value-tags"
+    UNLIKE_TAGS = "unlike-tags"
     OUTLIER = "outlier"
     # The pixels
     NAN = "nan"
@@ -80,8 +85,10 @@ class Code(StrEnum):
 
 REPAIRS = frozenset(
     {
+        Code.BAND_ORDER,
         Code.PAGED,
         Code.CHANNEL_LAST,
+        Code.OFFSET,
         Code.INTEGER_VALUES,
         Code.MASK_SCALE,
         Code.MASK_NAN,

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from greenschemas.choices import CloudPolicy, NanPolicy
+from greenschemas.choices import CloudPolicy, NanPolicy, OffsetPolicy
 from greenschemas.codes import REPAIRS, Code
 from greenschemas.errors import nearest
 from greenschemas.frozen import Frozen
@@ -61,6 +61,7 @@ class Limits(Frozen):
     """Greatest jump of the means of neighbouring lines, as a share of the jump of neighbouring pixels."""
     dropped_lines_max: float = Field(0.01, ge=0, le=1)
     """Share of interior lines that are constant where their neighbours are not."""
+    offset: OffsetPolicy = OffsetPolicy.REPAIR
     cloud: CloudPolicy = CloudPolicy.MASK
     """What pixels that a quality band calls cloud mean: mask (they are marked invalid), or keep."""
     cloud_max: float = Field(0.5, ge=0, le=1)

@@ -10,7 +10,7 @@ Letters: C bands, N pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "levels_of",
     "looks_wrapped",
     "offset_in_cirrus",
+    "own_offset",
     "robust_z",
 ]
 
@@ -147,6 +148,52 @@ def offset_in_cirrus(dark: float, median: float, whole: float) -> bool:
     dark, median: first percentile and median of the band; whole: number that stands for a reflectance of 1.
     """
     return 0.97 * OFFSET <= dark / whole <= 1.3 * OFFSET and median - dark < 0.3 * OFFSET * whole
+
+
+def own_offset(
+    scene: Levels, whole: float, cirrus: int | None, tags: Mapping[str, str], scaling: Sequence[tuple[float, float]]
+) -> Offset | None:
+    """The offset that a file shows by itself, with nothing to compare it with; None where it does not.
+
+    Only what is certain counts: the cirrus band, or the file's own word where no pixel contradicts it, for harmonised
+    files may still bear the number of their baseline. tags: `PROCESSING_BASELINE`, `RADIO_ADD_OFFSET` as ESA names
+    them, whatever else the name holds; scaling: (scale, offset) of each band by GDAL's tags.
+    """
+    step = OFFSET * whole
+    known = np.isfinite(scene.dark)
+    if not known.any():
+        return None
+    if cirrus is not None and known[cirrus]:
+        dark, median = float(scene.dark[cirrus]), float(scene.median[cirrus])
+        rest = np.delete(scene.dark, cirrus)
+        if not offset_in_cirrus(dark, median, whole) or np.nanmin(rest, initial=np.inf) < 0.95 * step:
+            return None
+        return Offset(step, True, f"the cirrus band lies at {median:.4g}, else near {0.001 * whole:g}")
+    said = _said(tags, scaling, step)
+    if said is None or float(scene.dark[known].min()) < 0.95 * step:
+        return None
+    return Offset(step, True, f"{said}, and no band lies below {scene.dark[known].min():.4g}")
+
+
+def _said(tags: Mapping[str, str], scaling: Sequence[tuple[float, float]], step: float) -> str | None:
+    """The file's own word for the offset, in words."""
+    for name, value in tags.items():
+        number = _number(value)
+        upper = name.upper()
+        if number is not None and "PROCESSING_BASELINE" in upper and number >= 4:
+            return f"{name} is {value}"
+        if number is not None and "RADIO_ADD_OFFSET" in upper and np.isclose(number, -step):
+            return f"{name} is {value}"
+    if scaling and all(scale > 0 and np.isclose(offset / scale, -step, rtol=0.01) for scale, offset in scaling):
+        return f"its tags say x * {scaling[0][0]:g} {scaling[0][1]:+g}"
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def find_offset(scene: Levels, usual: Levels, whole: float, cirrus: int | None = None) -> Offset | None:

@@ -177,6 +177,12 @@ def test_pages_and_turned_axes_are_read_as_the_bands_that_they_are(tmp_path: Pat
             assert scene.raster.shrunk(15, bands=scene.bands).shape == (2, 10, 15)
 
 
+def test_complex_pixels_are_refused(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((3, 5, 5), np.complex64))
+    with pytest.raises(SourceError, match="pixels of type complex64"):
+        open_scene(path, LAYOUT)
+
+
 def test_a_file_that_breaks_off_says_where(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "s.tif", np.ones((3, 500, 500), np.uint16))
     path.write_bytes(path.read_bytes()[:400_000])

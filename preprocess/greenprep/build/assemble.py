@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +39,7 @@ from greenschemas.layout import TILED
 from greenschemas.machine import installed_version
 from greenschemas.manifest import Entry
 from greenschemas.store import write_contract
+from greenschemas.values import BandValues, Values, quality_of
 
 __all__ = ["Accepted", "assemble", "build_location", "finish", "target_of"]
 
@@ -95,7 +97,9 @@ def assemble(
     watched = _Extremes(moments, len(contract.bands))
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, existing), digests)
-        contract = contract.model_copy(update={"bands": adopt_dead(contract.bands, watched.constant)})
+        values = _values(accepted, contract, existing, watched)
+        bands = adopt_dead(contract.bands, watched.constant)
+        contract = contract.model_copy(update={"bands": bands, "values": values})
         contract = write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)
         _prune(target, contract)
         target.upload(Path(folder) / "s", last="zarr.json")
@@ -152,6 +156,34 @@ def _contract(inputs: BuildInputs, accepted: Sequence[Accepted], existing: Exist
         recipe=inputs.recipe,
         recipe_hash=digest(inputs.recipe),
         versions={"greenspace": installed_version("greenspace")},
+    )
+
+
+def _values(
+    accepted: Sequence[Accepted], contract: Contract, existing: ExistingStore | None, extremes: _Extremes
+) -> Values | None:
+    """What the stored numbers mean; None for a store that grows and does not say so of its first sources.
+
+    Scale and offset are those of most sources: files that disagree were named when they were judged.
+    """
+    known = existing.contract.values if existing is not None else None
+    if existing is not None and known is None:
+        return None
+    headers = [one.source.parts[0].header for one in accepted if one.source.parts]
+    told = Counter(header.scaling for header in headers if header.scaling)
+    plain = ((1.0, 0.0),) * len(contract.bands)
+    scaling = told.most_common(1)[0][0] if told else plain
+    metres = [header.pixel_metres for header in headers if header.pixel_metres is not None]
+    side = float(f"{np.median(metres):.6g}") if metres else None
+    if known is not None:
+        scaling, side = tuple((band.scale, band.offset) for band in known.bands), known.pixel_metres
+    return Values(
+        bands=tuple(
+            BandValues(scale=scale, offset=offset, low=low, high=high)
+            for (scale, offset), (low, high) in zip(scaling, extremes.ranges, strict=True)
+        ),
+        quality=quality_of(contract.bands),
+        pixel_metres=side,
     )
 
 
@@ -306,6 +338,12 @@ class _Extremes:
         for one in self._moments:
             self._low, self._high = np.minimum(self._low, one.minimum), np.maximum(self._high, one.maximum)
             yield one
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """(least, greatest) value of each band in all valid pixels; zeros where there is none."""
+        bounds = zip(self._low.tolist(), self._high.tolist(), strict=True)
+        return [(low, high) if low <= high else (0.0, 0.0) for low, high in bounds]
 
     @property
     def constant(self) -> list[bool]:

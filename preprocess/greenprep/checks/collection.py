@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 
 from greenprep.checks.class_codes import one_off
+from greenprep.checks.offsets import mixed_offsets, unlike_tags
 from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
@@ -15,12 +16,23 @@ from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import MaskRules
+from greenschemas.value_checks import robust_z
 
 __all__ = ["judge_collection"]
 
 ENOUGH = 8
 """Files below which nothing is said about outliers."""
-COLLECTIVE = frozenset({Code.DUPLICATE, Code.SAME_GROUP_TIME, Code.OUTLIER, Code.GRID_UNLIKE_GROUP, Code.CLASS_CODES})
+COLLECTIVE = frozenset(
+    {
+        Code.DUPLICATE,
+        Code.SAME_GROUP_TIME,
+        Code.MIXED_OFFSETS,
+        Code.UNLIKE_TAGS,
+        Code.OUTLIER,
+        Code.GRID_UNLIKE_GROUP,
+        Code.CLASS_CODES,
+    }
+)
 
 
 def judge_collection(
@@ -61,6 +73,9 @@ def judge_collection(
         )
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, limits)
+    for i, reason in (*mixed_offsets(base, alive, bands, limits), *unlike_tags(base, alive, limits)):
+        found[i].append(reason)
+    alive = [i for i in alive if not _rejects(found[i])]
     _outliers(base, alive, found, bands, limits)
     return tuple(
         with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry for i, entry in enumerate(base)
@@ -138,8 +153,7 @@ def _outliers(
     table = np.array([[entries[i].measures.get(key, np.nan) for key in keys] for i in alive])
     middle = np.nanmedian(table, axis=0)
     mad = 1.4826 * np.nanmedian(np.abs(table - middle), axis=0)
-    # A collection of near-equal files has next to no spread: a few percent off is still nothing odd.
-    score = np.abs(table - middle) / np.maximum(mad, 0.02 * np.abs(middle) + 1e-12)
+    score = robust_z(table, middle, mad)
     for i, row, values in zip(alive, score, table, strict=True):
         odd = [j for j in range(len(keys)) if row[j] > limits.outlier_z]
         if odd:

@@ -35,7 +35,7 @@ def image_findings(
         *_content(statistics, header, bands, limits),
         *_bands(statistics, bands, limits),
         *_scale(statistics, header, bands, limits),
-        *_shares(statistics, limits),
+        *_shares(statistics, header, limits),
         *quality_findings(statistics, bands, limits),
         *_texture(statistics, bands, limits),
         *_lines(statistics, limits),
@@ -193,7 +193,7 @@ def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band
         )
 
 
-def _shares(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
+def _shares(statistics: PixelStatistics, header: PairHeader, limits: Limits) -> Iterator[Reason]:
     bare = statistics.pixels - statistics.content
     if bare > limits.nodata_max * statistics.pixels:
         yield finding(
@@ -213,6 +213,8 @@ def _shares(statistics: PixelStatistics, limits: Limits) -> Iterator[Reason]:
                 limits=limits,
             )
     cloud = statistics.flagged if statistics.has_flags else statistics.bright_cloud
+    if not statistics.has_flags and any(r.code == Code.OFFSET and r.level is not Level.REPAIR for r in header.findings):
+        return  # All of it is too bright, the cirrus band most of all.
     if cloud > limits.cloud_max * statistics.pixels:
         how = "the quality bands" if statistics.has_flags else "brightness, greyness and cirrus"
         yield finding(

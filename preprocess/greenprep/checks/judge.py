@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from greenprep.checks.class_codes import code_shares
 from greenprep.checks.image import image_findings
 from greenprep.checks.mask import mask_findings
-from greenprep.checks.measure import PixelStatistics, checksum, image_digest
+from greenprep.checks.measure import PixelStatistics, checksum, darkest, image_digest
 from greenprep.checks.verdict import in_order
 from greenprep.raw.pair import PairHeader
-from greenschemas.bands import Band
+from greenschemas.bands import Band, Role
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Reason, Verdict
 from greenschemas.recipe import MaskRules
@@ -38,7 +38,7 @@ def judge(
     if statistics is not None:
         reasons += image_findings(statistics, header, bands, limits)
         reasons += mask_findings(statistics, rules, limits)
-        measures = _measures(statistics, bands, rules.names)
+        measures = _measures(statistics, bands, rules.names) | _scaling(header, bands)
     candidate, dtype = header.candidate, header.dtype
     return Entry(
         image=candidate.image,
@@ -78,7 +78,20 @@ def _measures(statistics: PixelStatistics, bands: Sequence[Band], classes: Seque
     for index, band in enumerate(bands):
         out[f"mean.{band.name}"] = float(mean[index])
         out[f"std.{band.name}"] = float(std[index])
+    reflectance = [band.name for band in bands if band.role is Role.REFLECTANCE]
+    for kind, share in (("dark", 0.01), ("middle", 0.5)):
+        found = darkest(statistics.dark, share)
+        out |= {f"{kind}.{name}": float(value) for name, value in zip(reflectance, found, strict=True)}
     shares = statistics.class_sum / max(statistics.class_sum.sum(), 1e-12)
     out |= {f"share.{name}": float(share) for name, share in zip(classes, shares, strict=True)}
     out |= code_shares(statistics.labels)
     return {key: float(f"{value:.{PLACES}g}") for key, value in out.items() if math.isfinite(value)}
+
+
+def _scaling(header: PairHeader, bands: Sequence[Band]) -> dict[str, float]:
+    """GDAL's scale and offset of the bands that have any, for the comparison with other files."""
+    out: dict[str, float] = {}
+    for band, (scale, offset) in zip(bands, header.scaling, strict=bool(header.scaling)):
+        if (scale, offset) != (1.0, 0.0):
+            out |= {f"scale.{band.name}": scale, f"offset.{band.name}": offset}
+    return {key: value for key, value in out.items() if math.isfinite(value)}

@@ -21,13 +21,15 @@ from greenprep.raw.pair import Pixels
 from greenschemas.bands import Band, Role, where_role
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
-__all__ = ["PixelStatistics", "RowStatistics", "checksum", "image_digest", "measure_pixels"]
+__all__ = ["PixelStatistics", "RowStatistics", "checksum", "darkest", "image_digest", "measure_pixels"]
 
 Array = NDArray[Any]
 FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20)
 """Values that stand for no data in many collections."""
 CENTRE = 0.15
 """Reflectance that textures are centred on: any constant near the data does."""
+DARK_STEP, DARK_BINS = 0.0025, 160
+"""Reflectance, and how many such steps are told apart, when the darkest pixels of a band are looked for."""
 IMPULSE = 0.15
 """Reflectance by which a pixel must stand out from its four neighbours to be an impulse."""
 
@@ -81,6 +83,9 @@ class PixelStatistics:
     """(C,) float64 sum over present pixels."""
     square: Array
     """(C,) float64 sum of squares over present pixels."""
+    dark: Array
+    """(R, DARK_BINS) how many of the present pixels, every third column, lie in each step of DARK_STEP of reflectance
+    from 0; what is brighter is in the last. All 0 where the scale of reflectance is unknown."""
     saturated: Array
     """(C,) values equal to the greatest that the type can hold; all 0 for floats."""
     identical_bands: frozenset[tuple[int, int]]
@@ -154,6 +159,7 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         high=high,
         total=sums,
         square=_squares(values),
+        dark=_dark(image[reflectance], present, reflectance_scale),
         saturated=_top(values, high),
         identical_bands=_twins(image, sums, reflectance),
         texture=texture,
@@ -179,6 +185,26 @@ def _squares(values: Array) -> Array:
         return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
     small = values.astype(np.float32)
     return np.asarray(np.einsum("ij,ij->i", small, small), np.float64)
+
+
+def _dark(reflectances: Array, present: NDArray[np.bool_], scale: float | None) -> Array:
+    counts = np.zeros((len(reflectances), DARK_BINS), np.int64)
+    if scale is None:
+        return counts
+    # Columns, not rows: a strip may begin at any row, and sums over strips must not depend on where.
+    seen, lit = reflectances[:, :, ::3], present[:, ::3] & (reflectances[:, :, ::3] != 0).any(axis=0)
+    with np.errstate(all="ignore"):  # NaN is counted elsewhere.
+        steps = np.nan_to_num(seen[:, lit].astype(np.float32) * np.float32(1 / (DARK_STEP * scale)))
+    for band, row in enumerate(steps.clip(0, DARK_BINS - 1).astype(np.intp)):
+        counts[band] = np.bincount(row, minlength=DARK_BINS)
+    return counts
+
+
+def darkest(counts: Array, share: float) -> Array:
+    """(R,) reflectance below which `share` of the pixels of `PixelStatistics.dark` lie; NaN where none was counted."""
+    total = counts.sum(axis=1, keepdims=True)
+    first = (counts.cumsum(axis=1) >= np.maximum(share * total, 1)).argmax(axis=1)
+    return np.where(total[:, 0] > 0, (first + 0.5) * DARK_STEP, np.nan)
 
 
 def _top(values: Array, high: Array) -> Array:

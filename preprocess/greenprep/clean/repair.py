@@ -72,9 +72,12 @@ def _write_image(draft: Path, pair: OpenPair, entry: Entry) -> None:
         or (nodata is None and source.tiff.nodata is not None)
         or any(reason.code == Code.NAN for reason in entry.reasons)
     )
-    names = source.tiff.names if any(source.tiff.names) else tuple(band.name for band in pair.bands)
+    own = any(source.tiff.names) and source.order is None
+    names = source.tiff.names if own else tuple(band.name for band in pair.bands)
     with _create(draft, pair, source, dtype, nodata) as sink:
         sink.descriptions = names
+        if set(pair.header.scaling) != {(1.0, 0.0)}:
+            sink.scales, sink.offsets = zip(*pair.header.scaling, strict=True)
         for window, pixels in _windows(pair):
             sink.write(np.ascontiguousarray(pixels.image), window=window)
             if masked:

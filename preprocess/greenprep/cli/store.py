@@ -216,7 +216,7 @@ def check(
     deep: Annotated[bool, typer.Option("--deep", help="Read every pixel: shards, checksums, moments.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Verify a store against its contract; exit with 1 if something is wrong.
+    """Verify a store against its contract; exit with 1 if something is wrong. Says, too, what an older one lacks.
 
     Example: greenprep check data/city.zarr --deep
     """

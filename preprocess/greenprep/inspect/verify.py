@@ -51,6 +51,14 @@ def lacking(location: str) -> list[str]:
         lacks.append("digests of its small arrays, by which damage to them is noticed: `greenprep split` writes them")
     if not has_checksums(store):
         lacks.append("checksums of its tiles, by which damage is noticed when they are read: build it anew")
+    values = store.contract.values
+    if values is None:
+        lacks.append(
+            "what its numbers mean (scale, offset and range of each band, pixel size, levels of the train split), so "
+            "that `greentrain predict` compares scenes with its means alone: build it anew"
+        )
+    elif store.contract.split is not None and not values.levels:
+        lacks.append("the levels of its train split, which scenes are compared with: `greenprep split` writes them")
     return lacks
 
 

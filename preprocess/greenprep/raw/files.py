@@ -15,19 +15,18 @@ from greenprep.raw.labels import guess_scale, native_scale
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
-from greenschemas.bands import Band, Role, where_role
+from greenschemas.bands import Band
 from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.codes import Code
 from greenschemas.grid import Grid
 from greenschemas.limits import Limits
-from greenschemas.manifest import Reason
+from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import MaskRules
 
 __all__ = ["File", "Findings", "examine_header", "open_file"]
 
 SMALL = 64 << 20
 """Files that decode to no more bytes than this are read whole when they are opened."""
-MEASURED = (Role.REFLECTANCE, Role.DERIVED)
 
 
 @dataclass
@@ -48,10 +47,18 @@ class Findings:
             self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
 
     def add(
-        self, code: Code, about: About, found: str, *, limit: str = "none allowed", remedy: str | None = None
+        self,
+        code: Code,
+        about: About,
+        found: str,
+        *,
+        limit: str = "none allowed",
+        remedy: str | None = None,
+        level: Level | None = None,
     ) -> None:
-        """Record a finding at the level that the recipe gives it."""
-        self.found.append(finding(code, about, found, limit=limit, limits=self.limits, remedy=remedy))
+        """Record a finding at the level that the recipe gives it, else at `level`, else at the catalogue's."""
+        reason = finding(code, about, found, limit=limit, limits=self.limits, remedy=remedy, level=level)
+        self.found.append(reason)
 
     def add_bad(self, problem: BadFile, about: About) -> None:
         """Record why a file cannot be used."""
@@ -67,8 +74,11 @@ class File:
     """With its rows from north to south."""
     target: np.dtype[Any]
     """Type that its pixels are handed on in."""
-    features: slice | list[int] = field(default_factory=lambda: slice(None))
-    """Index of the bands that carry measurements."""
+    order: list[int] | None = None
+    """Where the file has each band that is handed on; None: in its own order."""
+    offset: float = 0.0
+    """What is taken from the `harmonised` bands."""
+    harmonised: tuple[int, ...] = ()
     scale: int = 1
     """For masks: what a whole pixel is written as."""
     fine: int = 1
@@ -82,13 +92,53 @@ class File:
         return self.tiff.grid.south_up
 
     def window(self, row: int, height: int, col: int, width: int) -> NDArray[Any]:
-        """(bands, height, width) as stored, north first; raises BadFile where it cannot be decoded."""
+        """(bands, height, width), north first, in the order and with the offset handed on, else as stored.
+
+        Raises BadFile where it cannot be decoded.
+        """
         at = self.tiff.grid.height - row - height if self.flipped else row
         if self._kept is None or not (self._kept[0] <= at and at + height <= sum(self._kept[:2])):
             self._kept = at, height, self.tiff.read(at, height)
         first, _, pixels = self._kept
         part = pixels[:, at - first : at - first + height, col : col + width]
-        return part[:, ::-1] if self.flipped else part
+        part = part[:, ::-1] if self.flipped else part
+        return self._mended(part) if self.order is not None or self.offset else part
+
+    def _mended(self, part: NDArray[Any]) -> NDArray[Any]:
+        """In the order that is due, the offset taken away: never below 0, and nodata stays what it was."""
+        out = part[self.order] if self.order is not None else part.copy()
+        kind = out.dtype.type
+        for band in self.harmonised:
+            nodata, values = self.nodata[band], out[band]
+            less = np.maximum(values, kind(self.offset)) - kind(self.offset)
+            out[band] = less if nodata is None else np.where(values == nodata, values, less)
+        return out
+
+    def harmonise(self, amount: float, bands: Sequence[int]) -> None:
+        """From now on hand on these bands less `amount`."""
+        self.offset, self.harmonised = amount, tuple(bands)
+
+    def _ordered(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values) if self.order is None else tuple(values[i] for i in self.order)
+
+    @property
+    def nodata(self) -> tuple[float | None, ...]:
+        """The tag of each band as handed on."""
+        return self._ordered(self.tiff.band_nodata)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """GDAL's tag of each band as handed on: measured value = number * scale + offset."""
+        return self._ordered(self.tiff.scales)
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """As `scales`: what is taken from the numbers is added here, so that the measured values stay."""
+        tags = zip(self._ordered(self.tiff.offsets), self.scales, strict=True)
+        return tuple(
+            offset + scale * self.offset if i in self.harmonised and (scale, offset) != (1.0, 0.0) else offset
+            for i, (offset, scale) in enumerate(tags)
+        )
 
     def inside(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
         """(height, width) by the internal mask or alpha band; None where the file has neither."""
@@ -172,24 +222,10 @@ def _image(file: File, bands: Sequence[Band], findings: Findings) -> File | None
         if file.kept is not None and not np.isfinite(file.kept).all():
             findings.add(Code.NAN, "image", f"{1 - np.isfinite(file.kept).mean():.2%} of the values")
         return None
-    file.features = where_role(bands, *MEASURED)
-    due = [band.name for band in bands]
-    named = [(name, want) for name, want in zip(tiff.names, due, strict=True) if name]
-    if any(name.casefold() != want.casefold() for name, want in named) and _names_mean_something(named, due):
-        wrong = next((name, want) for name, want in named if name.casefold() != want.casefold())
-        findings.add(
-            Code.BAND_NAMES, "image", f"`{wrong[0]}` where the recipe has `{wrong[1]}`", limit="the recipe's order"
-        )
     file.target = _narrowest(file, findings.limits.nan)
     if file.target != tiff.dtype:
         findings.add(Code.INTEGER_VALUES, "image", f"whole numbers as {tiff.dtype}", limit=f"{file.target} holds them")
     return file
-
-
-def _names_mean_something(named: list[tuple[str, str]], due: list[str]) -> bool:
-    """Names such as `Band 1` say nothing; names of which half are the recipe's own, or that repeat, do."""
-    known = {name.casefold() for name in due}
-    return sum(name.casefold() in known for name, _ in named) * 2 >= len(named)
 
 
 def _mask(file: File, rules: MaskRules, findings: Findings) -> File | None:

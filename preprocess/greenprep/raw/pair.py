@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from greenprep.raw.clouds import flagged_clouds
 from greenprep.raw.files import File, Findings, examine_header, open_file
+from greenprep.raw.first_look import look_at_bands, look_at_offset, look_at_tags
 from greenprep.raw.labels import LabelCounts, aggregated, decode_labels
 from greenprep.raw.match import Match, match
 from greenprep.raw.pairs import Candidate
-from greenprep.raw.tiff import gdal, same_crs
+from greenprep.raw.tiff import gdal, pixel_metres, same_crs
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Band
 from greenschemas.choices import CloudPolicy, NanPolicy
@@ -29,6 +30,7 @@ from greenschemas.layout import UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import MaskRules
+from greenschemas.values import find_holes
 
 __all__ = ["BadFile", "OpenPair", "PairHeader", "Pixels", "gdal", "open_pair"]
 
@@ -52,6 +54,10 @@ class PairHeader:
     transform: tuple[float, float, float, float, float, float]
     findings: tuple[Reason, ...]
     """From names and headers, and from a first look at types and scales."""
+    scaling: tuple[tuple[float, float], ...] = ()
+    """(scale, offset) of each band by GDAL's tags: measured value = number as handed on * scale + offset."""
+    pixel_metres: float | None = None
+    """Side of a pixel on the ground; None where the image does not say where it lies."""
 
     @property
     def rejected(self) -> bool:
@@ -71,9 +77,9 @@ class Pixels:
     image: NDArray[Any]
     """(C, h, w), of the type handed on; 0 where it was NaN or infinite and the recipe masks such pixels."""
     valid: NDArray[np.bool_]
-    """(h, w), true where the image may be used: not nodata, not NaN, not cloud (by the quality bands)."""
+    """(h, w), true where the image may be used: not empty (see `find_holes`), not cloud (by the quality bands)."""
     present: NDArray[np.bool_]
-    """(h, w), as `valid`, with the clouds."""
+    """(h, w), as `valid`, with the clouds and with what is 0 in every reflectance band and no tag calls empty."""
     fraction: NDArray[np.uint8]
     """(K, h, w), round(fraction * 200); 255 where there is no label."""
     labels: LabelCounts
@@ -166,18 +172,16 @@ class OpenPair:
         source = self._image
         raw = source.window(row + top, height, col + left, width)
         inside = source.inside(row + top, height, col + left, width)
-        image, nonfinite = self._hand_on(raw)
-        empty = _empty(raw, inside, source)
-        cloud = flagged_clouds(image, self.bands)
-        valid = ~empty if empty is not None else np.ones((height, width), bool)
-        if nonfinite is not None:
-            valid &= ~nonfinite
-        present = valid
+        image, holes = self._hand_on(raw), find_holes(raw, self.bands, source.nodata, inside)
+        cloud, valid = flagged_clouds(image, self.bands), holes.usable
+        present = valid if holes.black is None else valid | (holes.black & replace(holes, black=None).usable)
         if cloud is not None:
             cloud &= present
             if self.limits.cloud is CloudPolicy.MASK:
-                valid = present & ~cloud
-        bare = nonfinite if nonfinite is None or empty is None else nonfinite & ~empty
+                valid = valid & ~cloud
+        empty, bare = holes.declared, holes.broken
+        if bare is not None and empty is not None:
+            bare = bare & ~empty
         fraction, labels = self._labels(row, col, height, width)
         whole = self._small and self.header.shape is not None and (height, width) == self.header.shape[1:]
         return Pixels(
@@ -194,17 +198,12 @@ class OpenPair:
             cloud,
         )
 
-    def _hand_on(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """(image of the type handed on, where any band is not finite or None for whole numbers)."""
-        if raw.dtype.kind != "f":
-            return raw.astype(self.header.dtype, copy=False), None
-        broken = ~np.isfinite(raw)
-        if not broken.any():
-            return raw.astype(self.header.dtype, copy=False), None
-        anywhere = broken.any(axis=0)
-        if self.limits.nan is NanPolicy.MASK:
-            raw = np.where(broken, 0, raw)
-        return raw.astype(self.header.dtype, copy=False), anywhere
+    def _hand_on(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """The image of the type handed on; 0 for NaN and infinity where the recipe masks such pixels."""
+        if raw.dtype.kind == "f" and self.limits.nan is NanPolicy.MASK:
+            finite = np.isfinite(raw)
+            raw = raw if finite.all() else np.where(finite, raw, 0)
+        return raw.astype(self.header.dtype, copy=False)
 
     def stored_labels(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[np.uint8], LabelCounts]:
         """((K, height, width) coded fractions, what was found), the window as for `mask_values`."""
@@ -252,6 +251,7 @@ def open_pair(
         opened = [file for file in (image, mask) if file is not None]
         try:
             image, mask = examine_header(image, mask, bands, rules, findings)
+            image = _look(image, bands, findings)
             grids = Match(image.grid) if image is not None else None
             if image is not None and mask is not None:
                 grids = match(image.grid, mask.grid, limits, same_crs=same_crs(image.grid.crs, mask.grid.crs))
@@ -265,23 +265,25 @@ def open_pair(
                 file.tiff.close()
 
 
+def _look(image: File | None, bands: Sequence[Band], findings: Findings) -> File | None:
+    """The image with its bands in order and its offset known; None where a sample of it cannot be decoded."""
+    if image is None:
+        return None
+    try:
+        look_at_bands(image, bands, findings)
+        look_at_tags(image, bands, findings)
+        look_at_offset(image, bands, findings)
+    except BadFile as problem:
+        findings.add_bad(problem, "image")
+        return None
+    return image
+
+
 def _header(candidate: Candidate, image: File | None, grid: Grid, findings: Findings) -> PairHeader:
     shape = (image.tiff.bands, grid.height, grid.width) if image is not None else None
     dtype = str(image.target) if image is not None else None
-    return PairHeader(candidate, shape, dtype, grid.crs, grid.transform, tuple(findings.found))
-
-
-def _empty(raw: NDArray[Any], inside: NDArray[np.bool_] | None, source: File) -> NDArray[np.bool_] | None:
-    """(h, w), true where the file says that there is nothing; None where it says so nowhere.
-
-    A nodata value of 0 is also what quality bands and dark bands hold, so it empties a pixel only where every feature
-    band has it; any other value does in one.
-    """
-    nodata = source.tiff.nodata
-    empty = None if inside is None else ~inside
-    if nodata is not None:
-        features = raw[source.features]
-        same = np.isnan(features) if math.isnan(nodata) else features == nodata
-        blank = same.all(axis=0) if nodata == 0 else same.any(axis=0)
-        empty = blank if empty is None else empty | blank
-    return None if empty is None or not empty.any() else empty
+    scaling = () if image is None else tuple(zip(image.scales, image.offsets, strict=True))
+    metres = None if image is None else pixel_metres(image.grid)
+    return PairHeader(
+        candidate, shape, dtype, grid.crs, grid.transform, tuple(findings.found), scaling=scaling, pixel_metres=metres
+    )

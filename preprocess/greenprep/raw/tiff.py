@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import getenv, hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -30,9 +30,10 @@ from greenprep.raw.tiff_header import BadFile, Page, read_pages
 from greenschemas.codes import Code
 from greenschemas.crs import stay_offline
 from greenschemas.grid import Grid, Transform
+from greenschemas.ground import pixel_sides
 from greenschemas.limits import Limits
 
-__all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "same_crs"]
+__all__ = ["BandLayout", "Tiff", "gdal", "open_tiff", "pixel_metres", "same_crs"]
 
 stay_offline()
 
@@ -86,8 +87,16 @@ class Tiff:
     grid: Grid
     dtype: np.dtype[Any]
     nodata: float | None
+    """Of the first band."""
+    band_nodata: tuple[float | None, ...]
+    """Of each band, as its own page says."""
     names: tuple[str | None, ...]
     """Descriptions of the bands."""
+    scales: tuple[float, ...]
+    """Of each band: measured value = stored number * scale + offset, by GDAL's tags; 1 where there is none."""
+    offsets: tuple[float, ...]
+    tags: Mapping[str, str]
+    """What the file says of itself."""
     block_rows: int
     """Rows that are decoded together."""
     nbytes: int
@@ -95,7 +104,7 @@ class Tiff:
     alpha: bool
     """Whether one more band says which pixels hold anything."""
     masked: bool
-    """Whether an internal mask says so."""
+    """Whether an internal mask, or the tag NODATA_VALUES, says so."""
     _sets: tuple[Any, ...]
     _stack: ExitStack
 
@@ -221,6 +230,8 @@ def _describe(
         and source.count == bands + 1
         and (source.colorinterp[-1] is ColorInterp.alpha or (source.descriptions[-1] or "").casefold() == "alpha")
     )
+    plain = band_layout is BandLayout.PIXEL_PLANES
+    flags = source.mask_flag_enums[0] if plain else []
     height, width = (
         (source.count, source.height) if band_layout is BandLayout.CHANNELS_LAST else (source.height, source.width)
     )
@@ -233,19 +244,29 @@ def _describe(
     )
     return Tiff(
         path=path,
+        band_nodata=_by_band(sets, "nodatavals", count),
+        scales=_by_band(sets, "scales", count),
+        offsets=_by_band(sets, "offsets", count),
+        tags=source.tags(),
         band_layout=band_layout,
         bands=count,
         dtype=kinds.pop(),
         nodata=source.nodata,
         alpha=alpha,
         grid=Grid(height, width, *_placed(path, source, pages[0].georeference)),
-        names=tuple(source.descriptions)[:count] if band_layout is BandLayout.PIXEL_PLANES else (None,) * count,
+        names=tuple(source.descriptions)[:count] if plain else (None,) * count,
         block_rows=1 if band_layout is BandLayout.CHANNELS_LAST else max(1, min(pages[0].block[0], height)),
-        masked=pages[0].masked,
+        masked=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
         nbytes=sum(page.nbytes for page in pages[: len(sets)]),
         _sets=sets,
         _stack=stack,
     )
+
+
+def _by_band(sets: tuple[Any, ...], name: str, count: int) -> tuple[Any, ...]:
+    """What each band says; turned files have one set of tags for all, a last alpha band is none."""
+    said = tuple(value for each in sets for value in getattr(each, name))
+    return said[:count] if len(said) >= count else said[:1] * count
 
 
 _GEOREFERENCES: dict[bytes, tuple[Transform, str]] = {}
@@ -272,6 +293,21 @@ def _georeference(source: Any, georeference: bytes) -> tuple[Transform, str]:
             _GEOREFERENCES.clear()
         _GEOREFERENCES[georeference] = found
     return found
+
+
+def pixel_metres(grid: Grid) -> float | None:
+    """Side of a pixel on the ground, the mean of height and width; None where the file does not say where it lies."""
+    kind, unit = _crs_kind(grid.crs) if grid.crs else ("none", 1.0)
+    sides = pixel_sides(grid.transform, (grid.height, grid.width), kind, unit)
+    return None if sides is None else math.sqrt(sides[0] * sides[1])
+
+
+@lru_cache(maxsize=1024)
+def _crs_kind(crs: str) -> tuple[str, float]:
+    known = rasterio.crs.CRS.from_string(crs)
+    if known.is_geographic:
+        return "geographic", 1.0
+    return "web_mercator" if crs == "EPSG:3857" else "projected", float(known.linear_units_factor[1])
 
 
 def same_crs(one: str, other: str) -> bool:

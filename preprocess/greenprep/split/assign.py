@@ -18,7 +18,7 @@ from greenprep.split.deal import deal
 from greenprep.split.footprints import footprints, gaps, near_pairs
 from greenprep.split.keep_together import block_keys, joined, name_keys
 from greenprep.store.arrays import write_array
-from greenprep.store.statistics import merged, statistics
+from greenprep.store.statistics import levels, merged, statistics
 from greenschemas.contract import Contract, Split
 from greenschemas.errors import ConfigError
 from greenschemas.files import sync_tree
@@ -268,4 +268,7 @@ def _with_split(store: Store, split: NDArray[np.uint8], plan: SplitPlan, audit: 
     )
     train = merged(store, split == 0, histogram=False)
     whole = statistics(store.contract, train, store.read("class_sum")[split == 0])
-    return store.contract.model_copy(update={"split": outcome, "statistics": whole})
+    values = store.contract.values
+    if values is not None:
+        values = values.model_copy(update={"levels": levels(store, split == 0)})
+    return store.contract.model_copy(update={"split": outcome, "statistics": whole, "values": values})

@@ -19,11 +19,16 @@ from greenschemas.class_weights import class_weights
 from greenschemas.contract import BandStats, Contract, Statistics
 from greenschemas.moments import pooled
 from greenschemas.store import Store
+from greenschemas.values import BandLevels
 
-__all__ = ["PERCENTILES", "group_table", "merged", "statistics", "stats_table"]
+__all__ = ["PERCENTILES", "group_table", "levels", "merged", "statistics", "stats_table"]
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 """Those that `greenprep stats` prints."""
+ENOUGH = 8
+"""Groups below which nothing is said about how far they lie from each other."""
+LEVEL_GROUPS = 512
+"""Groups, at most, whose histograms make the levels of the train split."""
 _BLOCK = 512
 """Groups whose co-moments are in memory at a time."""
 
@@ -78,6 +83,29 @@ def statistics(contract: Contract, moments: Moments, class_sum: NDArray[np.float
         global_std=spread,
         class_share=tuple(float(s) for s in share),
         class_weights=class_weights(class_sum),
+    )
+
+
+def levels(store: Store, chosen: NDArray[np.bool_]) -> tuple[BandLevels, ...]:
+    """Where the numbers of each band lie in the groups where (G,) `chosen` is true; empty where none has a pixel.
+
+    Percentiles are those of at most LEVEL_GROUPS of these groups, evenly taken: more would say nothing else.
+    """
+    used = np.flatnonzero(chosen & (store.read("count").max(axis=1) > 0))
+    if not len(used) or "histogram" not in store.group:
+        return ()
+    some = np.zeros(len(chosen), bool)
+    some[used[np.linspace(0, len(used) - 1, min(len(used), LEVEL_GROUPS)).astype(int)]] = True
+    histogram = _histogram(store, some)
+    integer = np.dtype(store.contract.dtype).kind in "iu"
+    dark, median, bright = (histogram.percentiles(share, integer=integer) for share in (0.01, 0.5, 0.99))
+    mean = store.read("mean")[used]
+    away = np.abs(mean - np.median(mean, axis=0))
+    between = 1.4826 * np.median(away, axis=0) if len(used) >= ENOUGH else np.zeros(len(dark))
+    rows = zip(dark, median, bright, between, strict=True)
+    return tuple(
+        BandLevels(dark=float(low), median=float(middle), bright=float(high), between=float(spread))
+        for low, middle, high, spread in rows
     )
 
 

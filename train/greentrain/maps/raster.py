@@ -88,10 +88,10 @@ class Raster:
         with _safely():
             flags = [each for one in self._sets for each in one.mask_flag_enums]
         self._masked = any(MaskFlags.all_valid not in each for each in flags)
-        self._inside = plain and MaskFlags.per_dataset in flags[0]
-        interpreted = file.colorinterp if plain and MaskFlags.alpha in flags[0] else ()
+        self._inside = plain and MaskFlags.per_dataset in flags[0] and MaskFlags.alpha not in flags[0]
+        interpreted = file.colorinterp if plain else ()
         self.alpha: int | None = next((i for i, one in enumerate(interpreted) if one is ColorInterp.alpha), None)
-        """Position of the band that is called alpha and so serves as the mask; None: no band does."""
+        """Position of the band that is called alpha; None: no band is."""
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +135,7 @@ class Raster:
             return values
 
     def inside(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_] | None:
-        """(H, W) true where alpha or internal mask says that there is something; None where the file has neither."""
+        """(H, W) true where the internal mask says that there is something; None where the file has none."""
         if not self._inside:
             return None
         with self._told(row, col):

@@ -86,6 +86,8 @@ class Scene:
         self.path, self.layout, self.correction = path, layout, correction
         self.raster = open_raster(path, len(layout.bands))
         try:
+            if self.raster.dtype.startswith("complex"):
+                raise SourceError(path, f"pixels of type {self.raster.dtype}", "give a scene of real numbers")
             self.matched = match_bands(path, self.raster, layout)
         except SourceError:
             self.raster.__exit__(None, None, None)
@@ -158,7 +160,11 @@ class Scene:
         """((L, H, W) as stored, usable, cloud) of a window of the file's own pixels, north first."""
         at = self.raster.grid.height - row - height if self.south_up else row
         raw = self.raster.stored(at, col, height, width, self._at)
-        inside = None if self.raster.alpha in self._at else self.raster.inside(at, col, height, width)
+        alpha = self.raster.alpha
+        if alpha is None or alpha in self._at:  # A band of the layout is no mask, whatever GDAL calls it.
+            inside = self.raster.inside(at, col, height, width)
+        else:
+            inside = self.raster.stored(at, col, height, width, [alpha])[0] > 0
         if self.south_up:
             raw, inside = raw[:, ::-1], None if inside is None else inside[::-1]
         usable = find_holes(raw, self._here, self._nodata, inside).usable

@@ -1,0 +1,109 @@
+"""What a file's header and a sample of its pixels say of its numbers: order of the bands, scale and offset, nodata.
+
+Letters: C bands, N pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.raw.files import File, Findings
+from greenschemas.band_names import match_names, says_nothing
+from greenschemas.bands import Band, Role
+from greenschemas.choices import OffsetPolicy
+from greenschemas.codes import Code
+from greenschemas.manifest import Level
+from greenschemas.value_checks import Offset, levels_of, own_offset
+from greenschemas.values import find_holes
+
+__all__ = ["look_at_bands", "look_at_offset", "look_at_tags"]
+
+_SAMPLE = 4096
+"""Pixels, about, that are looked at for an offset."""
+_PLACES = (0.25, 0.5, 0.75)
+"""Where, down a file that is not in memory, its rows are sampled."""
+
+
+def look_at_bands(file: File, bands: Sequence[Band], findings: Findings) -> None:
+    """Put the bands in the recipe's order where the file names all of them; names that contradict it are findings."""
+    names = [None if says_nothing(name) else name for name in file.tiff.names]
+    named = sum(name is not None for name in names)
+    at = match_names(names, bands).at
+    here = range(len(bands))
+    if all(at[i] == i or (at[i] is None and names[i] is None) for i in here):
+        return
+    if None not in at:
+        file.order = [i for i in at if i is not None]
+        wrong = next(i for i in here if at[i] != i)
+        findings.add(
+            Code.BAND_ORDER, "image", f"`{names[wrong]}` where the recipe has `{bands[wrong].name}`", limit="its order"
+        )
+        return
+    # Names of which less than half are the recipe's speak of something else.
+    if sum(i is not None for i in at) * 2 >= named:
+        wrong = next(i for i in here if names[i] is not None and at[i] != i)
+        findings.add(
+            Code.BAND_NAMES,
+            "image",
+            f"`{names[wrong]}` where the recipe has `{bands[wrong].name}`",
+            limit="the recipe's order",
+        )
+
+
+def look_at_tags(file: File, bands: Sequence[Band], findings: Findings) -> None:
+    """GDAL's scale and offset tags that can mean nothing are findings."""
+    kind = file.tiff.dtype
+    greatest = float(np.iinfo(kind).max) if kind.kind in "iu" else np.inf
+    for band, scale, offset in zip(bands, file.scales, file.offsets, strict=True):
+        if not np.isfinite(scale) or scale == 0 or not np.isfinite(offset) or abs(offset) > abs(scale) * greatest:
+            findings.add(
+                Code.VALUE_TAGS, "image", f"{band.name}: x * {scale:g} {offset:+g}", limit="a scale and an offset"
+            )
+            return
+
+
+def look_at_offset(file: File, bands: Sequence[Band], findings: Findings) -> None:
+    """Find the offset of Sentinel-2's baseline 04.00 in a sample, and do with it what the recipe says.
+
+    Raises BadFile where the sample cannot be decoded.
+    """
+    offset = _offset(file, bands, findings.limits.reflectance_scale)
+    if offset is None:
+        return
+    policy = findings.limits.offset
+    level = {OffsetPolicy.REJECT: Level.REJECT, OffsetPolicy.KEEP: Level.WARN}.get(policy)
+    done = f"; {offset.amount:g} is taken from every reflectance" if policy is OffsetPolicy.REPAIR else ""
+    findings.add(
+        Code.OFFSET, "image", f"+{offset.amount:g}: {offset.evidence}{done}", limit=f"offset: {policy}", level=level
+    )
+    if policy is OffsetPolicy.REPAIR:
+        file.harmonise(offset.amount, [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE])
+
+
+def _offset(file: File, bands: Sequence[Band], whole: float | None) -> Offset | None:
+    reflectance = [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
+    cirrus = next((i for i, at in enumerate(reflectance) if bands[at].common == "cirrus"), None)
+    scaling = [(file.scales[i], file.offsets[i]) for i in reflectance]
+    said = any("BASELINE" in name.upper() or "ADD_OFFSET" in name.upper() for name in file.tiff.tags)
+    if whole is None or not reflectance or (cirrus is None and not said and set(scaling) == {(1.0, 0.0)}):
+        return None
+    levels = levels_of(_sample(file, bands)[reflectance])
+    return own_offset(levels, whole, cirrus, file.tiff.tags, scaling)
+
+
+def _sample(file: File, bands: Sequence[Band]) -> NDArray[Any]:
+    """(C, N) values of about _SAMPLE pixels that are not empty, whatever alpha or a mask says, as handed on."""
+    height, width = file.grid.height, file.grid.width
+    if file.kept is not None:
+        step = max(1, int((height * width / _SAMPLE) ** 0.5))
+        raw = file.window(0, height, 0, width)[:, ::step, ::step]
+    else:
+        rows = min(file.tiff.block_rows, 64, height)
+        parts = [file.window(int((height - rows) * share), rows, 0, width) for share in _PLACES]
+        raw = np.concatenate(parts, axis=1)
+        raw = raw[:, :, :: max(1, raw[0].size // _SAMPLE)]
+    return raw[:, find_holes(raw, bands, file.nodata).usable]
