@@ -167,3 +167,17 @@ def test_a_contract_with_half_a_character_is_refused(tmp_path):
     (tmp_path / "s/zarr.json").write_text(text.replace('"class0"', '"\\ud800"'))
     with pytest.raises(StoreError):
         open_store(tmp_path / "s")
+
+
+def test_blocks_without_a_place_are_a_verdict_and_no_pixels_out_of_memory(collection):
+    """Of a strip that its tags leave out GDAL hands on what was in memory: another verdict each time."""
+    path = next((collection.raw / "masks/T_masks").iterdir())
+    data = bytearray(path.read_bytes())
+    start = int.from_bytes(data[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], "little"), 12):
+        if int.from_bytes(data[entry : entry + 2], "little") == 278:
+            data[entry + 8 : entry + 10] = (7).to_bytes(2, "little")
+    path.write_bytes(data)
+    entries, _ = clean(collection.raw, collection.folder / "out", collection.plain, workers=1)
+    [spoilt] = [entry for entry in entries if entry.mask and path.name in entry.mask]
+    assert "blocks that hold" in spoilt.reasons[0].found and spoilt.reasons[0].code == "unreadable"

@@ -104,6 +104,8 @@ class Page:
     """Whether an internal mask follows that says which pixels hold anything."""
     end: int
     """One past the last byte of the file that its blocks claim."""
+    listed: int
+    """Blocks that its tags give a place; of one that they leave out GDAL hands on whatever was in memory."""
     georeference: bytes = b""
     """Its georeferencing tags as they stand in the file: of equal ones GDAL makes the same transform and coordinate
     system. Empty where there are none, or where GDAL might look elsewhere."""
@@ -112,6 +114,12 @@ class Page:
     def nbytes(self) -> int:
         """Decoded size of the whole directory."""
         return self.width * self.height * self.samples * -(-self.bits // 8)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that it takes to hold all of its pixels."""
+        rows, columns = (max(side, 1) for side in self.block)
+        return -(-self.height // rows) * -(-self.width // columns) * (self.samples if self.planar else 1)
 
     @property
     def block_nbytes(self) -> int:
@@ -282,6 +290,7 @@ def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:
         planar=_first(tags, PLANAR, 1) == 2,
         masked=False,
         end=_end(tags, tiled),
+        listed=len(tags.get(TILE_OFFSETS if tiled and TILE_OFFSETS in tags else OFFSETS, ())),
     )
 
 
