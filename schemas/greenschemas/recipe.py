@@ -248,7 +248,8 @@ class SplitRules(Frozen):
     seed: int = Field(0, ge=0)
     """Another seed deals the groups out otherwise."""
     by: str = "group"
-    """What stays together: `group`, a named part of the file name (`city`, `year`), or a regular expression."""
+    """What stays together: `group`, a named part of the file name (`city`, `year`), a regular expression, or `blocks`
+    of ground within each scene, with a strip of tiles in no split between them: for one scene, or a few."""
 
     @model_validator(mode="after")
     def _leaves_some_for_training(self) -> Self:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenprep.split.cells import without_cell
 from greenprep.store.arrays import SourceTable, TileTable, has_checksums, shard_key
 from greenprep.store.histogram import Histogram
 from greenprep.store.location import Location
@@ -53,6 +54,8 @@ def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStor
                 f"`{part}` of its recipe is not that of what is to be added",
                 "append with the recipe that made it, or build another store",
             )
+    if any(without_cell(path) != path for path in store.texts("path")):
+        raise StoreError(location.url, "its scenes are cut into blocks (`split --by blocks`)", "build it anew from all")
     if not has_checksums(store):
         raise StoreError(location.url, "its tiles have no checksums: an older version wrote it", "build it anew")
     return ExistingStore(store)

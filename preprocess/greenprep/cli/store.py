@@ -104,7 +104,8 @@ def split(
     by: Annotated[
         str | None,
         typer.Option(
-            help="What stays together: group, a named part of the file name (city, year), or a regular expression."
+            help="What stays together: group, a named part of the file name (city, year), a regular expression, or "
+            "blocks: ground within each scene, with a strip in no split between."
         ),
     ] = None,
     block: Annotated[float | None, typer.Option(min=1e-9, help="Keep squares of this many metres together.")] = None,
@@ -122,6 +123,8 @@ def split(
     What is not given comes from the store's recipe (by default 0.2, 0, 0, group).
 
     Example: greenprep split data/city.zarr --val 0.2 --test 0.1 --seed 1
+
+    One scene is enough: greenprep split data/scene.zarr --by blocks
     """
     from greenprep.split.assign import split as deal
 

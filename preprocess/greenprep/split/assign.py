@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from greenprep.split.audit import Audit, audit_store
+from greenprep.split.cells import block_of_cells, cut_into_cells, without_cell, without_seams
 from greenprep.split.deal import deal
 from greenprep.split.footprints import footprints, gaps, near_pairs
 from greenprep.split.keep_together import block_keys, joined, name_keys
@@ -109,7 +110,8 @@ def split_store(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]
 
 def write_split(location: str | Path, plan: SplitPlan) -> tuple[Contract, Audit]:
     """As `split_store`, for whoever holds the lock of the store already."""
-    store = open_store(location)
+    blocks = plan.rules.by == "blocks" and plan.given is None and plan.block is None
+    store = cut_into_cells(str(location)) if blocks else open_store(location)
     boxes = footprints(store)
     split, fold = _choose(store, plan, boxes)
     audit = audit_store(store, split, boxes=boxes)
@@ -135,6 +137,8 @@ def _choose(
     else:
         units = _units(store, plan, boxes)
         split, fold = _dealt(store, plan, units)
+        if plan.rules.by == "blocks" and plan.block is None:
+            split = without_seams(store.texts("group_name").tolist(), split)
     if plan.buffer > 0:
         split = _buffered(store, split, plan.buffer, boxes)
     if plan.exclude is not None:
@@ -154,7 +158,13 @@ def _units(store: Store, plan: SplitPlan, boxes: NDArray[np.float64]) -> NDArray
     else:
         recipe = Recipe.parse(store.location, store.contract.recipe)
         names = store.texts("group_name")[index]
-        keys = name_keys(store.texts("path").tolist(), names.tolist(), plan.rules.by, recipe.pairing)
+        if plan.rules.by == "blocks":
+            rules = plan.rules
+            shares = (1 / plan.folds,) if plan.folds else (1 - rules.val - rules.test, rules.val, rules.test)
+            keys = block_of_cells(names.tolist(), min(share for share in shares if share > 0))
+        else:
+            paths, bases = ([without_cell(name) for name in some] for some in (store.texts("path"), names))
+            keys = name_keys(paths, bases, plan.rules.by, recipe.pairing)
     units = joined(index, keys, store.contract.groups)
     used = np.zeros(store.contract.groups, bool)
     used[store.tile_group()[store.usable_tiles()]] = True

@@ -33,7 +33,7 @@ def deal(sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> N
         raise ConfigError(
             "split",
             f"{len(sums)} units of ground for {len(wanted)} splits that share none",
-            "add areas, keep less together, or set val or test to 0",
+            "add areas, deal blocks within scenes (`--by blocks`, `split: {by: blocks}`), or set val or test to 0",
         )
     if len(wanted) == 1:
         return np.full(len(sums), wanted[0])
