@@ -15,6 +15,7 @@ from typing import NamedTuple, TextIO
 
 from greenprep.checks.collection import judge_collection
 from greenprep.checks.verdict import crashed
+from greenprep.clean.misfit import misfit
 from greenprep.clean.task import PRELOAD, clean_batch
 from greenprep.engine.pool import run_batches
 from greenprep.raw.pairs import Candidate, find_pairs
@@ -72,9 +73,10 @@ def clean(
     verify: read everything again, even what has not changed since the last run; dry_run: write nothing; limit: look
     at none but the first so many, and keep what is known of others; tick: called with (done, of how many) as verdicts
     come in.
-    Raises ConfigError for folders that cannot be used, SourceError where OUT cannot be written, LockedError where
-    another process writes there.
+    Raises ConfigError for folders that cannot be used or, without a recipe, of which no file fits the default one;
+    SourceError where OUT cannot be written; LockedError where another process writes there.
     """
+    unknown = recipe is None
     raw, out, recipe = Path(raw), Path(out), recipe_of(recipe)
     if not repair:
         recipe = reject_repairs(recipe)
@@ -86,6 +88,8 @@ def clean(
             f"no TIFF in it that `{recipe.pairing.images}` or `{recipe.pairing.masks}` finds",
             "give the folder above `images` and `masks`, or set `pairing` in the recipe",
         )
+    if unknown and (problem := misfit(raw, candidates, recipe)):
+        raise problem
     with nullcontext() if dry_run else folder_writer(out, "greenprep clean"):
         return _clean(raw, out, recipe, candidates, workers or cores(), verify, dry_run, limit, tick)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from greenprep.cli import clean as cli_clean
+from greenprep.cli import init as cli_init
 from greenprep.cli import store as cli_store
 from greenschemas.console import add_version, run
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     help="Check satellite images and masks, cut tiles, split them, and write one Zarr store.",
 )
 add_version(app)
+app.add_typer(cli_init.app)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from greenschemas.console import print_json, say
+
+if TYPE_CHECKING:
+    from greenschemas.manifest import Entry, Summary
 
 __all__ = ["app"]
 
@@ -27,7 +32,9 @@ def clean(
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Mend what can be mended for certain, or reject it.")
     ] = True,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was rejected.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything was rejected, not only if everything was.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first so many pairs only.")] = None,
     verify: Annotated[
@@ -44,12 +51,14 @@ def clean(
     warm_up(PRELOAD)  # First of all: its imports take as long as ours.
     from greenprep.clean.clean import clean as run
 
-    _, summary = run(raw, out, recipe, workers=workers, repair=repair, verify=verify, dry_run=dry_run, limit=limit)
+    entries, summary = run(
+        raw, out, recipe, workers=workers, repair=repair, verify=verify, dry_run=dry_run, limit=limit
+    )
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:
-        typer.echo(in_words(summary.model_dump(), None if dry_run else out))
-    if strict and summary.rejected:
+        typer.echo(in_words(entries, summary, None if dry_run else out))
+    if summary.rejected == summary.found or (strict and summary.rejected):
         raise typer.Exit(1)
 
 
@@ -114,15 +123,20 @@ def synth(
     say(f"{len(truth)} images in {out}, {spoilt} of them with a planted defect; truth.json says which.")
 
 
-def in_words(summary: dict[str, object], out: Path | None) -> str:
-    """The sums as a person reads them."""
+def in_words(entries: Iterable[Entry], summary: Summary, out: Path | None) -> str:
+    """The sums as a person reads them: what led to a rejection, what was repaired, what is only worth a look."""
     lines = [
-        f"{summary['found']} found = {summary['accepted']} accepted + {summary['repaired']} repaired + "
-        f"{summary['rejected']} rejected"
+        f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
+        f"{summary.rejected} rejected"
     ]
-    reasons = summary["reasons"]
-    if isinstance(reasons, dict):
-        lines += [f"  {count:6}  {code}" for code, count in sorted(reasons.items(), key=lambda item: -item[1])]
+    counts = Counter(
+        (reason.level.value, reason.code)
+        for entry in entries
+        for reason in {(one.level, one.code): one for one in entry.reasons}.values()
+    )
+    for level in ("reject", "repair", "warn"):
+        rows = sorted((-count, code) for (of, code), count in counts.items() if of == level)
+        lines += [f"{level}:", *(f"  {-count:6}  {code}" for count, code in rows)] if rows else []
     if out is not None:
         lines.append(
             f"Each file and why: {out / 'report.html'} and {out / 'manifest.jsonl'}; "

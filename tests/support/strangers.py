@@ -1,0 +1,86 @@
+"""Folders as strangers have them: unlike each other, and unlike what the default recipe is meant for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from scipy.ndimage import gaussian_filter
+
+__all__ = ["beside_each_other", "palette_chips", "worldcover"]
+
+SIDE = 72
+
+
+def _ground(seed: int, classes: int) -> np.ndarray:
+    """(H, W) classes from 0 in smooth patches, all of them in every scene."""
+    fields = np.random.default_rng(seed).standard_normal((classes, SIDE, SIDE))
+    return np.asarray(np.stack([gaussian_filter(field, 5) for field in fields]).argmax(axis=0))
+
+
+def _reflectances(seed: int, ground: np.ndarray, bands: int) -> np.ndarray:
+    """(bands, H, W) in 0..1: a signature for each class, with texture."""
+    signature = np.random.default_rng(7).uniform(0.03, 0.5, (ground.max() + 1, bands))
+    image = np.moveaxis(signature[ground], -1, 0)
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal(image.shape), (0, 1.5, 1.5))
+    return np.clip(image * (1 + 0.3 * noise), 0.005, 0.95)
+
+
+def _write(path: Path, data: np.ndarray, at: int, names: tuple[str, ...] = (), **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "count": len(data),
+        "height": data.shape[1],
+        "width": data.shape[2],
+        "dtype": data.dtype.name,
+        "crs": "EPSG:32632",
+        "transform": Affine(10, 0, 500_000 + 2_000 * at, 0, -10, 5_000_000),
+        "compress": "deflate",
+    }
+    with rasterio.open(path, "w", **profile | options) as file:
+        file.write(data)
+        if names:
+            file.descriptions = names
+
+
+def beside_each_other(raw: Path) -> Path:
+    """`site12_2020-06-01.tif` and `…_label.tif` in one folder: 7 bands, classes 1 to 5, 0 where nobody labelled."""
+    for site in range(8):
+        ground = _ground(site, 5)
+        for month in (6, 8):
+            stem = f"site{site + 5}_2020-{month:02}-01"
+            image = _reflectances(10 * site + month, ground, 7)
+            label = (ground + 1).astype(np.uint8)
+            label[: 3 + site] = 0
+            _write(raw / f"{stem}.tif", np.rint(image * 10_000).astype(np.uint16), site)
+            _write(raw / f"{stem}_label.tif", label[None], site)
+    return raw
+
+
+def palette_chips(raw: Path) -> Path:
+    """Aerial chips `train/chip_0007.tif` of bytes with labels/chip_0007.tif, a palette of three classes from 0."""
+    for chip in range(12):
+        ground = _ground(100 + chip, 3)
+        image = _reflectances(chip, ground, 4)
+        _write(raw / f"train/chip_{chip:04}.tif", np.rint(image * 255).astype(np.uint8), chip)
+        path = raw / f"labels/chip_{chip:04}.tif"
+        _write(path, ground.astype(np.uint8)[None], chip, photometric="palette")
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {0: (90, 90, 90), 1: (0, 160, 0), 2: (0, 0, 200)})
+    return raw
+
+
+def worldcover(raw: Path) -> Path:
+    """Sentinel-2 L2A of twelve named bands in folders of regions, masks in ESA WorldCover's codes."""
+    names = (*(f"B{i:02}" for i in range(1, 9)), "B8A", "B09", "B11", "B12")
+    codes = np.array([10, 30, 50, 80], np.uint8)
+    for at in range(9):
+        region, tile = ("south_tyrol", "lombardy", "ticino")[at % 3], f"T32T{'PQR'[at // 3]}S"
+        ground = _ground(200 + at, 4)
+        image = np.rint(_reflectances(300 + at, ground, 12) * 10_000).astype(np.uint16)
+        _write(raw / f"scenes/{region}/S2_{region}_{tile}_L2A.tif", image, at, names)
+        _write(raw / f"worldcover/{region}/{region}_{tile}_wc.tif", codes[ground][None], at)
+    return raw
