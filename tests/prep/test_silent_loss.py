@@ -82,3 +82,40 @@ def test_a_class_that_is_also_the_nodata_tag_is_kept_unless_the_recipe_says_othe
     share = float(np.mean(index == 0))
     assert entry.measures["labelled"] == pytest.approx(1 if kept else 1 - share, abs=1e-5)
     assert entry.measures["share.built"] == pytest.approx(share if kept else 0, abs=1e-5)
+
+
+def test_a_small_collections_split_says_what_it_lacks(empty_collection) -> None:  # type: ignore[no-untyped-def]
+    for area in (1, 2):
+        image, fraction = scene(area, 40, 45)
+        if area == 1:
+            fraction[0] += fraction[2]
+            fraction[2] = 0
+        empty_collection.write(area, 1, image, fraction)
+    recipe = str(empty_collection.recipe(split={"val": 0.05}))
+    said = CliRunner().invoke(app, ["run", recipe, "--workers", "0"]).output
+    assert "val has 50% of the tiles where 5% was asked for, in 1 of 2 groups" in said
+    assert "has no pixel of water" in said
+    again = CliRunner().invoke(app, ["split", str(empty_collection.folder / "store.zarr"), "--val", "0.4"]).output
+    assert "was asked for" not in again and "has no pixel of water" in again
+
+
+def test_a_codec_that_the_wheel_lacks_is_named_with_what_to_do(empty_collection) -> None:  # type: ignore[no-untyped-def]
+    empty_collection.add(1, 1)
+    (path,) = empty_collection.raw.glob("images/**/*.tif")
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    for entry in range(first + 2, first + 2 + 12 * int.from_bytes(data[first : first + 2], "little"), 12):
+        if int.from_bytes(data[entry : entry + 2], "little") == 259:  # Compression
+            data[entry + 8 : entry + 10] = (50002).to_bytes(2, "little")  # JPEG XL
+    path.write_bytes(data)
+    (entry,) = judged(empty_collection, {})
+    assert entry.reasons[0].code == "unreadable" and "missing codec" in entry.reasons[0].found
+    assert "COMPRESS=DEFLATE" in entry.reasons[0].remedy
+
+
+def test_blocks_that_a_sparse_file_leaves_out_are_zero(empty_collection) -> None:  # type: ignore[no-untyped-def]
+    image, fraction = scene(1, 64, 64)
+    image[:, :16] = 0
+    empty_collection.write(1, 1, image, fraction, SPARSE_OK=True, blockysize=16, compress=None)
+    (entry,) = judged(empty_collection, {})
+    assert entry.verdict is Verdict.ACCEPTED and entry.measures["content"] == 0.75

@@ -93,6 +93,11 @@ def run(
         )
     more = {"summary": summary.model_dump(mode="json"), "without_tiles": list(outcome.without_tiles)}
     _report(outcome.store, outcome.contract, as_json, **more)
+    if outcome.audit is not None:
+        from greenprep.inspect.tables import remarks
+
+        for remark in remarks(outcome.contract, outcome.audit):
+            say(remark)
 
 
 @app.command()
@@ -144,10 +149,12 @@ def split(
     if as_json:
         print_json({"split": contract.model_dump(mode="json")["split"], "audit": found.as_json()})
         return
-    from greenprep.inspect.tables import audit_text, split_text
+    from greenprep.inspect.tables import audit_text, remarks, split_text
 
     typer.echo(split_text(contract))
     typer.echo(audit_text(found))
+    for remark in remarks(contract, found):
+        say(remark)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from greenschemas.contract import Contract
 from greenschemas.layout import SPLITS
 from greenschemas.store import Store
 
-__all__ = ["audit_text", "contract_text", "distance_text", "group_text", "split_text", "stats_text", "table"]
+__all__ = ["audit_text", "contract_text", "distance_text", "group_text", "remarks", "split_text", "stats_text", "table"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -78,6 +78,29 @@ def split_text(contract: Contract) -> str:
     rows = [(name, split.groups.get(name, 0), split.tiles.get(name, 0)) for name in SPLITS]
     asked = ", ".join(f"{key} {value}" for key, value in split.recipe.items())
     return "\n".join([table(("split", "groups", "usable tiles"), rows), f"asked for: {asked}", f"audit: {split.audit}"])
+
+
+def remarks(contract: Contract, audit: Audit) -> list[str]:
+    """What a small collection does to a split: shares that whole groups cannot give, classes that a split lacks."""
+    split = contract.split
+    if split is None:
+        return []
+    dealt = sum(split.tiles.values())
+    said = []
+    for name in ("val", "test"):
+        asked, has = float(split.recipe.get(name) or 0), split.tiles.get(name, 0) / max(dealt, 1)
+        if not {"given", "folds"} & split.recipe.keys() and asked and not asked / 2 <= has <= 2 * asked:
+            said.append(
+                f"{name} has {has:.0%} of the tiles where {asked:.0%} was asked for, in {split.groups[name]} of "
+                f"{sum(split.groups.values())} groups that stay whole: add areas, or deal blocks (--by blocks)"
+            )
+    for name in contract.classes:
+        lacking = [each for each, shares in audit.class_share.items() if shares[name] == 0]
+        if lacking and len(lacking) < len(audit.class_share):
+            said.append(
+                f"{' and '.join(lacking)} has no pixel of {name}, which other splits have: no score tells of it"
+            )
+    return said
 
 
 def audit_text(audit: Audit) -> str:

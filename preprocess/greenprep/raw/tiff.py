@@ -183,9 +183,12 @@ def open_tiff(path: Path, limits: Limits, bands: int) -> Tiff:
         raise BadFile(
             path,
             f"GDAL does not open it ({_reason(problem)})",
-            "fetch the file again",
+            _CODEC if "missing codec" in _reason(problem) else "fetch the file again",
             Code.TRUNCATED if cut else Code.UNREADABLE,
         ) from None
+
+
+_CODEC = "write it anew where that codec is known: gdal_translate -co COMPRESS=DEFLATE IN OUT"
 
 
 def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits) -> None:
