@@ -16,13 +16,13 @@ from greenprep.init.bands import guess_bands, guess_scale
 from greenprep.init.facts import FileFacts, tell_apart
 from greenprep.init.guess import guess
 from greenprep.init.labels import guess_labels
-from greenprep.init.names import guess_patterns
+from greenprep.init.names import guess_group, guess_patterns
 from greenprep.init.write import guess_folder, recipe_text
 from greenprep.raw.pairs import pair_names
 from greenschemas.bands import Role
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.recipe import Pairing, load_recipe
-from support.strangers import beside_each_other, palette_chips, worldcover
+from support.strangers import beside_each_other, embeddings, palette_chips, worldcover
 
 EXPECTED = {
     beside_each_other: {
@@ -55,6 +55,15 @@ EXPECTED = {
         "scale": 10_000,
         "pairs": 9,
         "groups": 9,
+    },
+    embeddings: {
+        "images": "{place}/embeddings/{part}.tif",
+        "masks": "{place}/gt/{part}.tif",
+        "classes": {0: "other", 255: "class_255"},
+        "unlabelled": None,
+        "scale": None,
+        "pairs": 10,
+        "groups": 10,
     },
 }
 
@@ -119,6 +128,29 @@ def test_cities_with_underscores_and_one_mask_for_several_dates() -> None:
     assert patterns is None or "{" in patterns[1]
 
 
+def test_the_group_is_what_lies_on_one_grid_or_what_names_share() -> None:
+    names = [f"{place}_{shot}.tif" for place in "abcdef" for shot in (1, 2)]
+    found = {name: {"place": name[0], "shot": name[2]} for name in names}
+    unplaced = [facts(name, 4) for name in names]
+    group, why = guess_group(("place", "shot"), found, unplaced)
+    assert group == ("place",) and "COULD NOT TELL" in why
+    by_place = [facts(name, 4, place=("EPSG:32632", (10.0, 0.0, ord(name[0]), 0.0, -10.0, 0.0))) for name in names]
+    group, why = guess_group(("place", "shot"), found, by_place)
+    assert group == ("place",) and "12 images lie on the grid of another one, and differ in shot" in why
+    dated = {name: {"date": name[2], "place": name[0]} for name in names}
+    assert guess_group(("date", "place"), dated, unplaced)[0] == ("place",)
+    assert guess_group(("shot",), {name: {"shot": name[2]} for name in names}, unplaced)[0] == ("shot",)
+
+
+def test_the_users_own_layout_keeps_its_own_names() -> None:
+    some = [f"images/C/C_2020_{i}_{j}_GeoTIFF" for i in range(3) for j in (1, 2)]
+    images = [facts(f"{one}.tif", 4) for one in some]
+    stems = [one.replace("images/C", "masks/C_masks") for one in some]
+    masks = [facts(f"{one}_mask.tif", values=codes(c0=1, c1=1)) for one in stems]
+    guessed = guess("raw", [one.path for one in (*images, *masks)], [*images, *masks])
+    assert guessed.recipe.pairing == Pairing() and "pairing.images" not in guessed.unsure
+
+
 @pytest.mark.parametrize(
     ("values", "nodata", "classes", "unlabelled"),
     [
@@ -140,7 +172,12 @@ def test_codes_and_the_value_without_label(values, nodata, classes, unlabelled) 
 
 @pytest.mark.parametrize(
     ("whole", "values", "kind"),
-    [(1.0, None, "fraction"), (100.0, None, "percent"), (1.0, codes(c0=3, c1=1), "one_hot")],
+    [
+        (1.0, None, "fraction"),
+        (100.0, None, "percent"),
+        (100.0, codes(c0=2, c100=1), "percent"),
+        (1.0, codes(c0=3, c1=1), "one_hot"),
+    ],
 )
 def test_bands_that_sum_to_one_number_are_shares_of_classes(whole, values, kind) -> None:
     rules, _ = guess_labels([facts("m.tif", 3, "float32", whole=whole, values=values, names=("a", "b", "c"))])

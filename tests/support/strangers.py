@@ -9,7 +9,7 @@ import rasterio
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["beside_each_other", "palette_chips", "worldcover"]
+__all__ = ["beside_each_other", "embeddings", "palette_chips", "worldcover"]
 
 SIDE = 72
 
@@ -83,4 +83,15 @@ def worldcover(raw: Path) -> Path:
         image = np.rint(_reflectances(300 + at, ground, 12) * 10_000).astype(np.uint16)
         _write(raw / f"scenes/{region}/S2_{region}_{tile}_L2A.tif", image, at, names)
         _write(raw / f"worldcover/{region}/{region}_{tile}_wc.tif", codes[ground][None], at)
+    return raw
+
+
+def embeddings(raw: Path) -> Path:
+    """AlphaEarth's 64 numbers from -1 to 1 below train/ and val/, masks of 0 and 255 beside them in gt/."""
+    for at in range(10):
+        ground = _ground(400 + at, 2)
+        image = (2 * _reflectances(500 + at, ground, 64) - 1).astype(np.float32)
+        folder = raw / ("train" if at < 7 else "val")
+        _write(folder / f"embeddings/{at:03}.tif", image, at)
+        _write(folder / f"gt/{at:03}.tif", (255 * ground).astype(np.uint8)[None], at)
     return raw

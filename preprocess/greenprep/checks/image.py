@@ -74,7 +74,7 @@ def _content(
     mean = float(statistics.total[reflectance].mean() / statistics.present) if len(reflectance) else 0.0
     # Negative reflectances are real; an image is blank where values of either sign are next to nothing.
     size = float(np.sqrt(statistics.square[reflectance].mean() / statistics.present)) if len(reflectance) else 0.0
-    if mean < least and size < max(least, 1e-12) * 10:
+    if len(reflectance) and mean < least and size < max(least, 1e-12) * 10:
         yield finding(
             Code.BLANK, "image", f"mean of the reflectance bands {mean:.4g}", limit=f"{least:g}", limits=limits
         )

@@ -137,7 +137,7 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
         fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
         bright_cloud = bright_clouds(image, bands, scale) if reflectance_scale else None
-    lit = image[reflectance] != 0
+    lit = image[reflectance or where_role(bands, Role.DERIVED)] != 0  # Embeddings have no reflectance.
     # Where there is no label, all classes hold UNLABELLED.
     without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
     coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without

@@ -18,6 +18,8 @@ from greenschemas.recipe import Pairing, Recipe, SplitRules, TileRules
 __all__ = ["Guess", "guess"]
 
 UNSURE = "COULD NOT TELL"
+MOST = 0.9
+"""Share of the files that a pattern must pair to be believed."""
 
 
 class Guess(NamedTuple):
@@ -73,6 +75,13 @@ def guess(raw: str, names: Sequence[str], facts: Sequence[FileFacts]) -> Guess:
 def _pairing(
     raw: str, names: Sequence[str], images: Sequence[FileFacts], masks: Sequence[FileFacts]
 ) -> tuple[Pairing, dict[str, str]]:
+    usual = _paired(names, Pairing())
+    if usual * 2 >= MOST * len(names):
+        return Pairing(), {
+            "pairing.images": f"{usual} pairs of {len(names)} TIFFs, all by the names of the default layout",
+            "pairing.group": "the same ground at any time, which never stands in two splits",
+            "pairing.time": "which acquisition of the group",
+        }
     patterns = guess_patterns([one.path for one in images], [one.path for one in masks])
     if patterns is None:
         raise SourceError(
@@ -87,12 +96,15 @@ def _pairing(
     pairing = Pairing.model_validate(
         {"images": of_images, "masks": of_masks, "group": "_".join(f"{{{part}}}" for part in group)}
     )
-    found = pair_names(names, names, [], pairing)
-    paired = sum(one.problem is None for one in found)
-    unsure = "" if paired * 2 >= 0.9 * len(names) else f"{UNSURE}: "
+    paired = _paired(names, pairing)
+    unsure = "" if paired * 2 >= MOST * len(names) else f"{UNSURE}: "
     return pairing, {
         "pairing.images": f"{unsure}{paired} pairs of {len(names)} TIFFs; parts of the path stand in braces",
         "pairing.masks": f"what looks like labels, such as {masks[0].path}",
         "pairing.group": f"The same ground at any time, which never stands in two splits. {why}",
         "pairing.time": "which acquisition of the group",
     }
+
+
+def _paired(names: Sequence[str], pairing: Pairing) -> int:
+    return sum(one.problem is None for one in pair_names(names, names, [], pairing))

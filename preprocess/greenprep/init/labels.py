@@ -40,7 +40,7 @@ def guess_labels(masks: Sequence[FileFacts]) -> tuple[MaskRules, dict[str, str]]
 def _shares(masks: Sequence[FileFacts], bands: int) -> tuple[MaskRules, dict[str, str]]:
     whole = float(str(commonest(round(one.whole or 0, 1) for one in masks)))
     two = all(one.values is not None and len(one.values) <= 2 for one in masks)
-    kind = MaskKind.ONE_HOT if two else MaskKind.PERCENT if abs(whole - 100) < 3 else MaskKind.FRACTION
+    kind = MaskKind.PERCENT if abs(whole - 100) < 3 else MaskKind.ONE_HOT if two else MaskKind.FRACTION
     names = commonest(one.names for one in masks)
     words = [str(name) for name in names if not says_nothing(name)] if isinstance(names, tuple) else []
     told = "from the descriptions of the bands"

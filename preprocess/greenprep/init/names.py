@@ -16,6 +16,9 @@ SAMPLE = 60
 NEAR = 6
 """Masks that are compared with an image letter by letter, of those that share most words with it."""
 
+ENOUGH = 5
+"""Fewer groups than this cannot be dealt to splits."""
+
 _Segments = tuple[tuple[str, str, str], ...]
 """(only in the image, only in the mask, in both), from left to right."""
 
@@ -127,6 +130,7 @@ def guess_group(
     """(parts that name the ground, how that was told).
 
     found: the parts of each image by path. Images on the very same grid show the same ground, whatever their names.
+    Where nothing tells, a group rather has too many images than too few: the same ground in two splits is worse.
     """
     grounds: dict[object, list[Mapping[str, str]]] = defaultdict(list)
     for one in images:
@@ -141,5 +145,10 @@ def guess_group(
         return kept, f"{sum(map(len, again))} images lie on the grid of another one, and differ in {differ}"
     if dates and dates < set(parts):
         return tuple(part for part in parts if part not in dates), "the parts of the name that are no date"
+    for count in range(1, len(parts)):
+        groups = {tuple(one[part] for part in parts[:count]) for one in found.values()}
+        if ENOUGH <= len(groups) < len(found):
+            alike = ", ".join(parts[:count])
+            return tuple(parts[:count]), f"COULD NOT TELL: images that share {alike} are taken for the same ground"
     why = "COULD NOT TELL which images show the same ground: each is its own; leave out what names the time"
     return tuple(parts), why
