@@ -27,6 +27,8 @@ def _for_editors(package):
 
 @pytest.mark.parametrize("package", FACES, ids=lambda package: package.__name__)
 def test_a_face_gives_what_editors_see_and_lists_it(package):
+    if package.__name__ == "greentrain":
+        pytest.importorskip("torch")
     seen = _for_editors(package)
     assert {*seen, "__version__"} == set(package.__all__)
     assert package.__all__ == sorted(package.__all__)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -58,14 +59,17 @@ def open_scratch(build: Location) -> None:
     Its records are pickles, which run code when they are loaded: raises StoreError for a folder that is not this user's
     alone to write. Whoever may write to an object store is trusted with it.
     """
-    if not build.local or os.name == "nt":
+    if not build.local:
         return
     build.path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         build.path.mkdir(mode=0o755)
-    found = build.path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o002:
-        raise StoreError(build.url, "a scratch folder that others may have written", "remove it, or build elsewhere")
+    if sys.platform != "win32":  # There a file's mode does not say who may write it.
+        found = build.path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o002:
+            raise StoreError(
+                build.url, "a scratch folder that others may have written", "remove it, or build elsewhere"
+            )
     for name in ("spill", "ledger", "store"):
         (build.path / name).mkdir(exist_ok=True)
     sync_folder(build.path)
