@@ -68,6 +68,7 @@ def test_settings_come_by_file_by_text_and_by_keyword_the_later_winning(tmp_path
 def test_a_run_goes_on_by_keyword(folder: Path, tmp_path: Path) -> None:
     again = gt.fit(gt.open_store(folder / "s.zarr"), folder / "run", resume=True)
     assert (again.status, again.epochs) == ("finished", 2)
+    assert again.beside is not None and "Gradient boosting on single pixels" in again.beside
 
 
 def test_predictions_of_arrays_are_those_of_the_map(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from greentrain.config import Config, load_config
 from greentrain.devices import find_device
 from greentrain.maps.in_memory import is_labelled, predict_array, predict_labelled
 from greentrain.nets.build import OwnNet
+from greentrain.study.beside_trees import beside_trees
 from greentrain.study.run_report import write_run_report
 from greentrain.training.checkpoint import Trained, load_trained, newest_checkpoint
 from greentrain.training.fit import FitResult, settings_of
@@ -60,8 +61,9 @@ def fit(
     saved = newest_checkpoint(out) if resume else None
     base = None if saved is None else settings_of(out, saved)
     wanted: Config = load_config(None if config is None else Path(config), changes, base, named)
+    opened = store if isinstance(store, Store) else open_store(store)
     result = train(
-        store if isinstance(store, Store) else open_store(store),
+        opened,
         out,
         wanted,
         resume=resume,
@@ -75,6 +77,8 @@ def fit(
     )
     if result.leader and result.signal is None:
         write_run_report(out, model=own)
+        if result.best is not None and (beside := beside_trees(out, opened, result.best, own)) is not None:
+            return replace(result, beside=str(beside))
     return result
 
 

@@ -128,12 +128,9 @@ def fit(
         raise typer.Exit(128 + outcome.signal)
     say(f"{outcome.status} after {outcome.epochs} epochs: {out / 'report.html'}")
     if outcome.best is not None:
-        from greenschemas.store import open_store
-        from greentrain.study.beside_trees import beside_trees
-
         typer.echo(_table(outcome.best))
-        if (beside := beside_trees(out, open_store(store), outcome.best)) is not None:
-            typer.echo(beside)
+        if outcome.beside is not None:
+            typer.echo(outcome.beside)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from greenschemas.store import Store
 from greentrain.data.loader import Loader, open_loader
+from greentrain.nets.build import OwnNet
 from greentrain.scores.metrics import confusion, scores
 from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import Trained, load_trained
@@ -50,13 +51,14 @@ class BesideTrees:
         return text if above else f"WARNING {text} Give the net more epochs or patches, or take the trees."
 
 
-def beside_trees(run: Path, store: Store, best: Mapping[str, Any]) -> BesideTrees | None:
+def beside_trees(run: Path, store: Store, best: Mapping[str, Any], model: OwnNet | None = None) -> BesideTrees | None:
     """Fit trees to the train split and score them on the val split; None where neither has a score.
 
-    `best`: scores of the net, as `metrics.scores` gives them. Bands and target are the run's own. At most 60,000 pixels
-    are learnt from and some 200,000 scored, drawn at random; the score also goes to the run's record.
+    `best`: scores of the net, as `metrics.scores` gives them; model: the net that `fit` was given, if it was. Bands and
+    target are the run's own. At most 60,000 pixels are learnt from and some 200,000 scored, drawn at random; the score
+    also goes to the run's record.
     """
-    began, trained = time.monotonic(), load_trained(run)
+    began, trained = time.monotonic(), load_trained(run, model=model)
     counts = _confusion(_fitted(trained, store), trained, store)
     iou = scores(counts, trained.rule.classes)["mean"]["iou"]
     if iou is None or best["mean"]["iou"] is None:

@@ -95,12 +95,13 @@ def link_last(path: Path) -> None:
 def newest_checkpoint(run: Path) -> Checkpoint | None:
     """The newest whole checkpoint of a run; says which are broken on the way. None where there is none at all.
 
+    Beside what the file holds, `newest_file` is the name of the newest file that was there, whole or broken.
     Raises ConfigError where all are broken: what is left of the run is not to be written over.
     """
     paths = sorted((run / "checkpoints").glob("step-*.pt"), reverse=True)
     for path in paths:
         try:
-            return _read(path)
+            return {**_read(path), "newest_file": paths[0].name}
         except ConfigError as problem:
             say(f"WARNING {problem}")
     if paths:

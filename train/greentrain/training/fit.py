@@ -70,6 +70,8 @@ class FitResult:
     """Scores of the best validation; None where nothing was validated."""
     leader: bool
     """Whether this process speaks for all."""
+    beside: str | None = None
+    """The best scores beside those of trees on the same ground, in a sentence; None where there are none."""
 
 
 def fit(
@@ -439,8 +441,8 @@ def _saved_state(store: Store, run: Path, config: Config, checkpoint: Checkpoint
     checkpoint: what was the newest before the run's folder was locked. Raises ConfigError for another store or other
     settings than the checkpoint was made of.
     """
-    known = "" if checkpoint is None else f"step-{checkpoint['position']['step']:08d}"
-    newer = any(path.stem > known for path in (run / "checkpoints").glob("step-*.pt"))
+    known = "" if checkpoint is None else checkpoint["newest_file"]
+    newer = any(path.name > known for path in (run / "checkpoints").glob("step-*.pt"))
     saved = newest_checkpoint(run) if newer else checkpoint
     if saved is None:
         return None
