@@ -62,6 +62,7 @@ class Limits(Frozen):
     dropped_lines_max: float = Field(0.01, ge=0, le=1)
     """Share of interior lines that are constant where their neighbours are not."""
     offset: OffsetPolicy = OffsetPolicy.REPAIR
+    """What happens to a file with the offset of Sentinel-2's processing baseline 04.00: repair, keep or reject."""
     cloud: CloudPolicy = CloudPolicy.MASK
     """What pixels that a quality band calls cloud mean: mask (they are marked invalid), or keep."""
     cloud_max: float = Field(0.5, ge=0, le=1)
