@@ -61,7 +61,7 @@ class Owner(Frozen):
     @property
     def gone(self) -> bool:
         """Whether it is known to have ended: a process of this machine, of which there is none any more."""
-        if self.host != platform.node():
+        if self.host != platform.node() or os.name == "nt":  # On Windows signal 0 is Ctrl-C: it would not ask, but end.
             return False
         try:
             os.kill(self.pid, 0)
