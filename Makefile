@@ -54,7 +54,8 @@ test-wheel: build
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(build/wheel-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/libraries.pth"
 	build/wheel-venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
-	mkdir -p build/wheel-tests && cp -r tests pipelines pyproject.toml README.md ARCHITECTURE.md CHANGELOG.md build/wheel-tests/
+	mkdir -p build/wheel-tests/train && cp train/README.md build/wheel-tests/train/
+	cp -r tests pipelines docs pyproject.toml *.md build/wheel-tests/
 	cd build/wheel-tests && PATH="$(CURDIR)/build/wheel-venv/bin:$$PATH" $(TEST_ENV) \
 		../wheel-venv/bin/python -m pytest -n 2 -q -m "not slow"
 

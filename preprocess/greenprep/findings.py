@@ -1,6 +1,6 @@
 """The catalogue of checks: for each code its level, what it measures, its limit in the recipe, and the remedy.
 
-`greenprep explain`, the manifest and the README's table all come from the one table here.
+`greenprep explain`, the manifest and the table of docs/checks.md all come from the one table here.
 """
 
 from __future__ import annotations
@@ -422,7 +422,7 @@ def explain(code: Code) -> str:
 
 
 def as_markdown() -> str:
-    """The catalogue as a table for the README."""
+    """The catalogue as the table of docs/checks.md."""
     rows = [
         f"| `{check.code.value}` | {check.level.value} | {check.what} | "
         f"{f'`{check.limit}` = {_default(check.limit)}' if check.limit else ''} |"

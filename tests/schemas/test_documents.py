@@ -1,4 +1,4 @@
-"""README and help texts are true: each command has an example, the catalogue is the table that explain prints."""
+"""README, docs/ and help texts are true: each command has an example, links lead somewhere, the catalogue is whole."""
 
 import importlib.util
 import re
@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def _apps() -> dict[str, typer.Typer]:
@@ -36,20 +36,45 @@ def test_every_command_has_an_example_that_parses(program: str, command: str) ->
 
 
 @pytest.mark.parametrize(("program", "command"), _commands())
-def test_the_readme_names_every_command(program: str, command: str) -> None:
-    assert f"{program} {command}" in README
+def test_the_table_of_commands_has_every_command(program: str, command: str) -> None:
+    assert f"\n| `{program} {command}` |" in PAGES[ROOT / "docs" / "commands.md"]
 
 
-def test_the_readme_names_no_command_that_is_not() -> None:
-    named = set(re.findall(r"^(?:\$ )?(greenprep|greentrain) ([a-z]+)", README, re.MULTILINE))
-    named |= set(re.findall(r"`(greenprep|greentrain) ([a-z]+)", README))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_names_a_command_that_is_not(page: Path) -> None:
+    named = set(re.findall(r"^(?:\$ )?(greenprep|greentrain) ([a-z]+)", PAGES[page], re.MULTILINE))
+    named |= set(re.findall(r"`(greenprep|greentrain) ([a-z]+)", PAGES[page]))
     assert named <= set(_commands())
 
 
-def test_the_catalogue_in_the_readme_is_the_table_that_explain_prints() -> None:
+def test_the_page_of_checks_has_the_table_that_explain_prints() -> None:
     from greenprep.findings import as_markdown
 
-    assert as_markdown().strip() in README
+    assert as_markdown().strip() in PAGES[ROOT / "docs" / "checks.md"]
+
+
+def test_what_stands_between_backquotes_like_a_code_in_the_page_of_trouble_is_one() -> None:
+    from greenprep.findings import CATALOGUE
+
+    named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", PAGES[ROOT / "docs" / "trouble.md"]))
+    assert named
+    assert named <= {code.value for code in CATALOGUE}
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    readme = PAGES[ROOT / "README.md"]
+    assert len(readme.splitlines()) <= 130
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()} <= set(re.findall(r"\]\(([^)#]+)", readme))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        name, _, heading = target.partition("#")
+        path = (page.parent / name).resolve()
+        assert path.is_file(), target
+        headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not heading or heading in {text.lower().replace(" ", "-") for text in headings}, target
 
 
 def _rooms() -> dict[str, set[str]]:
