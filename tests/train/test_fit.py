@@ -102,7 +102,7 @@ def test_epochs_between_validations_train_only(store: Path, tmp_path: Path) -> N
     epochs = [row for row in read_rows(tmp_path / "run") if "train_loss" not in row]
     assert [row["epoch"] for row in epochs if "val_iou" in row] == [2, 4, 5]
     assert all("mean_train_loss" in row for row in epochs) and len(epochs) == 5
-    assert "Mean IoU by epoch" in write_run_report(tmp_path / "run", open_store(store)).read_text()
+    assert "Mean IoU on val" in write_run_report(tmp_path / "run", open_store(store)).read_text()
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(store: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import Store, open_store
 from greentrain.data.targets import target_rule
 from greentrain.study.mistakes import Tile, by_group, find_mistakes, judge_tiles, write_mistakes
-from support.stores import write_tiny_store
+from support.stores import reseal, write_tiny_store
 
 
 def test_judgement_by_hand() -> None:
@@ -92,6 +92,7 @@ def test_file_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", sources=2)
     group = zarr.open_group(str(tmp_path / "s.zarr"))
     group["path"][:] = np.array(["<script>alert(1)</script>.tif"] * 2, np.dtypes.StringDType())
+    reseal(tmp_path / "s.zarr")
     store = open_store(tmp_path / "s.zarr")
     write_mistakes(perfect(store), store, find_mistakes(perfect(store), store), tmp_path, sure=0.9, limit=0.2)
     assert "<script>" not in (tmp_path / "errors.html").read_text()
