@@ -17,6 +17,7 @@ step greentrain predict "$out/run" "$scene" "$out/map.tif" --png "$out/map.png"
 step greentrain compare "$out/city.zarr" --models constant,spectral --seeds 1 --out "$out/compare"
 step greentrain evaluate "$out/run"
 
-printf '\n%-26s%s\n' "Report of the cleaning:" "$out/clean/report.html" "Report of the training:" "$out/run/report.html" \
+echo
+printf '%-26s%s\n' "Report of the cleaning:" "$out/clean/report.html" "Report of the training:" "$out/run/report.html" \
     "Comparison:" "$out/compare/compare.html" "Map:" "$out/map.tif" "Its picture:" "$out/map.png"
 printf '\nNow your own data: greenprep init FOLDER\n'
