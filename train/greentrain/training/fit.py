@@ -4,7 +4,8 @@ Letters: B tiles of a batch, C channels, K classes, H rows, W columns. A positio
 the weights a run goes on bit for bit, because every step draws its chance from the position alone.
 
 Several processes train as one would: each takes its slice of a global batch, and the loss is that of the whole of it
-(logits and targets are gathered), so that Dice and means over pixels do not depend on how many there are.
+(logits and targets are gathered), so that Dice and means over pixels do not depend on how many there are. Batch
+normalisation alone, of `detail` and `unet`, takes the statistics of each process's own tiles.
 """
 
 from __future__ import annotations
