@@ -33,7 +33,7 @@ _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line; our own errors end it with one message and exit code 2, Ctrl-C with 130.
+    """Run a command line; our own errors end it with one message and exit code 2, Ctrl-C with one and 130.
 
     So do those of the file system, wherever they come from: a full disk or a folder that may not be written is nothing
     that a traceback explains.
@@ -51,9 +51,18 @@ def run(app: typer.Typer) -> None:
         what = f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)
         typer.echo(f"Error: {what}. Make room, mend its permissions, or give another path.", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where this one stopped.", err=True)
+    except SystemExit as end:
+        if not _was_interrupted(end):  # Typer answers Ctrl-C itself: by a code and no word, or by "Aborted."
+            raise
+        typer.echo("Stopped. To go on, give the same command again.", err=True)
         sys.exit(130)
+
+
+def _was_interrupted(end: BaseException | None) -> bool:
+    """Whether Ctrl-C led to this end."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__context__
+    return end is not None
 
 
 def add_version(app: typer.Typer) -> None:

@@ -288,7 +288,7 @@ def command(recipe: Path, workers: int) -> list[str]:
 def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
     recipe = built.recipe(f"w{workers}")
     done = subprocess.run(command(recipe, workers), check=True, capture_output=True, text=True, timeout=200)
-    assert "Dashboard: http://" in done.stderr and "9 found = 9 accepted" in done.stderr
+    assert "9 found = 9 accepted" in done.stderr
     assert files(built.folder / f"w{workers}.zarr") == files(built.folder / "store.zarr")
 
 

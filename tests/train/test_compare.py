@@ -1,8 +1,10 @@
 """A comparison says what it may, and no more."""
 
 import json
+import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
+from greentrain.study import contenders
 from greentrain.study.compare import ComparePlan, Result, below_trees, compare, picture_tiles
 from greentrain.study.compare_page import remarks, write_comparison
 from greentrain.study.contenders import check_names, clock
 from greentrain.study.significance import compare_pairs, difference, mean_iou
+from support.interrupt import STOPPED, interrupted
 from support.stores import write_tiny_store
 
 
@@ -165,3 +169,19 @@ def test_pictures_come_from_different_groups(tmp_path: Path) -> None:
 def test_a_result_gives_its_matrices_back() -> None:
     result = Result("unet", 0, 1.0, 1.0, 1.0, 1.0, None, "", ("g",), [[[1, 2], [3, 4]]], {})
     assert result.counts().tolist() == [[[1, 2], [3, 4]]]
+
+
+def test_ctrl_c_ends_it_by_one_sentence_and_no_run_is_scored(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr")
+    run = tmp_path / "out/runs/tiny_0"
+    words = ("compare", tmp_path / "s.zarr", "--models", "tiny", "--seeds", 1, "--budget", 9, "--out", tmp_path / "out")
+    assert interrupted("greentrain", *words, when=(run / "log.txt").exists) == (130, STOPPED)
+    assert not (run / "result.json").exists()
+
+
+def test_a_run_that_was_told_to_stop_is_not_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_store(tmp_path / "s.zarr")
+    monkeypatch.setattr(contenders, "fit", lambda *_: SimpleNamespace(signal=signal.SIGTERM))
+    monkeypatch.setattr(contenders, "_epochs", lambda *_: (1, False))
+    with pytest.raises(KeyboardInterrupt):
+        contenders.learn("tiny", contenders.Task(tmp_path / "s.zarr", 0, 1, tmp_path))

@@ -7,8 +7,9 @@ so that a pool of any size starts in about the time of one import.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from greenprep.engine.pool import check_main
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
+from greenschemas.interrupt import deaf_children, held
 from greenschemas.machine import cores
 
 __all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_up"]
@@ -23,6 +25,8 @@ __all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_
 J = TypeVar("J")
 R = TypeVar("R")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_NUM_THREADS")
+_SHORT = 20.0
+"""Seconds of work that nobody needs to watch."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ def warm_up(workers: int | None) -> None:
         os.environ.update(dict.fromkeys(_THREADS, "1"))
         preload = ["distributed", "distributed.nanny", "greenprep.build.read", "greenprep.store.codec"]
         forkserver.set_forkserver_preload(preload)
-        forkserver.ensure_running()
+        with deaf_children():
+            forkserver.ensure_running()
 
 
 class Engine(Protocol):
@@ -63,7 +68,7 @@ class SerialEngine:
 def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -> Iterator[Engine]:
     """Who does the work of a build: a cluster of `workers` processes, or one that exists.
 
-    Prints the dashboard's address.
+    Prints the dashboard's address where the work is long enough to look at it.
 
     workers: None for one a processor, 0 for this process itself. scheduler: address of an existing cluster, whose
     workers have greenprep and greenschemas installed and see the same files. shared: whether other processes see the
@@ -89,8 +94,13 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
     if scheduler is None and hasattr(os, "fork"):
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
     with dask.config.set(settings), _client(workers, scheduler) as client:
-        say(f"Dashboard: {client.dashboard_link}")
-        yield DaskEngine(client)
+        address = threading.Timer(_SHORT, say, [f"Dashboard: {client.dashboard_link}"])
+        address.daemon = True
+        address.start()
+        try:
+            yield DaskEngine(client)
+        finally:
+            address.cancel()
 
 
 @contextmanager
@@ -114,24 +124,30 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     # other users that is everybody. So both sides show a certificate that is made here, for this run, in memory alone.
     security = Security.temporary()
     count = workers or cores()
-    with (
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-            silence_logs=50,
-            protocol="tls://",
-            security=security,
-        ) as cluster,
-        Client(cluster, security=security) as client,
-    ):
+    opened = ExitStack()
+    try:
+        with held():  # A cluster that is cut short while it opens or closes ends in tracebacks.
+            cluster = opened.enter_context(
+                LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=0,
+                    silence_logs=50,
+                    protocol="tls://",
+                    security=security,
+                )
+            )
+            client = opened.enter_context(Client(cluster, security=security))
         yield client
         # distributed cannot close a worker that is just being started anew, after a job took it down.
         with suppress(TimeoutError):
             client.wait_for_workers(count, timeout=20)
+    finally:
+        with held():
+            opened.close()
 
 
 class DaskEngine:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from greenschemas.errors import ConfigError, SourceError
+from greenschemas.interrupt import deaf_children, held
 
 __all__ = ["check_main", "run_batches", "warm_up"]
 
@@ -49,8 +50,9 @@ def run_batches(
         try:
             while waiting or running:
                 while waiting and len(running) < workers * AHEAD:
-                    running[pool.submit(work, waiting[-1])] = waiting[-1]
-                    waiting.pop()
+                    with held():  # It starts a process, which nobody would wait for were this cut short.
+                        running[pool.submit(work, waiting[-1])] = waiting[-1]
+                        waiting.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield future.result()
                     del running[future]
@@ -117,10 +119,12 @@ def warm_up(preload: str) -> None:
     """Start the server that workers are forked from, which imports `preload` while this process does other things."""
     _context(preload)
     if "forkserver" in multiprocessing.get_all_start_methods():
-        forkserver.ensure_running()
+        with deaf_children():
+            forkserver.ensure_running()
 
 
 def _pool(workers: int, preload: str) -> ProcessPoolExecutor:
+    warm_up(preload)
     return ProcessPoolExecutor(workers, mp_context=_context(preload))
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import write_whole
 from greenschemas.frozen import digest
+from greenschemas.interrupt import deaf_children
 from greenschemas.lock import folder_writer
 from greenschemas.store import Store, open_store
 from greentrain.config import load_config
@@ -195,7 +196,14 @@ def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int,
     """A fresh interpreter, not a fork: threads of torch do not survive a fork, and memory would be inherited."""
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(_run, model, task, split, tiles, key).result()
+            with deaf_children():
+                run = pool.submit(_run, model, task, split, tiles, key)
+            try:
+                run.result()
+            except KeyboardInterrupt:
+                for child in active_children():
+                    child.kill()  # It would go on to its end, and what it has is not kept.
+                raise
     except BrokenProcessPool:
         raise ConfigError(
             f"{model}, seed {task.seed}",

@@ -115,7 +115,8 @@ def _net(name: str, task: Task) -> Learnt:
     epochs, slow = _epochs(store, task, task.folder.with_name(f"{name}_pace.json"), config)
     run = task.folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    fit(store, run, config.model_copy(update={"epochs": epochs}))
+    if fit(store, run, config.model_copy(update={"epochs": epochs})).signal is not None:
+        raise KeyboardInterrupt  # told to stop: half a run must not be scored as one
     trained = load_trained(run, "last")
     count = sum(weight.numel() for weight in trained.net.parameters())
     note = f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget"
