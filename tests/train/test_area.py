@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, summary
 from greentrain.maps.blend import Block
@@ -103,3 +104,28 @@ def test_class_names_may_hold_commas(tmp_path: Path) -> None:
     assert class_names(tags | {"GREENSPACE_CLASS_NAMES": json.dumps(names)}, ("class",), False) == names
     assert class_names(tags, names, True) == names, "an old map of fractions is told by its bands"
     assert class_names(TAGS, ("class",), False) == CLASSES, "an old class map"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.full((4, 40, 50), 1200, np.uint16), "4 bands that are no shares"),
+        (np.full((3, 40, 50), 0.2, np.float32), "3 bands that are no shares"),
+        (np.full((1, 40, 50), 1200, np.uint16), "holds 1200, which is no class number"),
+        (np.full((1, 40, 50), 0.3, np.float32), "holds 0.3, which is no class number"),
+    ],
+)
+def test_an_image_is_no_map(tmp_path: Path, values: np.ndarray, says: str) -> None:
+    with rasterio.open(
+        tmp_path / "raw.tif",
+        "w",
+        driver="GTiff",
+        count=len(values),
+        height=40,
+        width=50,
+        dtype=values.dtype.name,
+        transform=rasterio.Affine(*UTM.transform),
+    ) as file:
+        file.write(values)
+    with pytest.raises(SourceError, match=says):
+        area_of(tmp_path / "raw.tif")

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
+from shapely import Point, box, to_wkb
 
 from greenschemas.bands import Band, Role
 from greenschemas.colours import class_colours
@@ -236,6 +238,44 @@ def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(SourceError, match="no polygon among 0"):
         read_zones(tmp_path / "empty.geojson", UTM)
+
+
+def ogr_zones(path: Path, crs: str | None = "EPSG:32618", **options: object) -> Path:
+    """The square of `zone_file` and a point, as GDAL's own drivers write them."""
+    west, north = 400200.0, 4079800.0
+    shapes = [box(west, north - 500, west + 1000, north)] + ([Point(west, north)] if path.suffix == ".gpkg" else [])
+    kind = {"geometry_type": "Unknown" if path.suffix == ".gpkg" else "Polygon", "crs": crs} | options
+    names = np.array(["park", "tree"][: len(shapes)], object)
+    pyogrio.raw.write(path, np.array([to_wkb(one) for one in shapes], object), [names], ["NAME"], **kind)
+    return path
+
+
+@pytest.mark.parametrize("name", ["z.gpkg", "z.shp"])
+def test_zones_of_other_formats_are_those_of_geojson(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (due,) = read_zones(zone_file(tmp_path / "z.geojson"), UTM)
+    capfd.readouterr()
+    (zone,) = read_zones(ogr_zones(tmp_path / name), UTM)
+    assert zone.name == due.name and (zone.inside(UTM, 0, 0, 100, 200) == due.inside(UTM, 0, 0, 100, 200)).all()
+    assert ("1 of 2 features are no polygons" in capfd.readouterr().err) == (name == "z.gpkg")
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_zones_that_ogr_cannot_use_are_refused_by_our_own_error(tmp_path: Path) -> None:
+    (tmp_path / "text.gpkg").write_text("<OGRVRTDataSource/>")
+    (tmp_path / "cut.shp").write_bytes(ogr_zones(tmp_path / "z.shp").read_bytes()[:110])
+    two = ogr_zones(tmp_path / "two.gpkg", layer="one")
+    ogr_zones(two, layer="two", append=True)
+    for path, says in (
+        (tmp_path / "text.gpkg", "something else"),
+        (tmp_path / "cut.shp", "no GeoPackage or Shapefile"),
+        (tmp_path / "none.shp", "No such file"),
+        (two, r"2 layers of shapes \(one, two\)"),
+        (ogr_zones(tmp_path / "nowhere.shp", None), "no coordinate system"),
+    ):
+        with pytest.raises(SourceError, match=says):
+            read_zones(path, UTM)
 
 
 def test_without_gdal_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

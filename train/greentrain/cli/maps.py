@@ -129,7 +129,7 @@ def _draw(
 
 def area(
     map: Annotated[Path, typer.Argument(help="Class map or map of fractions, as `greentrain predict` writes.")],
-    zones: Annotated[Path | None, typer.Option(help="GeoJSON of polygons, in longitude and latitude.")] = None,
+    zones: Annotated[Path | None, typer.Option(help="Polygons: GeoJSON, GeoPackage or Shapefile.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Hectares and share of each class, for the whole map and for each zone.

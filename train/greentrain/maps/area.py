@@ -10,13 +10,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 from greentrain.maps.blend import Block, blocks
+from greentrain.maps.outputs import KEY
 from greentrain.maps.raster import Raster
 from greentrain.maps.zones import Zone
 
@@ -24,6 +27,9 @@ __all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summa
 
 _MAJOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
 _SIDE = 1024
+_NO_CLASS = 255
+_SHARES_WITHIN = 0.05
+"""Of 1: shares may be rounded, to percent for one."""
 
 Floats = NDArray[np.float64]
 
@@ -114,11 +120,14 @@ def class_names(tags: Mapping[str, str], bands: Sequence[str | None], fractions:
         return joined
     if fractions:
         return tuple(name or f"class {index}" for index, name in enumerate(bands))
-    return tuple(f"class {index}" for index in range(255))
+    return tuple(f"class {index}" for index in range(_NO_CLASS))
 
 
 def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) -> tuple[Cover, ...]:
-    """What covers the whole map, then each zone; memory stays at one block."""
+    """What covers the whole map, then each zone; memory stays at one block.
+
+    Raises SourceError where a pixel holds what no map does, such as a reflectance.
+    """
     ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
     k = len(classes)
     covers = [Cover(zone.name if zone else "whole map", np.zeros(k), np.zeros(k), zone=zone) for zone in (None, *zones)]
@@ -127,11 +136,27 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
             box = (block.row, block.col, block.height, block.width)
             values, usable = raster.read(*box)
             inside = np.ones_like(usable) if cover.zone is None else cover.zone.inside(raster.grid, *box)
+            if KEY not in raster.tags and cover.zone is None:
+                _must_be_map(raster.path, values[:, usable])
             if len(values) == 1:
                 usable &= values[0] < k
             cover.add(values, usable & inside, pixel_hectares(ground, block))
             cover.empty += int((inside & ~usable).sum())
     return tuple(covers)
+
+
+def _must_be_map(path: Path, values: NDArray[Any]) -> None:
+    """values: (bands, pixels) of a raster that somebody else wrote: one class number each, or shares that sum to 1."""
+    if len(values) == 1:
+        odd = values[0][(values[0] < 0) | (values[0] >= _NO_CLASS) | (values[0] % 1 != 0)]
+        found = f"its one band holds {odd[0]:g}, which is no class number" if odd.size else ""
+    else:
+        odd = np.abs(values.sum(0, dtype=np.float64) - 1)
+        found = f"{len(values)} bands that are no shares: they do not sum to 1" if (odd > _SHARES_WITHIN).any() else ""
+    if found:
+        raise SourceError(
+            path, found, "give a class map or map of fractions: `greentrain predict` makes them of images"
+        )
 
 
 def _blocks_of(zone: Zone | None, grid: Grid) -> Iterator[Block]:
@@ -158,7 +183,7 @@ def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fract
                     "share": float(cover.pixels[k] / total) if total > 0 else None,
                 }
                 for k, name in enumerate(classes)
-                if fractions or len(classes) < 255 or cover.pixels[k] > 0
+                if fractions or len(classes) < _NO_CLASS or cover.pixels[k] > 0
             },
         }
 

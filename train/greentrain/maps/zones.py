@@ -1,4 +1,4 @@
-"""Polygons on the ground, for `greentrain area`: read from GeoJSON, and laid over the pixels of a map.
+"""Polygons on the ground, for `greentrain area`: read from GeoJSON, GeoPackage or Shapefile, laid over a map's pixels.
 
 Letters: H rows, W columns.
 """
@@ -12,17 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 import rasterio.features
 from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio import Affine
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_geom
+from shapely import from_wkb
+from shapely.errors import ShapelyError
+from shapely.geometry import mapping
 
+from greenschemas.console import say
 from greenschemas.crs import check_crs
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 
 __all__ = ["Zone", "read_zones"]
+
+Feature = tuple[Mapping[str, Any], Mapping[str, Any] | None]
+"""(what it says of itself, its shape as GeoJSON)."""
+_POLYGONS = ("Polygon", "MultiPolygon")
+_MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
+"""How files of these names begin."""
+_LIBRARIES = (RasterioError, ShapelyError, DataSourceError, DataLayerError)
 
 
 @dataclass(frozen=True)
@@ -50,9 +63,11 @@ class Zone:
 
 
 def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
-    """The polygons of a GeoJSON file, in longitude and latitude (RFC 7946), brought to the coordinates of `grid`.
+    """The polygons of a GeoJSON, GeoPackage or Shapefile, brought to the coordinates of `grid`.
 
-    Raises SourceError where the file is no GeoJSON with polygons, or where the grid has no CRS.
+    GeoJSON is in longitude and latitude (RFC 7946) unless it says otherwise, as it might before. Features that are no
+    polygons are left out, and that is said. Raises SourceError where the file has no polygons or cannot be read, where
+    nothing says where they lie, or where the grid has no CRS.
     """
     if not grid.crs:
         raise SourceError(
@@ -60,26 +75,49 @@ def read_zones(path: Path, grid: Grid) -> tuple[Zone, ...]:
             "the map has no CRS, so nothing says where the zones lie on it",
             "give the scene its CRS (`rio edit-info --crs`) and predict again",
         )
+    read, kind = (_from_ogr, "GeoPackage or Shapefile") if path.suffix.lower() in _MAGIC else (_from_json, "GeoJSON")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        features = data["features"] if data["type"] == "FeatureCollection" else [data]
-        system = data.get("crs", {}).get("properties", {}).get("name", "OGC:CRS84")  # of 2008; RFC 7946 dropped it
-        check_crs(str(system))
-        found = [(feature.get("properties") or {}, feature.get("geometry", feature)) for feature in features]
-        polygons = [(about, shape) for about, shape in found if shape["type"] in ("Polygon", "MultiPolygon")]
+        system, features = read(path)
+        check_crs(system)
+        polygons = [(about, shape) for about, shape in features if shape and shape["type"] in _POLYGONS]
         zones = tuple(
             Zone(_zone_name(about, index), transform_geom(system, grid.crs, dict(shape)))
             for index, (about, shape) in enumerate(polygons, 1)
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, RasterioError) as problem:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, *_LIBRARIES) as problem:
         raise SourceError(
             path,
-            f"no GeoJSON that can be used ({type(problem).__name__}: {problem})",
-            "give a FeatureCollection of polygons; `ogr2ogr zones.geojson` writes one",
+            f"no {kind} that can be used ({type(problem).__name__}: {problem})",
+            "give polygons as GeoJSON, GeoPackage (.gpkg) or Shapefile (.shp); `ogr2ogr zones.geojson` writes one",
         ) from None
     if not zones:
-        raise SourceError(path, f"no polygon among {len(found)} features", "give a FeatureCollection of polygons")
+        raise SourceError(path, f"no polygon among {len(features)} features", "give a file of polygons")
+    if len(zones) < len(features):
+        say(f"{path}: {len(features) - len(zones)} of {len(features)} features are no polygons, and are left out.")
     return zones
+
+
+def _from_json(path: Path) -> tuple[str, list[Feature]]:
+    """Read by ourselves: GDAL would fetch a coordinate system that the file only links to."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    features = data["features"] if data["type"] == "FeatureCollection" else [data]
+    system = (data.get("crs") or {}).get("properties", {}).get("name", "OGC:CRS84")  # of 2008; RFC 7946 dropped it
+    return str(system), [(one.get("properties") or {}, one.get("geometry", one)) for one in features]
+
+
+def _from_ogr(path: Path) -> tuple[str, list[Feature]]:
+    with path.open("rb") as file:
+        if not file.read(16).startswith(_MAGIC[path.suffix.lower()]):  # else GDAL would try what else it could be
+            raise ValueError("it is something else")
+    layers = [str(name) for name, shape in pyogrio.list_layers(path) if shape is not None]
+    if len(layers) != 1:
+        raise ValueError(f"{len(layers)} layers of shapes ({', '.join(layers)}), and not one")
+    meta, _, shapes, columns = pyogrio.raw.read(path, layer=layers[0], force_2d=True)
+    if not meta["crs"]:
+        raise ValueError("it says no coordinate system; a Shapefile has it in a .prj file")
+    about = [dict(zip(meta["fields"], values, strict=True)) for values in zip(*columns, strict=True)]
+    found = [None if wkb is None else mapping(from_wkb(wkb)) for wkb in shapes]
+    return str(meta["crs"]), list(zip(about or [{}] * len(found), found, strict=True))
 
 
 def _zone_name(about: Mapping[str, Any], index: int) -> str:
