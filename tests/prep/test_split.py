@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from greenprep.split.deal import deal, imbalance
+from greenprep.split.deal import deal, deal_more, imbalance
+from greenprep.split.grow import NEW, place_new
 from greenprep.split.keep_together import block_keys, joined, name_keys
 from greenschemas.errors import ConfigError
+from greenschemas.layout import NO_SPLIT
 from greenschemas.recipe import Pairing
 
 SHARES = np.array([0.7, 0.2, 0.1])
@@ -119,3 +121,41 @@ def test_units_are_never_finer_than_groups_nor_than_keys(sources):
 def test_blocks_are_squares_of_the_ground():
     keys = block_keys(np.array([[10.0, 10.0], [990.0, 10.0], [1010.0, 10.0], [-1.0, 10.0]]), 1000)
     assert keys[0] == keys[1] and len(set(keys)) == 3
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_what_comes_later_goes_where_it_is_lacked(first, later, of):
+    """Units one by one: each goes where it makes the distance from the wanted shares least."""
+    sums = collection(first + later, of)
+    choice = deal(sums[:first], SHARES, 0) if first >= 3 else np.zeros(first, int)
+    held = np.zeros((3, sums.shape[1]))
+    np.add.at(held, choice, sums[:first])
+    for unit in sums[first:]:
+        (to,) = deal_more(held, unit[None], SHARES, 0)
+        put = [imbalance(np.concatenate([held, unit[None]]), SHARES, np.array([0, 1, 2, s])) for s in range(3)]
+        empty = ~held.any(axis=1)
+        assert empty[to] if empty.any() else put[to] <= min(put) * (1 + 1e-9)
+        held[to] += unit
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from([NEW, 0, 1, 2, NO_SPLIT]), st.integers(-1, 6)), min_size=1, max_size=30),
+    st.integers(0, 9),
+)
+def test_what_was_dealt_stays_and_new_ground_follows_the_ground_that_it_belongs_to(groups, seed):
+    before, units = np.array(groups, int).T
+    sums = collection(len(groups))
+    place = place_new(before, units, sums, SHARES, seed)
+    assert np.array_equal(place[before != NEW], before[before != NEW])
+    assert (place[(before == NEW) & (units < 0)] == NO_SPLIT).all()
+    for unit in set(units.tolist()) - {-1}:
+        old = set(before[(units == unit) & (before != NEW)].tolist())
+        new = set(place[(units == unit) & (before == NEW)].tolist())
+        assert len(new) <= 1
+        if new and old:
+            assert new == (old - {NO_SPLIT} if len(old - {NO_SPLIT}) == 1 else {NO_SPLIT})
+        elif new:
+            assert new <= {0, 1, 2}
+    assert np.array_equal(place, place_new(before, units, sums, SHARES, seed))

@@ -1,12 +1,12 @@
 """`--append`: a finished store as the start of a larger one, whose full shards are linked, not written again.
 
-The larger store is made beside the old one and takes its name in one step, so that a reader sees either. Tile ids,
-and so the shards that were full, stay as they are.
+The larger store, its split among the rest, is made beside the old one and takes its name in one step, so that a reader
+sees either. Tile ids, and so the shards that were full, stay as they are, and no group changes its split. An object
+store can rename nothing, so a store there does not grow.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.split.cells import without_cell
+from greenprep.split.grow import Dealt
 from greenprep.store.arrays import SourceTable, TileTable, has_checksums, shard_key
 from greenprep.store.histogram import Histogram
-from greenprep.store.location import Location
+from greenprep.store.location import Location, link_or_copy
 from greenprep.store.moments import Moments
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
-from greenschemas.layout import TILED
+from greenschemas.layout import NO_SPLIT, TILED
 from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 
@@ -31,17 +32,21 @@ __all__ = ["ExistingStore", "open_existing"]
 
 _ALIKE = ("pairing", "bands", "mask", "tile")
 """Parts of the recipe that must not differ between what is there and what is added."""
+_GROUPS = 256
+"""Groups whose records are read at a time."""
 
 
-def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStore:
+def open_existing(location: Location, recipe: dict[str, object], *, deal_new: bool = True) -> ExistingStore:
     """The store that sources are added to; `recipe` as `Recipe.about_data` gives it.
+
+    deal_new: whether groups that are new are dealt out, by the rules of the store's split.
 
     Raises StoreError where it is not a local one, or was made of another recipe.
     """
     if not location.local:
         raise StoreError(
             location.url,
-            "a store that is no local folder cannot grow in one step",
+            "a store on an object store cannot grow in one step, which a rename is on a disk",
             "build it anew, or append to a local copy",
         )
     store = open_store(location.url)
@@ -58,7 +63,7 @@ def open_existing(location: Location, recipe: dict[str, object]) -> ExistingStor
         raise StoreError(location.url, "its scenes are cut into blocks (`split --by blocks`)", "build it anew from all")
     if not has_checksums(store):
         raise StoreError(location.url, "its tiles have no checksums: an older version wrote it", "build it anew")
-    return ExistingStore(store)
+    return ExistingStore(store, deal_new)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class ExistingStore:
     """An open store that grows."""
 
     store: Store
+    deal_new: bool = True
 
     @property
     def contract(self) -> Contract:
@@ -80,7 +86,7 @@ class ExistingStore:
     @cached_property
     def groups(self) -> set[str]:
         """Names of its groups."""
-        return set(self._group_index)
+        return set(self.store.texts("group_name").tolist())
 
     @cached_property
     def paths(self) -> dict[str, str]:
@@ -93,23 +99,29 @@ class ExistingStore:
         """Its histogram bins."""
         return self.store.read("bin_code")
 
-    @cached_property
-    def _group_index(self) -> dict[str, int]:
-        return {name: g for g, name in enumerate(self.store.texts("group_name").tolist())}
-
     def types(self) -> list[tuple[str, float, float]]:
         """For `common_type`: what it holds fits its own type."""
         return [(self.contract.dtype, 0.0, 0.0)]
 
-    def moments_of(self, group: str) -> Moments:
-        """The record of one of its groups."""
-        g = self._group_index[group]
-        row = {field.name: self._row(field.name, g) for field in fields(Moments)}
-        histogram = Histogram(self.codes, row.pop("histogram"))
-        return Moments(**row, histogram=histogram)
+    def moments(self) -> Iterator[Moments]:
+        """The records of its groups, in the order of their names; those of some groups are in memory at a time."""
+        names = [field.name for field in fields(Moments)]
+        for start in range(0, self.contract.groups, _GROUPS):
+            rows = [self.store.read(name, slice(start, start + _GROUPS)) for name in names]
+            for of_group in zip(*rows, strict=True):
+                one: dict[str, Any] = dict(zip(names, of_group, strict=True))
+                yield Moments(**one | {"histogram": Histogram(self.codes, one["histogram"])})
 
-    def _row(self, name: str, group: int) -> Any:
-        return self.store.read(name, group)
+    @cached_property
+    def dealt(self) -> Dealt | None:
+        """How its groups were dealt out; None for a store without a split."""
+        if self.contract.split is None:
+            return None
+        used = np.unique(self.store.tile_group()[self.store.usable_tiles()])
+        folds = self.store.read("fold") if "fold" in self.store.group else np.full(self.contract.groups, NO_SPLIT)
+        names, splits = self.store.texts("group_name"), self.store.splits()
+        places = {str(names[g]): (int(splits[g]), int(folds[g])) for g in used.tolist()}
+        return Dealt(self.contract.split.recipe, places, self.deal_new)
 
     def with_sources(self, more: SourceTable) -> SourceTable:
         """Its sources, then `more`."""
@@ -139,7 +151,7 @@ class ExistingStore:
             yield shard, tuple(digests[shard].tolist())
 
     def link_full_shards(self, target: Location, contract: Contract) -> None:
-        """Hard links to the shards that stay, in the folder of the larger store."""
+        """The shards that stay, in the folder of the larger store: the same files by a second name."""
         for shard in range(self.contract.tiles // contract.shard_tiles):
             for name in TILED:
                 old = Path(self.store.location) / shard_key(name, shard)
@@ -147,4 +159,4 @@ class ExistingStore:
                 new.unlink(missing_ok=True)  # Of another build that was stopped, it may be.
                 if old.exists():
                     new.parent.mkdir(parents=True, exist_ok=True)
-                    os.link(old, new)
+                    link_or_copy(old, new)

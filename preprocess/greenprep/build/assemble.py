@@ -314,11 +314,12 @@ def _group_moments(
     def parts_of(key: str) -> dict[tuple[str, int], SourcePart]:
         return {(part.source, part.row): part for part in load_parts(ledger, key)}
 
+    before = existing.moments() if existing else iter(())
     members: dict[str, list[Accepted]] = {name: [] for name in (existing.groups if existing else ())}
     for one in accepted:
         members.setdefault(one.group, []).append(one)
     for group in sorted(members):
-        pieces: list[Moments] = [existing.moments_of(group)] if existing and group in existing.groups else []
+        pieces = [next(before)] if existing and group in existing.groups else []
         for one in members[group]:
             of_source = (
                 moments for part in one.source.parts for moments in parts_of(part.key)[part.source, part.row].moments

@@ -29,7 +29,7 @@ from greenprep.split.audit import Audit
 from greenprep.store.location import Location
 from greenschemas.choices import Edge
 from greenschemas.contract import Contract
-from greenschemas.errors import SourceError, StoreError
+from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.lock import folder_writer, only_writer
 from greenschemas.manifest import RECIPE_NAME, Entry, Summary, Verdict, read_manifest, write_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe, write_recipe
@@ -64,13 +64,16 @@ def tile(
     workers: int | None = None,
     scheduler: str | None = None,
     append: bool = False,
+    unassigned: bool = False,
     overwrite: bool = False,
 ) -> BuildResult:
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
     size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
     workers: processes of this machine; None: one a processor; 0: this process itself, without Dask.
-    scheduler: address of a Dask scheduler, instead. append: add what is new to a finished store; overwrite: replace it.
+    scheduler: address of a Dask scheduler, instead. append: add what is new to a finished store, whose split stays;
+    unassigned: leave groups that are new in no split, instead of dealing them out by the store's rules; overwrite:
+    replace the store.
     Raises SourceError, StoreError or RecipeError, and LockedError where another process writes the store.
     """
     warm_up(workers)
@@ -80,24 +83,25 @@ def tile(
     rules = TileRules.parse("tile", {**recipe.tile.model_dump(), **given})
     recipe = recipe.model_copy(update={"tile": rules})
     with only_writer(store, "greenprep tile"):
-        return _tile(clean, store, recipe, workers, scheduler, append=append, overwrite=overwrite)
+        existing = _existing(
+            Location.at(store), recipe, clean, append=append, unassigned=unassigned, overwrite=overwrite
+        )
+        return _tile(clean, store, recipe, existing, workers, scheduler)
 
 
 def _tile(
     clean: Path,
     store: str | Path,
     recipe: Recipe,
+    existing: ExistingStore | None,
     workers: int | None,
     scheduler: str | None,
-    *,
-    append: bool,
-    overwrite: bool,
 ) -> BuildResult:
     entries = tuple(sorted(read_manifest(clean), key=_name))
-    kept = [entry for entry in entries if entry.verdict is not Verdict.REJECTED]
-    place = Location.at(store)
-    existing = _existing(place, recipe, clean, append=append, overwrite=overwrite)
-    new = [entry for entry in kept if existing is None or _is_new(entry, existing)]
+    place, summary = Location.at(store), Summary.of(entries, recipe.hash())
+    new = _to_add(entries, existing)
+    if existing is not None and not new:
+        return _unchanged(existing, entries, summary, clean)
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
     open_scratch(build_location(place))
     inputs = BuildInputs.of(clean, recipe, build_location(place), judge=False)
@@ -111,11 +115,11 @@ def _tile(
                     "run `greenprep clean` again: the file was changed",
                 )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
-        contract = assemble(work, inputs, place, accepted, existing)
+        contract, audit = assemble(work, inputs, place, accepted, existing), None
+    if existing is not None and existing.dealt is not None:
+        contract, audit = write_split(target_of(place).url, SplitPlan.around(existing.dealt))
     finish(place)
-    return BuildResult(
-        contract, entries, Summary.of(entries, recipe.hash()), clean, str(store), without_tiles=_without(accepted)
-    )
+    return BuildResult(contract, entries, summary, clean, str(store), audit, _without(accepted))
 
 
 def run(
@@ -124,11 +128,12 @@ def run(
     workers: int | None = None,
     scheduler: str | None = None,
     append: bool = False,
+    unassigned: bool = False,
     overwrite: bool = False,
 ) -> BuildResult:
     """Clean, tile, split and audit in one reading of the raw files; the recipe's file says where everything is.
 
-    workers, scheduler, append, overwrite: as `tile`.
+    workers, scheduler, append, unassigned, overwrite: as `tile`; what is in the store is read and judged anew, too.
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
     copied there. Raises SourceError, StoreError or RecipeError, and LockedError where another process writes there.
     """
@@ -141,7 +146,10 @@ def run(
     if not rules.raw.is_dir():
         raise SourceError(rules.raw, "no such folder", "see `raw` in the recipe")
     with only_writer(rules.store, "greenprep run"), folder_writer(clean, "greenprep run"):
-        return _run(rules, rules.raw, rules.store, clean, workers, scheduler, append=append, overwrite=overwrite)
+        existing = _existing(
+            Location.at(rules.store), rules, rules.raw, append=append, unassigned=unassigned, overwrite=overwrite
+        )
+        return _run(rules, rules.raw, rules.store, clean, existing, workers, scheduler)
 
 
 def _run(
@@ -149,14 +157,11 @@ def _run(
     raw: Path,
     place: str | Path,
     clean: Path,
+    existing: ExistingStore | None,
     workers: int | None,
     scheduler: str | None,
-    *,
-    append: bool,
-    overwrite: bool,
 ) -> BuildResult:
     store = Location.at(place)
-    existing = _existing(store, rules, raw, append=append, overwrite=overwrite)
     candidates = find_pairs(raw, rules.pairing)
     if not candidates:
         raise SourceError(raw, "no TIFF in it", "see `raw` and `pairing` in the recipe")
@@ -171,13 +176,14 @@ def _run(
         write_recipe(clean / RECIPE_NAME, rules)
         write_manifest(clean, entries, summary)
         by_name = {source.candidate.name: source for source in sources}
-        accepted = [
-            Accepted(by_name[_name(entry)], entry)
-            for entry in entries
-            if entry.verdict is not Verdict.REJECTED and (existing is None or _is_new(entry, existing))
-        ]
+        accepted = [Accepted(by_name[_name(entry)], entry) for entry in _to_add(entries, existing)]
+        if existing is not None and not accepted:
+            return _unchanged(existing, entries, summary, clean)
         contract = assemble(work, inputs, store, accepted, existing)
-    contract, audit = write_split(target_of(store).url, SplitPlan(rules.split))
+    dealt = existing.dealt if existing is not None else None
+    contract, audit = write_split(
+        target_of(store).url, SplitPlan(rules.split) if dealt is None else SplitPlan.around(dealt)
+    )
     finish(store)
     return BuildResult(contract, entries, summary, clean, str(place), audit, _without(accepted))
 
@@ -203,26 +209,44 @@ def _recipe_of(clean: Path) -> Recipe:
     return load_recipe(clean / RECIPE_NAME)
 
 
-def _existing(store: Location, recipe: Recipe, read: Path, *, append: bool, overwrite: bool) -> ExistingStore | None:
+def _existing(
+    store: Location, recipe: Recipe, read: Path, *, append: bool, unassigned: bool, overwrite: bool
+) -> ExistingStore | None:
     """The store to be added to, if any; raises StoreError where anything else would be written over."""
     if append:
-        return open_existing(store, recipe.about_data())
+        return open_existing(store, recipe.about_data(), deal_new=not unassigned)
+    if unassigned:
+        raise ConfigError("--unassigned", "no store grows", "give it with --append")
     check_store_location(store, read, overwrite=overwrite)
     if overwrite and not store.local:
         store.remove()
     return None
 
 
-def _is_new(entry: Entry, existing: ExistingStore) -> bool:
-    """Whether an entry's source is not in the store yet; raises SourceError where it is, with other pixels."""
-    known = existing.paths.get(_name(entry))
-    if known is not None and known != entry.checksum:
-        raise SourceError(
-            _name(entry),
-            "it is in the store already, with other pixels",
-            "build the store anew: --append only adds sources",
-        )
-    return known is None
+def _to_add(entries: Sequence[Entry], existing: ExistingStore | None) -> list[Entry]:
+    """Entries whose sources belong in the store and are not in it.
+
+    Raises SourceError where one that is in it has other pixels now, or is rejected now.
+    """
+    known = {} if existing is None else existing.paths
+    new = []
+    for entry in entries:
+        rejected, before = entry.verdict is Verdict.REJECTED, known.get(_name(entry))
+        if before is None and not rejected:
+            new.append(entry)
+        elif before is not None and (rejected or before != entry.checksum):
+            found = f"is rejected now ({entry.reasons[0].code})" if rejected else "has other pixels now"
+            raise SourceError(
+                _name(entry), f"it is in the store already, and {found}", "build the store anew: --append only adds"
+            )
+    return new
+
+
+def _unchanged(existing: ExistingStore, entries: tuple[Entry, ...], summary: Summary, clean: Path) -> BuildResult:
+    """Of a store that nothing was to be added to."""
+    where = existing.store.location
+    build_location(Location.at(where)).remove()
+    return BuildResult(existing.contract, entries, summary, clean, where)
 
 
 def _verdict(source: Source, inputs: BuildInputs) -> Entry:

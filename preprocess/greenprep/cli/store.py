@@ -22,7 +22,10 @@ Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a processor.")
 ]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")]
-Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store.")]
+Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store, whose split stays.")]
+Unassigned = Annotated[
+    bool, typer.Option("--unassigned", help="With --append: new groups in no split, not dealt by the store's rules.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store of the same name.")]
 
 
@@ -37,6 +40,7 @@ def tile(
     workers: Workers = None,
     scheduler: Scheduler = None,
     append: Append = False,
+    unassigned: Unassigned = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +49,8 @@ def tile(
     What is not given comes from the recipe that `greenprep clean` used (by default 128, the size, pad, 0.25).
 
     Example: greenprep tile data/clean data/city.zarr --size 128
+
+    More pairs, a batch at a time: greenprep tile data/clean data/city.zarr --append
     """
     from greenprep.engine.dask_engine import warm_up
 
@@ -61,9 +67,11 @@ def tile(
         workers=workers,
         scheduler=scheduler,
         append=append,
+        unassigned=unassigned,
         overwrite=overwrite,
     )
     _report(store, outcome.contract, as_json, without_tiles=list(outcome.without_tiles))
+    _remark(outcome)
 
 
 @app.command()
@@ -72,6 +80,7 @@ def run(
     workers: Workers = None,
     scheduler: Scheduler = None,
     append: Append = False,
+    unassigned: Unassigned = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +93,9 @@ def run(
     warm_up(workers)
     from greenprep.build.run import run as build
 
-    outcome = build(recipe, workers=workers, scheduler=scheduler, append=append, overwrite=overwrite)
+    outcome = build(
+        recipe, workers=workers, scheduler=scheduler, append=append, unassigned=unassigned, overwrite=overwrite
+    )
     summary = outcome.summary
     if not as_json:
         say(
@@ -93,11 +104,7 @@ def run(
         )
     more = {"summary": summary.model_dump(mode="json"), "without_tiles": list(outcome.without_tiles)}
     _report(outcome.store, outcome.contract, as_json, **more)
-    if outcome.audit is not None:
-        from greenprep.inspect.tables import remarks
-
-        for remark in remarks(outcome.contract, outcome.audit):
-            say(remark)
+    _remark(outcome)
 
 
 @app.command()
@@ -278,6 +285,15 @@ def show(
 
     red, green, blue = write_tile(store, tile, png)
     typer.echo(f"{png}: {red}, {green}, {blue} as red, green, blue, beside the classes")
+
+
+def _remark(outcome: Any) -> None:
+    """What a build's split makes worth saying, if it has one."""
+    if outcome.audit is not None:
+        from greenprep.inspect.tables import remarks
+
+        for remark in remarks(outcome.contract, outcome.audit):
+            say(remark)
 
 
 def _report(store: str, contract: Any, as_json: bool, **more: Any) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,8 @@ from greenprep.split.audit import Audit, audit_store
 from greenprep.split.cells import block_of_cells, cut_into_cells, without_cell, without_seams
 from greenprep.split.deal import deal
 from greenprep.split.footprints import footprints, gaps, near_pairs
+from greenprep.split.given import groups_from, splits_from
+from greenprep.split.grow import NEW, Dealt, place_new
 from greenprep.split.keep_together import block_keys, joined, name_keys
 from greenprep.store.arrays import write_array
 from greenprep.store.statistics import levels, merged, statistics
@@ -50,9 +49,22 @@ class SplitPlan:
     """CSV with the columns `group` and `split`: nothing is dealt out."""
     exclude: Path | None = None
     """CSV with a column `group`, `path` or `tile`: groups to be left out of all splits."""
+    dealt: Dealt | None = None
+    """What stays as it was, of a store that grew."""
+
+    @classmethod
+    def around(cls, dealt: Dealt) -> SplitPlan:
+        """For a store that grew: new groups by the rules that the others were dealt out by."""
+        said = dealt.recipe
+        rules = SplitRules.parse("split", {key: said[key] for key in SplitRules.model_fields if key in said})
+        return cls(
+            rules, said.get("folds"), said.get("fold") or 0, said.get("block"), said.get("buffer") or 0.0, dealt=dealt
+        )
 
     def as_json(self) -> dict[str, Any]:
         """For the contract: what the split depends on, without paths."""
+        if self.dealt is not None:
+            return {**self.dealt.recipe, "grown": True}
         more = {
             "folds": self.folds,
             "fold": self.fold if self.folds else None,
@@ -132,17 +144,19 @@ def _choose(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """(G,) split of each group, and (G,) its fold if there are folds."""
     fold = None
-    if plan.given is not None:
-        split = _from_file(store, plan.given)
+    if plan.dealt is not None:
+        split, fold = _around(store, plan, plan.dealt, boxes)
+    elif plan.given is not None:
+        split = splits_from(store, plan.given)
     else:
         units = _units(store, plan, boxes)
         split, fold = _dealt(store, plan, units)
         if plan.rules.by == "blocks" and plan.block is None:
             split = without_seams(store.texts("group_name").tolist(), split)
     if plan.buffer > 0:
-        split = _buffered(store, split, plan.buffer, boxes)
+        split = _buffered(store, split, plan, boxes)
     if plan.exclude is not None:
-        split[_excluded(store, plan.exclude)] = NO_SPLIT
+        split[groups_from(store, plan.exclude)] = NO_SPLIT
     if not (split == 0).any():
         raise ConfigError("split", "no group is left for train", "ask for a smaller buffer, or exclude less")
     return split, fold
@@ -183,88 +197,72 @@ def _dealt(
             "no tile has a usable pixel",
             "see the reasons in the manifest of the clean folder, and `greenprep inspect`",
         )
-    class_sum = store.read("class_sum")[used]
-    if class_sum.sum() == 0:
-        class_sum = store.read("count")[used].max(axis=1, keepdims=True).astype(np.float64)
+    class_sum = _class_sums(store)[used]
     sums = np.zeros((unit.max() + 1, class_sum.shape[1]))
     np.add.at(sums, unit, class_sum)
-    rules = plan.rules
-    split = np.full(len(units), NO_SPLIT, np.uint8)
+    place = np.full(len(units), NO_SPLIT, np.uint8)
+    place[used] = deal(sums, _shares(plan), plan.rules.seed)[unit]
+    return _of_place(place, plan)
+
+
+def _class_sums(store: Store) -> NDArray[np.float64]:
+    """(G, K) labelled pixels of each class; (G, 1) usable pixels where nothing has a label."""
+    sums: NDArray[np.float64] = store.read("class_sum")
+    return sums if sums.sum() > 0 else store.read("count").max(axis=1, keepdims=True).astype(np.float64)
+
+
+def _shares(plan: SplitPlan) -> NDArray[np.float64]:
+    """Of the splits, or of the folds, if there are any."""
     if plan.folds is None:
-        shares = np.array([1 - rules.val - rules.test, rules.val, rules.test])
-        split[used] = deal(sums, shares, rules.seed)[unit]
-        return split, None
+        return np.array([1 - plan.rules.val - plan.rules.test, plan.rules.val, plan.rules.test])
     if plan.folds < 2 or not 0 <= plan.fold < plan.folds:
         raise ConfigError("--folds", f"{plan.folds} folds, fold {plan.fold}", "give 2 folds or more, and one of them")
-    fold = np.full(len(units), NO_SPLIT, np.uint8)
-    fold[used] = deal(sums, np.full(plan.folds, 1 / plan.folds), rules.seed)[unit]
-    split[used] = np.where(fold[used] == plan.fold, 1, 0)
+    return np.full(plan.folds, 1 / plan.folds)
+
+
+def _of_place(place: NDArray[np.uint8], plan: SplitPlan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """(split, fold) of groups that were dealt out to splits, or to folds."""
+    if plan.folds is None:
+        return place, None
+    return np.where(place == NO_SPLIT, NO_SPLIT, place == plan.fold).astype(np.uint8), place
+
+
+def _around(
+    store: Store, plan: SplitPlan, dealt: Dealt, boxes: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """As `_choose`, of a store that grew: what was dealt before stays."""
+    names = store.texts("group_name").tolist()
+    before = dealt.before(names, folds=plan.folds is not None)
+    new = before == NEW
+    place = np.where(new, NO_SPLIT, before)
+    if dealt.deal_new and not dealt.recipe.get("given"):
+        place = place_new(before, _units(store, plan, boxes), _class_sums(store), _shares(plan), plan.rules.seed)
+    split, fold = _of_place(place.astype(np.uint8), plan)
+    kept = dealt.before(names, folds=False)[~new]
+    split[~new] = kept  # A buffer, or an exclusion, took some out of their split that have a fold.
     return split, fold
 
 
-def _buffered(store: Store, split: NDArray[np.uint8], buffer: float, boxes: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """`split` without the groups of train, and then of val, that come too near to another split."""
-    split = split.copy()
+def _buffered(store: Store, split: NDArray[np.uint8], plan: SplitPlan, boxes: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """`split` without the groups of train, and then of val, that come too near to another split.
+
+    Of a store that grew only groups that are new go.
+    """
+    split, buffer = split.copy(), plan.buffer
+    may_go = np.ones(len(split), bool)
+    if plan.dealt is not None:
+        may_go = plan.dealt.before(store.texts("group_name").tolist(), folds=False) == NEW
     index = store.read("group_index")
     if not np.isfinite(boxes).all():
         raise ConfigError("--buffer", "some sources have no coordinate system", "leave the buffer out")
-    for weaker in (0, 1):
+    for weaker in (0, 1) if plan.dealt is None else (0, 1, 2):
         for i, j in near_pairs(boxes, buffer):
             near = gaps(boxes, i, j) < buffer
             a, b = index[i[near]], index[j[near]]
             apart = (split[a] != split[b]) & (split[a] != NO_SPLIT) & (split[b] != NO_SPLIT)
             for side in (a[apart], b[apart]):
-                split[side[split[side] == weaker]] = NO_SPLIT
+                split[side[(split[side] == weaker) & may_go[side]]] = NO_SPLIT
     return split
-
-
-def _rows(path: Path, columns: Sequence[str]) -> tuple[str, list[dict[str, str]]]:
-    """The first of `columns` that the CSV has, and its rows."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows, header = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise ConfigError(path, f"cannot be read ({problem})", "give a CSV file") from None
-    for column in columns:
-        if column in header:
-            return column, rows
-    raise ConfigError(path, f"columns {', '.join(header) or 'none'}", f"it needs one of {', '.join(columns)}")
-
-
-def _from_file(store: Store, path: Path) -> NDArray[np.uint8]:
-    column, rows = _rows(path, ("group",))
-    index_of = {name: g for g, name in enumerate(store.texts("group_name"))}
-    split = np.full(len(index_of), NO_SPLIT, np.uint8)
-    for row in rows:
-        name, said = row[column], (row.get("split") or "").strip()
-        if name not in index_of:
-            raise ConfigError(path, f"group `{name}`", "the store has no such group: see `greenprep stats --by group`")
-        if said not in (*SPLITS, "none"):
-            raise ConfigError(path, f"split `{said}` for `{name}`", f"write one of {', '.join(SPLITS)}, none")
-        code = SPLITS.index(said) if said in SPLITS else NO_SPLIT
-        if split[index_of[name]] not in (NO_SPLIT, code):
-            raise ConfigError(path, f"group `{name}` in two splits", "give each group one line")
-        split[index_of[name]] = code
-    return split
-
-
-def _excluded(store: Store, path: Path) -> NDArray[np.int64]:
-    """Groups that a CSV names, directly, by a source, or by a tile."""
-    column, rows = _rows(path, ("group", "path", "tile"))
-    said = [row[column].strip() for row in rows]
-    if column == "tile":
-        tiles = [int(text) for text in said if re.fullmatch(r"\d+", text)]
-        if len(tiles) != len(said) or max(tiles, default=0) >= store.contract.tiles:
-            raise ConfigError(path, "a tile that the store does not have", f"ids go to {store.contract.tiles - 1}")
-        return np.unique(store.tile_group()[tiles])
-    known = store.texts("group_name" if column == "group" else "path").tolist()
-    index_of = {name: i for i, name in enumerate(known)}
-    unknown = [name for name in said if name not in index_of]
-    if unknown:
-        raise ConfigError(path, f"{column} `{unknown[0]}`", "the store has none of that name")
-    index = np.array([index_of[name] for name in said], np.int64)
-    return index if column == "group" else np.unique(store.read("group_index")[index])
 
 
 def _with_split(store: Store, split: NDArray[np.uint8], plan: SplitPlan, audit: Audit) -> Contract:

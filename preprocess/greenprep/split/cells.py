@@ -7,7 +7,6 @@ of different splits is in none.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ import zarr
 from numpy.typing import NDArray
 
 from greenprep.store.arrays import SourceTable, TileTable, write_store
-from greenprep.store.location import Location, swap_into_place
+from greenprep.store.location import Location, link_or_copy, swap_into_place
 from greenprep.store.moments import Moments, merge_all
 from greenschemas.layout import NO_SPLIT, TILED
 from greenschemas.store import Store, open_store, write_contract
@@ -71,16 +70,9 @@ def _replace(store: Location, small: Path) -> None:
     whole = store.beside(".cells").path
     shutil.rmtree(whole, ignore_errors=True)
     for name in TILED:
-        _linked(store.path / name / "c", whole / name / "c")
+        shutil.copytree(store.path / name / "c", whole / name / "c", copy_function=link_or_copy)
     Location.at(whole).upload(small, last="zarr.json")
     swap_into_place(whole, store.path)
-
-
-def _linked(folder: Path, target: Path) -> None:
-    try:
-        shutil.copytree(folder, target, copy_function=os.link)
-    except (OSError, shutil.Error):  # A file system without links.
-        shutil.copytree(folder, target, dirs_exist_ok=True)
 
 
 def _tables(store: Store) -> tuple[SourceTable, TileTable]:

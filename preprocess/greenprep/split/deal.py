@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from greenschemas.errors import ConfigError
 
-__all__ = ["deal", "imbalance"]
+__all__ = ["deal", "deal_more", "imbalance"]
 
 _RESTARTS = 8
 """Starts from other orders, for collections small enough that it matters."""
@@ -45,6 +45,20 @@ def deal(sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> N
     )
     best = min(tries, key=lambda choice: imbalance(sums, target, choice))
     return wanted[best]
+
+
+def deal_more(
+    held: NDArray[np.float64], sums: NDArray[np.float64], shares: NDArray[np.float64], seed: int
+) -> NDArray[np.int64]:
+    """(U,) split of each of some units that come later: what was dealt before stays where it is.
+
+    held: (S, K) class sums of what each split holds already. sums, shares, seed: as `deal`. Each unit, from the
+    largest, goes to where it serves best; so single units, one after the other, come to the wanted shares as well.
+    """
+    wanted = np.flatnonzero(shares > 0)
+    parts = _proportions(np.concatenate([held[wanted], sums]))
+    here, parts = parts[: len(wanted)], parts[len(wanted) :]
+    return wanted[_dealt(parts, shares[wanted], np.random.default_rng(seed), here)]
 
 
 def imbalance(sums: NDArray[np.float64], shares: NDArray[np.float64], choice: NDArray[np.int64]) -> float:
@@ -85,12 +99,21 @@ def _missing(held: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[
     return over
 
 
-def _dealt(parts: NDArray[np.float64], target: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A first choice: large units first (nearly equal ones in random order), each to the split that lacks it most."""
+def _dealt(
+    parts: NDArray[np.float64],
+    target: NDArray[np.float64],
+    rng: np.random.Generator,
+    here: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """A first choice: large units first (nearly equal ones in random order), each to the split that lacks it most.
+
+    here: (S, K + 1) what each split holds before; None for nothing.
+    """
     size = parts[:, 0] * rng.uniform(0.5, 1.5, len(parts))
     choice = np.zeros(len(parts), np.int64)
-    held = -target[:, None] * parts.sum(axis=0)
-    empty = np.ones(len(target), bool)
+    here = np.zeros((len(target), parts.shape[1])) if here is None else here
+    held = here - target[:, None] * (here.sum(axis=0) + parts.sum(axis=0))
+    empty = np.array([not row.any() for row in here])
     order = np.argsort(-size, kind="stable")
     for left, unit in zip(range(len(order), 0, -1), order, strict=True):
         # (|held + part|² − |held|²) / target: what giving the unit to each split would add to the distance.

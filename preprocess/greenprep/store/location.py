@@ -14,7 +14,7 @@ from typing import Any
 from greenschemas.errors import StoreError
 from greenschemas.files import sync_folder, whole
 
-__all__ = ["Location", "swap_into_place"]
+__all__ = ["Location", "link_or_copy", "swap_into_place"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,14 @@ class Location:
         names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
         for name in sorted(names, key=lambda name: name == last):
             (self / name).write((folder / name).read_bytes())
+
+
+def link_or_copy(old: str | Path, new: str | Path) -> None:
+    """Give the file `old` a second name, `new`, or copy it where the file system knows no such thing."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
 
 
 def swap_into_place(new: Path, old: Path) -> None:

@@ -1,0 +1,72 @@
+"""Groups that come to a store later get a place beside those that were dealt out before. Pure: no store, no file.
+
+Letters: G groups, K classes, S places (splits or folds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenprep.split.deal import deal_more
+from greenschemas.layout import NO_SPLIT
+
+__all__ = ["NEW", "Dealt", "place_new"]
+
+NEW = -1
+"""In the place of a group that was not there before."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """How a store was split before more groups came."""
+
+    recipe: dict[str, Any]
+    """As the contract has it."""
+    places: Mapping[str, tuple[int, int]]
+    """(split, fold) of each group that had a usable tile, by name."""
+    deal_new: bool = True
+    """Whether new groups are dealt out, too, or stay in no split."""
+
+    def before(self, names: list[str], *, folds: bool) -> NDArray[np.int64]:
+        """(G,) split, or fold, of each group of `names`; NEW for one that has none yet."""
+        return np.array([self.places[name][folds] if name in self.places else NEW for name in names], np.int64)
+
+
+def place_new(
+    before: NDArray[np.int64],
+    units: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.int64]:
+    """(G,) place of each group: what was dealt before stays; a new group follows the ground that it belongs to.
+
+    before: (G,) place, NO_SPLIT for a group that was left out on purpose, NEW. units: (G,) what must stay together, -1
+    for groups that are not dealt. sums: (G, K). shares: (S,) as `deal` takes them.
+    A new group goes where the others of its unit are. Where those stand in several places, or in none on purpose, it
+    goes nowhere. Units that are new as a whole are dealt out by what each place lacks.
+    """
+    place = np.where(before == NEW, NO_SPLIT, before)
+    new = (before == NEW) & (units >= 0)
+    free = []
+    for unit in np.unique(units[new]):
+        old = before[(units == unit) & (before != NEW)]
+        found = np.unique(old[old != NO_SPLIT])
+        if not len(old):
+            free.append(unit)
+        elif len(found) == 1:
+            place[new & (units == unit)] = found[0]
+    if not free:
+        return place
+    held = np.zeros((len(shares), sums.shape[1]))
+    known = (before != NEW) & (before != NO_SPLIT)
+    np.add.at(held, before[known], sums[known])
+    of_unit = np.stack([sums[units == unit].sum(axis=0) for unit in free])
+    for unit, to in zip(free, deal_more(held, of_unit, shares, seed), strict=True):
+        place[units == unit] = to
+    return place
