@@ -193,8 +193,16 @@ CATALOGUE: dict[Code, Check] = {
             Code.MIXED_OFFSETS,
             REJECT,
             "The file carries that offset and others of the collection do not: kept by the recipe (then a warning), or "
-            "likely by the darkest pixels of its bands against the other dates of its group or the collection's.",
+            "likely by its darkest pixels, against those of the most similar file without it.",
             "export all dates harmonised (COPERNICUS/S2_HARMONIZED), or take the offset away",
+            "offset",
+        ),
+        Check(
+            Code.LIKELY_OFFSET,
+            WARN,
+            "No band of the file has a dark pixel, and many would have without that offset; there is no file of such "
+            "ground to compare it with: the file, or all of the collection, may carry it.",
+            "export the file harmonised if it is later than January 2022; where all files carry it, scenes must, too",
             "offset",
         ),
         Check(

@@ -42,6 +42,7 @@ class Code(StrEnum):
     SCALE = "reflectance-scale"
     OFFSET = "radiometric-offset"
     MIXED_OFFSETS = "mixed-offsets"
+    LIKELY_OFFSET = "likely-offset"
     VALUE_TAGS = "value-tags"
     UNLIKE_TAGS = "unlike-tags"
     OUTLIER = "outlier"

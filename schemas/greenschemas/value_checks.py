@@ -18,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "FLOOR",
+    "NO_FLOOR",
     "OFFSET",
     "Factor",
     "Levels",
     "Offset",
+    "dark_enough",
     "find_factor",
     "find_offset",
     "levels_of",
@@ -41,6 +44,14 @@ place and cloud move bands apart, units do not."""
 _BRIGHTER, _DARKER, _OF_FEW, _IMPOSSIBLE = 4.5, 6.0, 8.0, 30.0
 """Ratios from which one factor is no season: of brighter and of darker scenes of three bands or more, of fewer bands,
 and whatever the bands say. Noon and dusk differ by less."""
+FLOOR, NO_FLOOR = 0.85, 0.6
+"""Shares of the offset above which the darkest band's first percentile lies in files with it, where the surface may be
+measured below 0, and below which it lies in those without."""
+_CLOUD = 1.6
+"""Times the offset that no four in ten bands move by, unless there is a cloud."""
+_DARK = 1.7
+"""Times the offset below which four in ten bands have something that is dark but for the offset: on sand and under
+clouds they have not, and nothing tells."""
 _EVEN_MEAN, _EVEN_STD = 127.5, 73.9
 """Of values that fill 0..255 evenly."""
 
@@ -82,7 +93,7 @@ class Offset:
     amount: float
     """In the units of the numbers: about +-0.1 of the number that stands for a reflectance of 1."""
     certain: bool
-    """Whether the cirrus band says so; else it is only likely."""
+    """Whether the cirrus band or the file itself says so; else it is only likely."""
     evidence: str
     """In words."""
 
@@ -150,14 +161,21 @@ def offset_in_cirrus(dark: float, median: float, whole: float) -> bool:
     return 0.97 * OFFSET <= dark / whole <= 1.3 * OFFSET and median - dark < 0.3 * OFFSET * whole
 
 
+def dark_enough(dark: Floats, step: float = OFFSET) -> bool:
+    """Whether there is something dark in as many bands as tell an offset from bright ground. dark: (C,) percentiles."""
+    return bool(np.quantile(dark, 0.4) <= _DARK * step)
+
+
 def own_offset(
     scene: Levels, whole: float, cirrus: int | None, tags: Mapping[str, str], scaling: Sequence[tuple[float, float]]
 ) -> Offset | None:
     """The offset that a file shows by itself, with nothing to compare it with; None where it does not.
 
-    Only what is certain counts: the cirrus band, or the file's own word where no pixel contradicts it, for harmonised
-    files may still bear the number of their baseline. tags: `PROCESSING_BASELINE`, `RADIO_ADD_OFFSET` as ESA names
-    them, whatever else the name holds; scaling: (scale, offset) of each band by GDAL's tags.
+    Certain by the cirrus band, or the file's own word where no pixel contradicts it; likely where that word is the
+    number of the baseline, which harmonised files may still bear, and nothing dark tells.
+
+    tags: `PROCESSING_BASELINE`, `RADIO_ADD_OFFSET` as ESA names them, whatever else the name holds; scaling: (scale,
+    offset) of each band by GDAL's tags.
     """
     step = OFFSET * whole
     known = np.isfinite(scene.dark)
@@ -166,13 +184,15 @@ def own_offset(
     if cirrus is not None and known[cirrus]:
         dark, median = float(scene.dark[cirrus]), float(scene.median[cirrus])
         rest = np.delete(scene.dark, cirrus)
-        if not offset_in_cirrus(dark, median, whole) or np.nanmin(rest, initial=np.inf) < 0.95 * step:
+        if not offset_in_cirrus(dark, median, whole) or np.nanmin(rest, initial=np.inf) < FLOOR * step:
             return None
         return Offset(step, True, f"the cirrus band lies at {median:.4g}, else near {0.001 * whole:g}")
     said = _said(tags, scaling, step)
-    if said is None or float(scene.dark[known].min()) < 0.95 * step:
+    if said is None or float(scene.dark[known].min()) < FLOOR * step:
         return None
-    return Offset(step, True, f"{said}, and no band lies below {scene.dark[known].min():.4g}")
+    # Harmonised files may still bear the number of their baseline.
+    certain = "BASELINE" not in said.upper() or dark_enough(scene.dark[known], step)
+    return Offset(step, certain, f"{said}, and no band lies below {scene.dark[known].min():.4g}")
 
 
 def _said(tags: Mapping[str, str], scaling: Sequence[tuple[float, float]], step: float) -> str | None:
@@ -201,7 +221,8 @@ def find_offset(scene: Levels, usual: Levels, whole: float, cirrus: int | None =
 
     whole: number that stands for a reflectance of 1. cirrus: which band is the cirrus band: it settles the matter, for
     no weather puts one constant into it. Without it the darkest percentiles are compared: something dark lies in
-    nearly every scene, so that the bands that moved least show the offset; but scenes under cloud are left alone.
+    nearly every scene, so that the bands that moved least show the offset; but scenes under cloud are left alone, whose
+    middles move farther than their darkest pixels, and whose water vapour band hardly moves.
     """
     step = OFFSET * whole
     if cirrus is not None and np.isfinite(scene.dark[cirrus]):
@@ -216,11 +237,12 @@ def find_offset(scene: Levels, usual: Levels, whole: float, cirrus: int | None =
     known = np.isfinite(moved)
     if known.sum() < 3:
         return None
-    low, high = np.quantile(moved[known], (0.1, 0.4))
     least, usually = float(scene.dark[known].min()), float(usual.dark[known].min())
-    up = least >= 0.95 * step and usually < 0.6 * step and low >= 0.8 * step and high <= 1.3 * step
-    low, high = np.quantile(-moved[known], (0.1, 0.4))
-    down = usually >= 0.95 * step and least < 0.6 * step and low >= 0.5 * step and high <= 1.3 * step
+    moved, middle = moved[known], (scene.median - usual.median)[known]
+    bright = max(np.quantile(moved, 0.4), np.quantile(middle, 0.4)) > _CLOUD * step
+    up = least >= FLOOR * step and usually < NO_FLOOR * step and moved.min() >= 0.5 * step and not bright
+    low, high = np.quantile(-moved, (0.1, 0.4))
+    down = usually >= FLOOR * step and least < NO_FLOOR * step and low >= 0.5 * step and high <= 1.3 * step
     if not (up or down):
         return None
     sign = 1 if up else -1

@@ -122,6 +122,20 @@ def test_without_a_cirrus_band_the_files_own_word_counts_where_no_pixel_contradi
     assert "x * 0.0001 -0.1" in next(reason.found for reason in entries[2].reasons if "offset" in reason.code)
 
 
+def test_a_baseline_over_ground_too_bright_to_tell_is_named_and_left_as_it_is(empty_collection):
+    """Sand, harmonised or not: nothing in it is dark."""
+    image, fraction = scene(1, 40, 45)
+    image[:4] += np.array([1100, 1900, 2800, 3500], np.uint16)[:, None, None]
+    empty_collection.write(0, 0, image, fraction)
+    (path,) = empty_collection.raw.glob("images/**/*.tif")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(PROCESSING_BASELINE="05.09")
+    (entry,), _ = judged(empty_collection, empty_collection.plain)
+    assert codes(entry) == {"radiometric-offset": "warn"} and "too bright to tell" in entry.reasons[0].found
+    with rasterio.open(empty_collection.folder / "c" / entry.image) as file:
+        np.testing.assert_array_equal(file.read(), image)
+
+
 def shifted_without_word(made, policy):
     """Three dates of one place without cirrus and tags, the last one shifted."""
     for time in range(3):
@@ -136,7 +150,7 @@ def test_a_likely_offset_is_told_by_the_other_dates_of_the_group(empty_collectio
     entries = shifted_without_word(empty_collection, policy)
     assert [codes(entry).get("mixed-offsets") for entry in entries] == [None, None, level]
     (reason,) = (reason for reason in entries[2].reasons if reason.code == "mixed-offsets")
-    assert "1 of 3 files" in reason.found and "the other dates of its group" in reason.found
+    assert "1 of 3 files" in reason.found and "another date of its group" in reason.found
 
 
 def test_bands_in_another_order_are_put_in_the_recipes(empty_collection):

@@ -27,6 +27,7 @@ COLLECTIVE = frozenset(
         Code.DUPLICATE,
         Code.SAME_GROUP_TIME,
         Code.MIXED_OFFSETS,
+        Code.LIKELY_OFFSET,
         Code.UNLIKE_TAGS,
         Code.OUTLIER,
         Code.GRID_UNLIKE_GROUP,

@@ -1,14 +1,17 @@
 """Do the numbers of all files of a collection mean the same? Radiometric offsets, scale and offset tags. Pure.
 
-Letters: R reflectance bands.
+Letters: F files, R reflectance bands.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
@@ -16,71 +19,121 @@ from greenschemas.choices import OffsetPolicy
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason
-from greenschemas.value_checks import OFFSET, Levels, find_offset
+from greenschemas.value_checks import FLOOR, NO_FLOOR, OFFSET, Levels, dark_enough, find_offset
 
 __all__ = ["mixed_offsets", "unlike_tags"]
 
+Floats = NDArray[np.float64]
+
 _ENOUGH = 3
 """Files without the offset that a likely one is compared with, where its group has none."""
+_FEW_BANDS = 5
+"""With so few, sand and an offset look alike but on the same ground: files of other groups say nothing."""
+_COMPARED = 1000
+"""Files of other groups, about, that a file is compared with."""
+_NEAR = 0.025
+"""Reflectance, in the mean over bands, by which a file may differ from the most similar one, once the offset is
+taken away: what differs more is other ground, or under cloud."""
 
 
 def mixed_offsets(
     entries: Sequence[Entry], alive: Sequence[int], bands: Sequence[Band], limits: Limits
 ) -> Iterator[tuple[int, Reason]]:
-    """(index, finding) of the files that carry the offset of baseline 04.00 in a collection where others do not.
+    """(index, finding) of the files that carry the offset of baseline 04.00, by comparison with each other.
 
     Certain by the finding that their header made (the recipe keeps the offset), else likely by their darkest pixels.
+    Where others do not carry it they are called mixed; what cannot be compared is told where it looks like it.
     """
     keep = limits.offset is OffsetPolicy.KEEP
     kept = {i for i in alive if keep and any(reason.code == Code.OFFSET for reason in entries[i].reasons)}
-    likely = dict(_likely(entries, [i for i in alive if i not in kept], bands, limits.reflectance_scale))
+    table = _Table.of(entries, [i for i in alive if i not in kept], bands, limits.reflectance_scale)
+    likely = {} if table is None else dict(_above_others(table, entries))
     carry = kept | likely.keys()
-    if not carry or len(carry) == len(alive):
-        return
-    level = Level.WARN if keep else None
-    for i in sorted(carry):
-        how = likely.get(i, "for certain")
-        yield (
-            i,
-            finding(
-                Code.MIXED_OFFSETS,
-                "image",
-                f"{len(carry)} of {len(alive)} files carry the offset of baseline 04.00, this one {how}",
-                limit="all files alike",
-                limits=limits,
-                level=level,
-            ),
+    if carry and len(carry) < len(alive):
+        for i in sorted(carry):
+            how = likely.get(i, "for certain")
+            found = f"{len(carry)} of {len(alive)} files carry the offset of baseline 04.00, this one {how}"
+            level = Level.WARN if keep else None
+            yield i, finding(Code.MIXED_OFFSETS, "image", found, limit="all files alike", limits=limits, level=level)
+    if table is not None and not keep:
+        for i, found in _above_all(table, carry):
+            limit = f"something below {OFFSET:g}, such as water, shadow or leaves"
+            yield i, finding(Code.LIKELY_OFFSET, "image", found, limit=limit, limits=limits)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where the reflectances of some files lie; F of them have been measured."""
+
+    files: NDArray[np.intp]
+    """(F,) index of the entry."""
+    dark: Floats
+    """(F, R) first percentile."""
+    middle: Floats
+    """(F, R) median."""
+
+    @classmethod
+    def of(
+        cls, entries: Sequence[Entry], which: Sequence[int], bands: Sequence[Band], whole: float | None
+    ) -> Self | None:
+        """None where nothing can be said: the scale is unknown, or bands are too few."""
+        names = [band.name for band in bands if band.role is Role.REFLECTANCE]
+        if whole is None or len(names) < 3:
+            return None
+        dark, middle = (
+            np.array([[entries[i].measures.get(f"{kind}.{name}", np.nan) for name in names] for i in which])
+            for kind in ("dark", "middle")
         )
+        known = np.isfinite(dark).all(axis=1) if len(which) else np.zeros(0, bool)
+        return cls(np.array(which, np.intp)[known], dark[known], middle[known]) if known.any() else None
+
+    def levels(self, row: int) -> Levels:
+        unknown = np.full(self.dark.shape[1], np.nan)
+        return Levels(self.dark[row], self.middle[row], unknown, unknown)
 
 
-def _likely(
-    entries: Sequence[Entry], others: Sequence[int], bands: Sequence[Band], whole: float | None
-) -> Iterator[tuple[int, str]]:
-    """(index, evidence) of files whose darkest pixels lie one offset above those of their group or collection."""
-    named = [band for band in bands if band.role is Role.REFLECTANCE]
-    names = [band.name for band in named]
-    # A cirrus band would have said so for certain.
-    if whole is None or len(names) < 3 or any(band.common == "cirrus" for band in named):
+def _above_others(table: _Table, entries: Sequence[Entry]) -> Iterator[tuple[int, str]]:
+    """(index, evidence) of files whose pixels lie one offset above those of the file that they are most like, else."""
+    least = table.dark.min(axis=1)
+    plain = np.flatnonzero(least < NO_FLOOR * OFFSET)
+    others = plain[:: max(1, len(plain) // _COMPARED)] if table.dark.shape[1] > _FEW_BANDS else plain[:0]
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row in plain.tolist():
+        if group := entries[table.files[row]].group:
+            groups[group].append(row)
+    for row in np.flatnonzero(least >= FLOOR * OFFSET).tolist():
+        entry = entries[table.files[row]]
+        same = groups.get(entry.group or "", [])
+        with_whom = np.union1d(others, np.array(same, np.intp)) if len(others) >= _ENOUGH else np.array(same, np.intp)
+        if not len(with_whom):
+            continue
+        away = [np.abs(of[row] - OFFSET - of[with_whom]).mean(axis=1) for of in (table.dark, table.middle)]
+        apart = np.mean(away, axis=0)
+        nearest = int(with_whom[np.argmin(apart)])
+        if apart.min() <= _NEAR and find_offset(table.levels(row), table.levels(nearest), 1.0) is not None:
+            above = np.median(table.dark[row] - table.dark[nearest])
+            other = entries[table.files[nearest]].image
+            who = f"{other}, {'another date of its group' if nearest in same else 'the most similar file'}"
+            yield (
+                int(table.files[row]),
+                f"likely: its darkest pixels lie {above:.2g} of reflectance above those of {who}",
+            )
+
+
+def _above_all(table: _Table, carry: Collection[int]) -> Iterator[tuple[int, str]]:
+    """(index, evidence) of files none of whose bands has a dark pixel, although many would without the offset.
+
+    Bands that are bright, as on sand, say nothing by themselves; but next to no collection is of such files alone.
+    """
+    least = table.dark.min(axis=1)
+    rest = np.array([index not in carry for index in table.files.tolist()]) & (least >= FLOOR * OFFSET)
+    if not rest.any():
         return
-    dark = {i: np.array([entries[i].measures.get(f"dark.{name}", np.nan) for name in names]) for i in others}
-    middle = {i: np.array([entries[i].measures.get(f"middle.{name}", np.nan) for name in names]) for i in others}
-    plain = [i for i in others if np.isfinite(dark[i]).all() and dark[i].min() < 0.6 * OFFSET]
-    groups: dict[str | None, list[int]] = defaultdict(list)
-    for i in plain:
-        groups[entries[i].group].append(i)
-    unknown = np.full(len(names), np.nan)
-    for i in others:
-        if not np.isfinite(dark[i]).all() or dark[i].min() < 0.95 * OFFSET:
-            continue
-        same = groups[entries[i].group] if entries[i].group else []
-        with_whom = same or (plain if len(plain) >= _ENOUGH else [])
-        if not with_whom:
-            continue
-        lowest, usually = (np.median([of[j] for j in with_whom], axis=0) for of in (dark, middle))
-        usual = Levels(lowest, usually, unknown, unknown)
-        if find_offset(Levels(dark[i], middle[i], unknown, unknown), usual, 1.0) is not None:
-            who = "the other dates of its group" if same else "the collection's"
-            yield i, f"likely: its darkest pixels lie {np.median(dark[i] - usual.dark):.2g} of reflectance above {who}"
+    all_of = dark_enough(table.dark[rest].min(axis=0)) and np.count_nonzero(least < NO_FLOOR * OFFSET) < _ENOUGH
+    for row in np.flatnonzero(rest).tolist():
+        if all_of or dark_enough(table.dark[row]):
+            found = f"likely the offset of baseline 04.00: no band lies below {least[row]:.2g} of reflectance"
+            yield int(table.files[row]), found + (f", nor in any of {np.count_nonzero(rest)} files" if all_of else "")
 
 
 def unlike_tags(entries: Sequence[Entry], alive: Sequence[int], limits: Limits) -> Iterator[tuple[int, Reason]]:

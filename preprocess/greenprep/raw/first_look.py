@@ -74,12 +74,12 @@ def look_at_offset(file: File, bands: Sequence[Band], findings: Findings) -> Non
     offset = _offset(file, bands, findings.limits.reflectance_scale)
     if offset is None:
         return
-    policy = findings.limits.offset
+    policy = findings.limits.offset if offset.certain else OffsetPolicy.KEEP
     level = {OffsetPolicy.REJECT: Level.REJECT, OffsetPolicy.KEEP: Level.WARN}.get(policy)
     done = f"; {offset.amount:g} is taken from every reflectance" if policy is OffsetPolicy.REPAIR else ""
-    findings.add(
-        Code.OFFSET, "image", f"+{offset.amount:g}: {offset.evidence}{done}", limit=f"offset: {policy}", level=level
-    )
+    done = done if offset.certain else ", but the ground is too bright to tell; left as it is"
+    found = f"+{offset.amount:g}: {offset.evidence}{done}"
+    findings.add(Code.OFFSET, "image", found, limit=f"offset: {findings.limits.offset}", level=level)
     if policy is OffsetPolicy.REPAIR:
         file.harmonise(offset.amount, [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE])
 
