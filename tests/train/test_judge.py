@@ -1,5 +1,6 @@
 """Scenes unlike those of training: each is refused with its cause and the switch that mends it, or mended."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,19 @@ def classifier(**changed: object) -> Classifier:
         "usual": usual,
     }
     return Classifier(**(known | changed))  # type: ignore[arg-type]
+
+
+def with_tags(path: Path, scale: float, offset: float) -> Path:
+    """The file with these of GDAL's tags on its reflectances."""
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = [scale] * 13 + [1.0], [offset] * 13 + [0.0]
+    return path
+
+
+def learnt_with(*tag: float) -> Classifier:
+    usual = classifier().usual
+    assert usual is not None
+    return classifier(usual=replace(usual, tags=((tag[0], tag[1]),) * 13))
 
 
 def write(
@@ -236,3 +250,47 @@ def test_snow_is_told_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[s
     usual = Levels(learnt.dark, learnt.median, learnt.bright, 0.05 * learnt.median)
     mapped(write(tmp_path / "s.tif", values), usual=Usual(NAMES[:13], usual, 9000, "uint16", 10_000, "B10", 10.0))
     assert "robust deviations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tag", "learnt", "change"),
+    [
+        ((1e-4, -0.1), (1.0, 0.0), lambda v: v + 1000),
+        ((1e-4, -0.1), (1e-4, 0.0), lambda v: v + 1000),
+        ((2.75e-5, -0.2), (1e-4, 0.0), lambda v: (v * 1e-4 + 0.2) / 2.75e-5),
+        ((0.5e-4, 0.0), (1.0, 0.0), lambda v: v * 2),
+    ],
+)
+def test_other_tags_than_in_training_are_refused_and_harmonised(
+    tmp_path: Path, tag: tuple[float, float], learnt: tuple[float, float], change: object
+) -> None:
+    """Numbers that mean by their tags what training's mean by theirs have the map of training's own."""
+    net, whole = learnt_with(*learnt), write(tmp_path / "plain.tif", picture(9))
+    other = with_tags(write(tmp_path / "s.tif", changed(picture(9), change).round().astype(np.uint16)), *tag)
+    predict_scene(net, whole, tmp_path / "plain_map.tif")
+    with pytest.raises(SourceError, match=r"its tags say that B1 is x.*in training.*`--harmonise` brings"):
+        predict_scene(net, other, tmp_path / "m.tif")
+    predict_scene(net, other, tmp_path / "m.tif", Options(harmonise=True))
+    with rasterio.open(tmp_path / "plain_map.tif") as due, rasterio.open(tmp_path / "m.tif") as found:
+        np.testing.assert_array_equal(found.read(), due.read())
+        assert "GREENSPACE_TAGS" in found.tags()
+
+
+@pytest.mark.parametrize(
+    ("tag", "learnt", "told"),
+    [
+        ((1e-4, 0.0), (1.0, 0.0), ""),
+        ((1.0, 0.0), (1e-4, 0.0), ""),
+        ((1e-4, 0.0), (1e-4, 0.0), ""),
+        ((0.0, 0.0), (1e-4, 0.0), ""),
+        ((1e-4, -0.1), (1e-4, 0.0), "its numbers contradict that"),
+        ((1e-2, 0.0), (1e-4, 0.0), "its numbers contradict that"),
+    ],
+)
+def test_tags_that_mean_the_same_or_nothing_are_silent_and_contradicted_ones_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: tuple[float, float], learnt: tuple[float, float], told: str
+) -> None:
+    scene = with_tags(write(tmp_path / "s.tif", picture(9)), *tag)
+    predict_scene(learnt_with(*learnt), scene, tmp_path / "m.tif")
+    said = capsys.readouterr().err
+    assert (told in said) if told else not said

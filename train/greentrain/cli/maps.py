@@ -34,7 +34,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(help="Windows at once.")] = 8,
     scale: Annotated[float, typer.Option(help="Multiply the scene's reflectances by this.")] = 1.0,
     harmonise: Annotated[
-        bool, typer.Option(help="Take away Sentinel-2's +1000 where the scene differs by it.")
+        bool, typer.Option(help="Bring the scene to training's scale and offset tags, and Sentinel-2's +1000.")
     ] = False,
     resample: Annotated[float | None, typer.Option(help="Bring the scene to pixels of so many metres.")] = None,
     keep_clouds: Annotated[bool, typer.Option(help="Classify clouds, too, instead of leaving them out.")] = False,

@@ -5,7 +5,7 @@ Letters: R reflectance bands, N pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,18 @@ from greenschemas.errors import SourceError
 from greenschemas.value_checks import Levels, Offset, find_factor, find_offset, levels_of, looks_wrapped, robust_z
 from greentrain.maps.scene import Scene
 
-__all__ = ["Doubt", "Usual", "check", "doubts", "offset_in", "usual_of"]
+__all__ = ["Doubt", "Usual", "believed", "check", "doubts", "offset_in", "tags_of", "usual_of"]
+
+Floats = NDArray[np.float64]
 
 _PIXEL = 1.5
 """Ratio of pixel sizes above which objects have another size than the net has seen."""
 _OUTLIER = 8.0
 """Robust deviations from the usual above which a band is told; as `limits.outlier_z` of a recipe by default."""
+_BELOW = 0.02
+"""Negative reflectance that no correction for the atmosphere leaves in the darkest hundredth of a band."""
+_UNSAID = (1.0, 0.0)
+"""Scale and offset of a band without tags."""
 _STRETCHED = 0.01
 """Share of a band at the greatest value of its type that no sensor gives, but a stretch for display does."""
 
@@ -110,7 +116,8 @@ def doubts(scene: Scene, usual: Usual) -> Iterator[Doubt]:
         return
     names = [band.name for band in scene.reflectance]
     seen = [i for i, name in enumerate(names) if name in usual.names]
-    found = list(_numbers(scene, usual, values[seen], [names[i] for i in seen])) if seen else []
+    found = [*_tags(scene, usual, values)]
+    found += _numbers(scene, usual, values[seen], [names[i] for i in seen]) if seen else []
     yield from found
     offset = None if any(doubt.refused for doubt in found) else offset_in(scene, usual, values)
     if offset is not None:
@@ -119,7 +126,7 @@ def doubts(scene: Scene, usual: Usual) -> Iterator[Doubt]:
         yield from _unlike(levels_of(values[seen]), usual, [names[i] for i in seen])
 
 
-def offset_in(scene: Scene, usual: Usual, values: NDArray[np.float64] | None = None) -> Offset | None:
+def offset_in(scene: Scene, usual: Usual, values: Floats | None = None) -> Offset | None:
     """The radiometric offset between the scene and the run's own scenes, from a sample of it; None where there is none.
 
     values: `scene.sample()`, where it is at hand.
@@ -143,6 +150,60 @@ def _offset_doubt(offset: Offset) -> Doubt:
     )
 
 
+def tags_of(scene: Scene, usual: Usual) -> dict[str, tuple[float, float]]:
+    """(factor, addend) by band that make of the scene's numbers what training's mean, by the GDAL tags of both.
+
+    Empty where they mean the same, or where either says nothing. Training files without tags mean reflectances from 0
+    to `usual.whole`.
+    """
+    theirs = dict(zip(usual.names, usual.tags, strict=bool(usual.tags)))
+    out = {}
+    for name, (scale, offset) in scene.scaling.items():
+        due = theirs.get(name, _UNSAID)
+        due = (1 / usual.whole, 0.0) if due == _UNSAID and usual.whole is not None and theirs else due
+        if _UNSAID not in (due, (scale, offset)) and scale > 0 and due[0] > 0 and np.isfinite([scale, offset]).all():
+            out[name] = scale / due[0], (offset - due[1]) / due[0]
+    least = 1e-3 * (usual.whole or usual.high)
+    return out if any(abs(factor - 1) > 1e-3 or abs(addend) > least for factor, addend in out.values()) else {}
+
+
+def believed(scene: Scene, usual: Usual, tags: Mapping[str, tuple[float, float]], values: Floats) -> bool:
+    """Whether the scene's numbers, brought to training's by its tags, lie where reflectances can.
+
+    values: `scene.sample()` without the tags.
+    """
+    if values.shape[1] == 0:
+        return False
+    names = [band.name for band in scene.reflectance]
+    by_tag = np.stack([row * factor + addend for row, (factor, addend) in _rows(values, names, tags)])
+    as_is, moved, due = levels_of(values), levels_of(by_tag), usual.at(names)
+    negative = float(np.nanmin(moved.dark)) < -_BELOW * (usual.whole or usual.high)
+    worse = find_factor(moved, due, usual.whole) is not None and find_factor(as_is, due, usual.whole) is None
+    return not (negative or worse)
+
+
+def _rows(
+    values: Floats, names: Sequence[str], tags: Mapping[str, tuple[float, float]]
+) -> Iterator[tuple[Floats, tuple[float, float]]]:
+    return ((row, tags.get(name, _UNSAID)) for row, name in zip(values, names, strict=True))
+
+
+def _tags(scene: Scene, usual: Usual, values: Floats) -> Iterator[Doubt]:
+    """GDAL's scale and offset tags that are not those of the training data."""
+    if scene.correction.tags or not (tags := tags_of(scene, usual)):
+        return
+    name = next(iter(tags))
+    (scale, offset), due = scene.scaling[name], dict(zip(usual.names, usual.tags, strict=True))[name]
+    said = f"its tags say that {name} is x * {scale:.6g} {offset:+g}"
+    meant = f"x * {due[0]:.6g} {due[1]:+g}" if due != _UNSAID else f"0 to {usual.whole:g}, without tags"
+    if believed(scene, usual, tags, values):
+        yield Doubt(True, f"{said}, in training {meant}", "`--harmonise` brings its numbers to training's by the tags")
+    else:
+        yield Doubt(
+            False, f"{said}, in training {meant}, but its numbers contradict that", "they are taken as they are"
+        )
+
+
 def _placed(scene: Scene, usual: Usual) -> Iterator[Doubt]:
     grid, kind = scene.raster.grid, scene.raster.crs_kind
     if not grid.crs:
@@ -163,7 +224,7 @@ def _placed(scene: Scene, usual: Usual) -> Iterator[Doubt]:
         yield Doubt(False, f"{degrees}pixels are {size}", f"{remedy}, if the map looks odd")
 
 
-def _numbers(scene: Scene, usual: Usual, values: NDArray[np.float64], names: Sequence[str]) -> Iterator[Doubt]:
+def _numbers(scene: Scene, usual: Usual, values: Floats, names: Sequence[str]) -> Iterator[Doubt]:
     """Type, wrapping, stretches and factors."""
     kind, due = np.dtype(scene.raster.dtype), usual.at(names)
     moments = (list(f(values, axis=1)) for f in (np.mean, np.std, np.min, np.max))

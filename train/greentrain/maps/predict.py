@@ -27,7 +27,7 @@ from greenschemas.frozen import digest
 from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greentrain.maps.blend import Block, blocks, cut
-from greentrain.maps.judge import Usual, check, offset_in, usual_of
+from greentrain.maps.judge import Usual, believed, check, offset_in, tags_of, usual_of
 from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
@@ -84,7 +84,8 @@ class Options:
     scale: float = 1.0
     """What the scene's reflectances are multiplied by, to be in the units of the store."""
     harmonise: bool = False
-    """Take away the radiometric offset between the scene and the training data, where one is found."""
+    """Bring the scene's numbers to the training data's, by its scale and offset tags where these differ, and take away
+    the radiometric offset between the two, where one is found."""
     resample: float | None = None
     """Side of the pixels, in metres, that the scene is brought to and the map has; None: the scene's own."""
     keep_clouds: bool = False
@@ -168,10 +169,15 @@ def _predict_scene(
                 "GREENSPACE_CLASS_NAMES": json.dumps(classifier.classes, ensure_ascii=False),
                 "GREENSPACE_CLOUD_SHARE": f"{_clouds(parts, scene.grid, options):.6g}",
             }
-            | ({"GREENSPACE_OFFSET": f"{scene.correction.offset:g}"} if options.harmonise else {}),
+            | (_harmonised(scene.correction) if options.harmonise else {}),
         )
     shutil.rmtree(parts)
     return wanted
+
+
+def _harmonised(correction: Correction) -> dict[str, str]:
+    tags = json.dumps(correction.tags)
+    return {"GREENSPACE_OFFSET": f"{correction.offset:g}"} | ({"GREENSPACE_TAGS": tags} if correction.tags else {})
 
 
 def _open(classifier: Classifier, path: Path, options: Options) -> Scene:
@@ -187,11 +193,22 @@ def _prepare(scene: Scene, usual: Usual | None, options: Options) -> None:
         raise SourceError(scene.path, "nothing says how large its pixels are", "give the scene its CRS and transform")
     if usual is None:
         return
-    if options.harmonise and (offset := offset_in(scene, usual)) is not None:
-        scene.correction = replace(scene.correction, offset=offset.amount)
-        say(f"{scene.path}: {offset.amount:g} is taken from every reflectance ({offset.evidence}).")
+    if options.harmonise:
+        _harmonise(scene, usual)
     for told in check(scene, usual, force=options.force):
         say(f"WARNING {scene.path}: {told}.")
+
+
+def _harmonise(scene: Scene, usual: Usual) -> None:
+    """Bring the scene's numbers to what training's mean: by its tags, else by the offset that it shows."""
+    tags = tags_of(scene, usual)
+    if tags and believed(scene, usual, tags, scene.sample()):
+        scene.correction = replace(scene.correction, tags=tags)
+        factor, addend = next(iter(tags.values()))
+        say(f"{scene.path}: its reflectances become x * {factor:.6g} {addend:+g}, as its scale and offset tags say.")
+    if (offset := offset_in(scene, usual)) is not None:
+        scene.correction = replace(scene.correction, offset=offset.amount)
+        say(f"{scene.path}: {offset.amount:g} is taken from every reflectance ({offset.evidence}).")
 
 
 def _check(options: Options) -> None:

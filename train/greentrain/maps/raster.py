@@ -85,6 +85,9 @@ class Raster:
         per_band = [value for each in self._sets for value in each.nodatavals]
         self.nodata: tuple[float | None, ...] = tuple(per_band[:1] * self.count if self._turned else per_band)
         """Of each band, as its own page says."""
+        tagged = [pair for each in self._sets for pair in zip(each.scales, each.offsets, strict=True)]
+        self.scaling: tuple[tuple[float, float], ...] = tuple(tagged[:1] * self.count if self._turned else tagged)
+        """(scale, offset) of each band by GDAL's tags: measured value = number * scale + offset."""
         with _safely():
             flags = [each for one in self._sets for each in one.mask_flag_enums]
         self._masked = any(MaskFlags.all_valid not in each for each in flags)

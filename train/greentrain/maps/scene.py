@@ -57,8 +57,10 @@ class Matched:
 
 @dataclass(frozen=True)
 class Correction:
-    """What is done to a scene before the net sees it."""
+    """What is done to a scene before the net sees it, in this order."""
 
+    tags: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """(factor, addend) of reflectances by name, from GDAL's tags: number * factor + addend, which stops at 0."""
     scale: float = 1.0
     """Its reflectances are multiplied by this, to be in the units of the store."""
     offset: float = 0.0
@@ -121,6 +123,11 @@ class Scene:
         return tuple(band for band in self._here if band.role is Role.REFLECTANCE)
 
     @property
+    def scaling(self) -> dict[str, tuple[float, float]]:
+        """(scale, offset) of each reflectance band by GDAL's tags; (1, 0) where they say nothing."""
+        return {band.name: self.raster.scaling[self.matched.at[band.name]] for band in self.reflectance}
+
+    @property
     def pixel(self) -> tuple[float, float] | None:
         """Height and width of the file's pixels in metres; None where it does not say where it lies."""
         grid = self.raster.grid
@@ -142,7 +149,7 @@ class Scene:
         return self._read(row, col, height, width)
 
     def sample(self, windows: int = 16, side: int = 128) -> NDArray[np.float64]:
-        """(R, N) usable values of the `reflectance` bands, scaled, from windows spread over the file."""
+        """(R, N) usable values of the `reflectance` bands, by tags and scaled, from windows spread over the file."""
         height, width = self.raster.grid.height, self.raster.grid.width
         across = max(1, math.isqrt(windows))
         rows = np.unique(np.linspace(0, max(0, height - side), across).astype(int))
@@ -153,8 +160,11 @@ class Scene:
             for col in cols:
                 box = int(row), int(col), min(side, height), min(side, width)
                 raw, usable, _ = self._raw(*box)
-                parts.append(raw[at][:, usable].astype(np.float64) * self.correction.scale)
-        return np.concatenate(parts, axis=1)
+                parts.append(raw[at][:, usable].astype(np.float64))
+        values = np.concatenate(parts, axis=1)
+        for i, band in enumerate(self.reflectance):
+            values[i] = _by_tags(values[i], self.correction.tags.get(band.name)) * self.correction.scale
+        return values
 
     def _raw(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], Mask, Mask]:
         """((L, H, W) as stored, usable, cloud) of a window of the file's own pixels, north first."""
@@ -176,10 +186,9 @@ class Scene:
     def _read(self, row: int, col: int, height: int, width: int) -> Window:
         raw, usable, cloud = self._raw(row, col, height, width)
         values = raw[self._order].astype(np.float32)
-        if self.correction.scale != 1 or self.correction.offset != 0:
-            for i, at in enumerate(self._order):
-                if self._here[at].role is Role.REFLECTANCE:
-                    values[i] = _corrected(values[i], self.correction)
+        for i, at in enumerate(self._order):
+            if self._here[at].role is Role.REFLECTANCE:
+                values[i] = _corrected(values[i], self.correction, self._here[at].name)
         return Window(np.where(usable, values, np.float32(0)), usable, cloud)
 
     def _resampled(self, row: int, col: int, height: int, width: int) -> Window:
@@ -245,11 +254,21 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:3])}, … {names[-1]}"
 
 
-def _corrected(values: NDArray[np.float32], correction: Correction) -> NDArray[np.float32]:
-    moved = values * np.float32(correction.scale)
+def _corrected(values: NDArray[np.float32], correction: Correction, name: str) -> NDArray[np.float32]:
+    moved = _by_tags(values, correction.tags.get(name))
+    if correction.scale != 1:
+        moved = moved * np.float32(correction.scale)
     if correction.offset:
         moved = np.maximum(moved - np.float32(correction.offset), np.float32(0))
     return moved
+
+
+def _by_tags(values: NDArray[Any], tag: tuple[float, float] | None) -> NDArray[Any]:
+    if tag is None:
+        return values
+    factor, addend = (values.dtype.type(number) for number in tag)
+    moved: NDArray[Any] = values * factor
+    return np.maximum(moved + addend, 0) if addend else moved
 
 
 def _resized(grid: Grid, pixel: tuple[float, float] | None, metres: float) -> Grid:
