@@ -376,6 +376,15 @@ def test_a_store_without_validation_keeps_the_newest_net(tmp_path: Path) -> None
     assert load_trained(tmp_path / "run").epoch == 2
 
 
+def test_the_newest_net_without_validation_is_the_moving_average(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr", channels=2, classes=2, sources=1, tiles_each=2, size=16)
+    train(tmp_path / "s.zarr", tmp_path / "run", "ema=0.9", "epochs=3")
+    best = load_trained(tmp_path / "run").net.state_dict()
+    assert same(best, weights(tmp_path / "run"))
+    raw = torch.load(tmp_path / "run" / "checkpoints" / "last.pt")["weights"]
+    assert not same(best, raw)
+
+
 def test_rows_hold_only_what_json_knows(tmp_path: Path) -> None:
     trackers = Trackers(tmp_path, {})
     trackers.write({"epoch": 1, "step": 1, "train_loss": float("nan"), "mean": {"iou": float("inf")}})

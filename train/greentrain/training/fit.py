@@ -313,11 +313,11 @@ def _finish_epoch(session: Session, position: Position) -> dict[str, Any]:
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, "mean_train_loss": position.losses[-1]}
     if session.val is not None and not session.config.validates_after(position.epoch):
         return row
-    if session.val is None:
-        if fabric.is_global_zero:
-            _save_best(session, position)
-        return row
     with session.ema.applied(session.net) if session.ema is not None else nullcontext():
+        if session.val is None:
+            if fabric.is_global_zero:
+                _save_best(session, position)
+            return row
         scores, loss = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
         position.history.append(scores)
         if best_since(position.scores) == 0 and fabric.is_global_zero:
