@@ -147,8 +147,8 @@ def test_mirror_images_give_the_mirrored_answer() -> None:
     net = torch.nn.Conv2d(2, 3, 3, padding=1)
     image = torch.randn(1, 2, 6, 5)
     with torch.no_grad():
-        plain, mean = probabilities(net, image, False), probabilities(net, image, True)
-        torch.testing.assert_close(probabilities(net, image.flip(-1), True), mean.flip(-1))
+        [plain], [mean] = probabilities(net, image, False), probabilities(net, image, True)
+        torch.testing.assert_close(probabilities(net, image.flip(-1), True)[0], mean.flip(-1))
     torch.testing.assert_close(plain, net(image).softmax(1).detach())
     assert not torch.equal(plain, mean)
 

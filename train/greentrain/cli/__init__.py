@@ -155,8 +155,12 @@ def evaluate(
     found = score(run_path, store, split.value, which=checkpoint.value, batch_size=batch_size, device=device, flips=tta)
     if as_json:
         print_json(found)
-    else:
-        typer.echo(_table(found))
+        return
+    typer.echo(_table(found))
+    typer.echo(
+        f"Calibration error {found['calibration_error']:.4f} with the run's temperature of {found['temperature']:.3f}, "
+        f"{found['calibration_error_before']:.4f} without."
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ Letters: B tiles of a batch, K classes, G groups, H rows, W columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def evaluate(
     """All scores of a run's net on a split of a store (None: the run's own), ready for JSON.
 
     `{"mean", "micro", "classes", "confusion", "constant"}` as `metrics.scores`; `intervals` over groups as
-    `metrics.bootstrap`; `fractions` as `fraction_scores`; `boundary` as `boundary_iou`; `calibration_error`; and what
-    was scored.
+    `metrics.bootstrap`; `fractions` as `fraction_scores`; `boundary` as `boundary_iou`; `calibration_error`, and
+    that from before the run's `temperature`; and what was scored.
     which: the weights, `best` or `last`.
     flips: take the mean of the four mirror images' probabilities, at four times the cost.
     model: the net that `fit` was given, if it was.
@@ -67,6 +68,8 @@ def evaluate(
         "fractions": fraction_scores(sums.fractions, names),
         "boundary": boundary_iou(sums.boundary, names),
         "calibration_error": calibration_error(sums.calibration),
+        "calibration_error_before": calibration_error(sums.untempered),
+        "temperature": trained.temperature,
         "run": str(run),
         "checkpoint": which,
         "epoch": trained.epoch,
@@ -83,6 +86,8 @@ class _Sums:
     """(G, K, K) confusion matrices."""
     fractions: Tensor
     calibration: Tensor
+    untempered: Tensor
+    """As `calibration`, of the net's own probabilities."""
     boundary: Tensor
     tiles: int
 
@@ -93,27 +98,33 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
     group_of = torch.from_numpy(store.tile_group())
     classes, groups = len(trained.rule.classes), store.contract.groups
     matrices, tiles = torch.zeros((groups, classes, classes), dtype=torch.int64), 0
-    fractions, calibration, boundary = torch.zeros(()), torch.zeros(()), torch.zeros((), dtype=torch.int64)
+    fractions, calibration, untempered = torch.zeros(()), torch.zeros(()), torch.zeros(())
+    boundary = torch.zeros((), dtype=torch.int64)
     with progress(f"evaluate {split}", len(loader)) as bar:
         for batch in loader:
             target = trained.rule(batch["fraction"], batch["valid"])
-            probability = probabilities(trained.net, batch["image"], flips)
+            probability, plain = probabilities(trained.net, batch["image"], flips, (trained.temperature, 1.0))
             group = group_of[batch["tile"].cpu()]
             compared = probability, target.fraction, target.counted
             matrices += confusion_by_group(*compared, group, groups).cpu()
             fractions = fractions + fraction_sums(*compared).cpu()
             calibration = calibration + calibration_sums(*compared).cpu()
+            untempered = untempered + calibration_sums(plain, target.fraction, target.counted).cpu()
             boundary = boundary + boundary_sums(*compared).cpu()
             tiles += len(group)
             bar.advance()
-    return _Sums(matrices, fractions, calibration, boundary, tiles)
+    return _Sums(matrices, fractions, calibration, untempered, boundary, tiles)
 
 
-def probabilities(net: nn.Module, image: Tensor, flips: bool) -> Tensor:
-    """(B, K, H, W) of images (B, C, H, W); with `flips` the mean over four mirror images, each turned back."""
+def probabilities(net: nn.Module, image: Tensor, flips: bool, temperatures: Sequence[float] = (1.0,)) -> Tensor:
+    """(T, B, K, H, W) of images (B, C, H, W) at T temperatures.
+
+    flips: the mean over four mirror images, each turned back.
+    """
 
     def predict(image: Tensor) -> Tensor:
-        return net(image).float().softmax(1)  # type: ignore[no-any-return]
+        logits = net(image).float()
+        return torch.stack([(logits / temperature).softmax(1) for temperature in temperatures])
 
     return mean_over_mirrors(predict, image) if flips else predict(image)
 

@@ -68,13 +68,15 @@ class Trained:
     """Digest of the weights' place in training, settings and store."""
     epoch: int
     """Epochs completed."""
+    temperature: float = 1.0
+    """What its logits are divided by to be probabilities, found on the validation groups."""
 
     @torch.inference_mode()
     def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:
         """Class probabilities (B, K, H, W) of raw values (B, C, H, W) of `normaliser.bands`, valid (B, H, W) bool."""
         image = torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
         device = next(self.net.parameters()).device
-        return self.net(image.to(device)).float().softmax(1).cpu()  # type: ignore[no-any-return]
+        return (self.net(image.to(device)).float() / self.temperature).softmax(1).cpu()  # type: ignore[no-any-return]
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -163,7 +165,8 @@ def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) ->
     net.eval()
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
-    return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]))
+    temperature = float(position.get("temperature", 1.0))  # which a run of before has none of
+    return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]), temperature)
 
 
 def _net_for(

@@ -16,7 +16,7 @@ def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
     """Write the net of a run to a .pt2 or .onnx, and say how near its logits are to the run's.
 
     The program takes raw values (B, C, H, W), float32, NaN where a pixel has none, of the run's tile size and any
-    batch size, and gives logits (B, K, H, W). Bands, classes and the normaliser stand in it as JSON.
+    batch size, and gives logits (B, K, H, W). Bands, classes, the normaliser and the temperature stand in it as JSON.
 
     Raises ConfigError as `load_trained` and `export_model` do.
     """
@@ -35,6 +35,7 @@ def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
         "mean": mean.tolist(),
         "scale": scale.tolist(),
         "clip": seen.clip,
+        "temperature": trained.temperature,
         "run": trained.identity,
     }
     return export_model(FromRaw(trained.net, mean, scale, seen.clip, projection), raw, path, about)

@@ -318,16 +318,18 @@ def _finish_epoch(session: Session, position: Position) -> dict[str, Any]:
             if fabric.is_global_zero:
                 _save_best(session, position)
             return row
-        scores, loss = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
-        position.history.append(scores)
+        seen = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
+        position.history.append(seen.scores)
+        position.temperature = seen.temperature
         if best_since(position.scores) == 0 and fabric.is_global_zero:
             _save_best(session, position)
     return {
         **row,
-        "val_loss": loss,
-        "val_iou": scores["mean"]["iou"],
-        "constant_iou": scores["constant"]["mean"]["iou"],
-        **scores,
+        "val_loss": seen.loss,
+        "temperature": seen.temperature,
+        "val_iou": seen.scores["mean"]["iou"],
+        "constant_iou": seen.scores["constant"]["mean"]["iou"],
+        **seen.scores,
     }
 
 

@@ -67,6 +67,8 @@ class Position:
     """Mean training loss of each completed epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """What each validation gave."""
+    temperature: float = 1.0
+    """What the logits of the net are divided by, found by the last validation."""
 
     @property
     def scores(self) -> list[float]:
