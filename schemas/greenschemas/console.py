@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from greenschemas.errors import GreenError
+from greenschemas.errors import ConfigError, GreenError, as_text
 
 __all__ = ["Ticker", "add_version", "print_json", "progress", "run", "say", "text_table"]
 
@@ -39,6 +39,7 @@ def run(app: typer.Typer) -> None:
     that a traceback explains.
     """
     try:
+        _must_be_text(sys.argv[1:], os.getcwd())
         app()
     except GreenError as problem:
         typer.echo(f"Error: {problem}", err=True)
@@ -49,13 +50,20 @@ def run(app: typer.Typer) -> None:
         sys.exit(1)
     except OSError as problem:
         what = f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)
-        typer.echo(f"Error: {what}. Make room, mend its permissions, or give another path.", err=True)
+        typer.echo(f"Error: {as_text(what)}. Make room, mend its permissions, or give another path.", err=True)
         sys.exit(2)
     except SystemExit as end:
         if not _was_interrupted(end):  # Typer answers Ctrl-C itself: by a code and no word, or by "Aborted."
             raise
         typer.echo("Stopped. To go on, give the same command again.", err=True)
         sys.exit(130)
+
+
+def _must_be_text(words: Sequence[str], folder: str) -> None:
+    """Raise ConfigError for paths that are no text: libraries for rasters and JSON open and write none other."""
+    for word in (*words, folder):
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ConfigError(word, "a name that is not UTF-8", "rename it")
 
 
 def _was_interrupted(end: BaseException | None) -> bool:
@@ -88,12 +96,13 @@ def _options(
 
 def say(text: str) -> None:
     """One line for the person at the terminal, on stderr, so that stdout stays for results."""
-    _stderr.print(text, markup=False)
+    _stderr.print(as_text(text), markup=False)
 
 
 def print_json(value: object) -> None:
     """A result for machines, on stdout."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())  # \udcff: JSON's own way to write it.
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

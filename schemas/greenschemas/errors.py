@@ -6,9 +6,22 @@ The command lines print one message and exit with code 2; nobody sees a tracebac
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "GreenError", "RecipeError", "SourceError", "StoreError", "nearest"]
+__all__ = ["ConfigError", "GreenError", "RecipeError", "SourceError", "StoreError", "as_text", "as_utf8", "nearest"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def as_utf8(name: object) -> str:
+    """A path as text that can be written down: bytes that are no UTF-8 as `\\xff`."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def as_text(message: object) -> str:
+    """As `as_utf8`, and without characters by which a file's name would steer the terminal that shows it."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", as_utf8(message))
 
 
 class GreenError(Exception):
@@ -19,7 +32,7 @@ class GreenError(Exception):
     """
 
     def __init__(self, where: object, found: str, remedy: str) -> None:
-        super().__init__(str(where), found, remedy)
+        super().__init__(as_text(where).replace("\n", "\\n"), as_text(found), as_text(remedy))
 
     @property
     def where(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["sync_folder", "sync_tree", "whole", "write_whole"]
+__all__ = ["beside", "sync_folder", "sync_tree", "whole", "write_whole"]
+
+
+_NAME_MAX = 200
+"""Bytes of a file's name that leave room for what is added to it."""
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A hidden name beside `path` that tells whose it is: by a digest where `path` leaves no room for more."""
+    name = path.name if len(os.fsencode(path.name)) <= _NAME_MAX else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    return path.with_name(f".{name}{ending}")
 
 
 @contextmanager
@@ -24,7 +35,7 @@ def whole(path: Path, *, synced: bool = True) -> Iterator[Path]:
     synced: False where the caller waits for many files at once (`sync_tree`) before it says that anything is done.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    draft = beside(path, f".{uuid4().hex[:12]}.tmp")
     try:
         yield draft
         if synced:

@@ -8,7 +8,6 @@ object that is written only if there is none. Inside stands the owner, for the m
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import platform
 import stat
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from greenschemas.console import say
 from greenschemas.errors import GreenError, SourceError, StoreError
+from greenschemas.files import beside
 from greenschemas.frozen import Frozen
 
 __all__ = ["LOCK_NAME", "LockedError", "Owner", "folder_writer", "only_writer"]
@@ -30,8 +30,6 @@ __all__ = ["LOCK_NAME", "LockedError", "Owner", "folder_writer", "only_writer"]
 LOCK_NAME = ".lock"
 """Of the lock inside a folder that belongs to one command, such as that of a run."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-_NAME_MAX = 200
-"""Bytes of a file name that leave room for what is added to it."""
 
 
 class LockedError(GreenError):
@@ -86,8 +84,7 @@ def only_writer(target: Path | str, act: str) -> Iterator[None]:
             yield
         return
     real = Path(target).resolve()
-    name = real.name if len(os.fsencode(real.name)) <= _NAME_MAX else hashlib.sha256(os.fsencode(real.name)).hexdigest()
-    with _flock(real.with_name(f".{name}.lock"), real, act):
+    with _flock(beside(real, ".lock"), real, act):
         yield
 
 

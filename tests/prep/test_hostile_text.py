@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import threading
 
 import numpy as np
@@ -12,7 +13,9 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenprep.build.run import tile
 from greenprep.clean.clean import JOURNAL_NAME, clean
+from greenprep.inspect.verify import verify
 from greenprep.raw import pairs
 from greenprep.split.footprints import footprints
 from greenschemas.crs import check_crs
@@ -181,3 +184,48 @@ def test_blocks_without_a_place_are_a_verdict_and_no_pixels_out_of_memory(collec
     entries, _ = clean(collection.raw, collection.folder / "out", collection.plain, workers=1)
     [spoilt] = [entry for entry in entries if entry.mask and path.name in entry.mask]
     assert "blocks that hold" in spoilt.reasons[0].found and spoilt.reasons[0].code == "unreadable"
+
+
+ODD = [
+    b"a b",
+    b"a'b\"c",
+    b"a\nb",
+    "\u00e4\u65e5".encode(),
+    b"<script>alert(1)<",
+    b"-rf",
+    b"%s{0}",
+    b"\x1b[31m",
+    b"a\\b",
+    b"$(e)`f`",
+]
+
+
+def test_pairs_of_any_name_are_cleaned_and_cut_and_those_that_are_no_text_are_named(empty_collection):
+    made = empty_collection
+    names = [*ODD, b"x" * 230, b"bad\xff"]
+    for area, name in enumerate(names):
+        made.add(area, 1)
+        for folder, ending in (("images/T", ".tif"), ("masks/T_masks", "_fractional_mask.tif")):
+            here = os.fsencode(made.raw / folder)
+            os.rename(here + f"/T_2020_{area}_1_GeoTIFF{ending}".encode(), here + b"/" + name + ending.encode())
+    recipe = load_recipe(
+        made.recipe(
+            pairing={
+                "images": "images/T/{site}.tif",
+                "masks": "masks/T_masks/{site}_fractional_mask.tif",
+                "group": "{site}",
+                "time": "",
+            }
+        )
+    )
+    entries, summary = clean(made.raw, made.folder / "c", recipe, workers=1)
+    refused = [entry for entry in entries if entry.verdict == "rejected"]
+    assert {entry.image or entry.mask for entry in refused} == {
+        "images/T/bad\\xff.tif",
+        *(["masks/T_masks/bad\\xff_fractional_mask.tif"] if len(refused) > 1 else []),
+    }
+    assert summary.accepted + summary.repaired == len(names) - 1
+    built = tile(made.folder / "c", made.folder / "s.zarr", workers=0)
+    assert built.contract.sources == len(names) - 1 and verify(str(made.folder / "s.zarr"), deep=True) == []
+    page = (made.folder / "c" / "report.html").read_text()
+    assert "<script>alert" not in page

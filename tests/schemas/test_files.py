@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenschemas.files import whole, write_whole
+from greenschemas.errors import SourceError
+from greenschemas.files import beside, whole, write_whole
 
 
 def _names(folder: Path) -> list[str]:
@@ -91,3 +93,18 @@ def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
     process.start()
     process.join()
     assert process.exitcode == 0 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 255, "\u00e4" * 127, os.fsdecode(b"bad\xff")])
+def test_a_name_of_any_length_leaves_room_for_the_draft(tmp_path: Path, name: str) -> None:
+    write_whole(tmp_path / name, b"1")
+    write_whole(tmp_path / name, b"2")
+    assert (tmp_path / name).read_bytes() == b"2" and len(list(tmp_path.iterdir())) == 1
+    assert beside(tmp_path / name, ".lock") != beside(tmp_path / f"{name[:-1]}b", ".lock")
+
+
+def test_a_message_steers_no_terminal_and_can_be_written_anywhere() -> None:
+    problem = SourceError("a\x1b[31m\nb\udcff", "found \x9b2J", "mend\x07 it")
+    assert str(problem) == r"a\x1b[31m\nb\xff: found \x9b2J. Mend\x07 it."
+    assert str(pickle.loads(pickle.dumps(problem))) == str(problem)
+    str(problem).encode()

@@ -1,7 +1,9 @@
 """The commands that use a trained net: what they ask for, refuse and print."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.store import open_store
-from greentrain.cli import app
+from greentrain.cli import app, main
 from greentrain.config import load_config
 from greentrain.data.targets import target_rule
 from greentrain.maps.outputs import pair_up
@@ -75,6 +77,48 @@ def test_predict_takes_many_scenes_into_a_folder(folder: Path, tmp_path: Path) -
     )
     assert [Path(one["maps"][-1]).name for one in found] == ["x_map.tif", "y_map.tif"]
     assert (tmp_path / "maps" / "x_map.png").exists()
+
+
+ODD = [
+    b"a b",
+    b"a'b\"c",
+    b"a\nb",
+    "\u00e4\u65e5".encode(),
+    b"<script>",
+    b"-rf",
+    b"%s{0}",
+    b"\x1b[31m",
+    b"a\\b",
+    b" ",
+    b"$(e)`f`",
+]
+
+
+def test_scenes_of_any_name_are_mapped_but_those_that_cannot_be_opened_or_named(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (*ODD, b"bad\xff", b"x" * 251):
+        with open(os.fsencode(tmp_path / "in") + b"/" + name + b".tif", "wb") as file:
+            file.write((folder / "a.tif").read_bytes())
+    words = ["predict", folder / "run", tmp_path / "in", "--out", tmp_path / "maps", "--json"]
+    result = runner.invoke(app, [str(word) for word in words])
+    assert isinstance(result.exception, SourceError) and "2 of 13 scenes have no map" in str(result.exception)
+    refused = [one["error"] for one in json.loads(result.stdout) if not one["maps"]]
+    assert "its name is not UTF-8" in refused[0] and "would have 259 bytes" in refused[1]
+    assert sorted(os.listdir(os.fsencode(tmp_path / "maps"))) == sorted(name + b"_map.tif" for name in ODD)
+    assert "\x1b" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["b\udcff.tif", "m.tif"], ["b.tif", "m\udcff.tif"]])
+def test_a_command_line_that_is_no_text_is_refused_by_name(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["greentrain", "predict", "run", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "\\xff.tif: a name that is not UTF-8. Rename it." in capsys.readouterr().err
 
 
 def test_one_bad_scene_does_not_end_the_others_and_subfolders_are_searched(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from greenschemas.codes import Code
-from greenschemas.errors import SourceError
+from greenschemas.errors import SourceError, as_utf8
 from greenschemas.name_pattern import copy_number, has_parts, regex_of
 from greenschemas.recipe import Pairing
 
@@ -54,7 +54,7 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     """
     names, unseen = _all_files(raw)
     sidecars = {name for name in names if name.endswith(SIDECARS)}
-    strays = {_printable(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
+    strays = {as_utf8(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
     images, masks = (_found(names - sidecars, pattern) for pattern in (pairing.images, pairing.masks))
     found = pair_names(images, masks, strays - images - masks, pairing)
     found = (*found, *(_alone(folder, Code.UNREADABLE) for folder in sorted(unseen)))
@@ -77,7 +77,7 @@ def _all_files(raw: Path) -> tuple[set[str], set[str]]:
             raise SourceError(
                 folder, f"cannot be looked into ({problem.strerror})", "see to the disk; nothing was done"
             )
-        unseen.add(_printable(folder.relative_to(raw).as_posix()))
+        unseen.add(as_utf8(folder.relative_to(raw).as_posix()))
 
     # Where each folder really lies, after those that it stands in.
     trail: dict[str, tuple[str, ...]] = {str(raw): (os.path.realpath(raw),)}
@@ -138,10 +138,11 @@ def _named(paths: Iterable[str], match: Callable[[str], re.Match[str] | None]) -
 
 
 def _found(names: set[str], pattern: str) -> set[str]:
+    """Names as text: a file whose name is none is found nowhere under it, and so answered for as unreadable."""
     if has_parts(pattern):
-        return {_printable(name) for name in names if re.fullmatch(regex_of(pattern), name)}
+        return {as_utf8(name) for name in names if re.fullmatch(regex_of(pattern), name)}
     steps = PurePosixPath(pattern).parts
-    return {_printable(name) for name in names if _fits(name.split("/"), steps)}
+    return {as_utf8(name) for name in names if _fits(name.split("/"), steps)}
 
 
 def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -151,12 +152,6 @@ def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
     if pattern[0] == "**":
         return any(_fits(path[at:], pattern[1:]) for at in range(len(path)))
     return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
-
-
-def _printable(path: str) -> str:
-    """The path, or where its bytes are no text, a text that shows them: such a file is found nowhere, and so answered
-    for as unreadable under a name that can be written down."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -> Candidate:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from greenschemas.errors import ConfigError, SourceError
+from greenschemas.errors import ConfigError, SourceError, as_utf8
 from greentrain.maps.raster import open_raster
 
-__all__ = ["KEY", "check_outputs", "is_done", "is_map", "map_paths", "pair_up", "spare_others"]
+__all__ = ["KEY", "check_names", "check_outputs", "is_done", "is_map", "map_paths", "pair_up", "spare_others"]
 
 KEY = "GREENSPACE_KEY"
 """Tag with the digest of all that a map depends on."""
+_NAME_MAX = 249
+"""Bytes of a file's name that a file system takes, less those of `.parts`."""
 _SUFFIXES = (".tif", ".tiff")
 
 
@@ -51,6 +54,15 @@ def check_outputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     for path in outputs:
         if (clash := known.get(_identity(path))) is not None:
             raise ConfigError(path, f"this output would replace the input {clash}", "choose another name or folder")
+
+
+def check_names(scene: Path, maps: Iterable[Path]) -> None:
+    """Raise SourceError for a scene whose name cannot be opened, or whose map's name no file system takes."""
+    if as_utf8(scene) != str(scene):
+        raise SourceError(scene, "its name is not UTF-8, and GDAL opens no such file", "rename it")
+    longest = max(len(os.fsencode(path.name)) for path in maps)
+    if longest > _NAME_MAX:
+        raise SourceError(scene, f"the name of its map would have {longest} bytes", f"rename it: {_NAME_MAX} fit")
 
 
 def spare_others(paths: Iterable[Path]) -> None:

@@ -28,7 +28,7 @@ from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greentrain.maps.blend import Block, blocks, cut
 from greentrain.maps.judge import Usual, believed, check, offset_in, tags_of, usual_of
-from greentrain.maps.outputs import KEY, is_done, map_paths, spare_others
+from greentrain.maps.outputs import KEY, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
 from greentrain.maps.windows import Probabilities, Seen, predict_block
@@ -138,8 +138,9 @@ def _predict_scene(
     if len(classifier.classes) >= NO_CLASS:
         raise ConfigError(out, f"{len(classifier.classes)} classes", f"a class map holds at most {NO_CLASS - 1}")
     _check(options)
-    key = _key(classifier, path, options)
     wanted = map_paths(out, fractions=options.fractions, confidence=options.confidence)
+    check_names(path, wanted)
+    key = _key(classifier, path, options)
     with _open(classifier, path, options) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted

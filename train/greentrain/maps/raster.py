@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from greenschemas.colours import NO_DATA, Colour
 from greenschemas.crs import stay_offline
-from greenschemas.errors import ConfigError, SourceError
-from greenschemas.files import whole
+from greenschemas.errors import ConfigError, SourceError, as_utf8
+from greenschemas.files import beside, whole
 from greenschemas.grid import Grid
 
 try:
@@ -217,7 +217,7 @@ def write_map(
 
     pieces: (row, column, values (C, H, W)) that together cover the grid. Memory stays at one piece and GDAL's cache.
     """
-    draft = path.with_name(f".{path.name}.draft")
+    draft = beside(path, ".draft")
     measured = layer.dtype.startswith("float")
     packing = {"compress": "DEFLATE", "predictor": 3 if measured else 1, "bigtiff": "IF_SAFER"}
     where: dict[str, Any] = {"transform": Affine(*grid.transform)}
@@ -283,6 +283,8 @@ def _safely() -> Iterator[None]:
 
 def _open(path: Path, expected: int | None) -> tuple[tuple[Any, ...], bool]:
     """(the open file, or its pages where each is a band; whether its axes are turned)."""
+    if as_utf8(path) != str(path):
+        raise SourceError(path, "its name is not UTF-8, and GDAL opens no such file", "rename it")
     with ExitStack() as opened, _safely():
         try:
             file = opened.enter_context(rasterio.open(path, driver="GTiff"))
