@@ -66,6 +66,21 @@ def test_predict_writes_map_picture_and_scores(folder: Path, tmp_path: Path) -> 
         assert (file.shape, file.crs.to_epsg(), file.dtypes[0]) == ((50, 70), 32618, "uint8")
 
 
+def test_predict_takes_several_runs_of_the_same_classes(folder: Path, tmp_path: Path) -> None:
+    how = ("--out", tmp_path, "--fractions", "--confidence", "--force")
+    say("predict", folder / "run", folder / "a.tif", *how, "--ensemble", folder / "run")
+    with rasterio.open(tmp_path / "a_map_confidence.tif") as file:
+        assert file.descriptions == ("confidence", "entropy", "spread")
+        np.testing.assert_allclose(file.read(3), 0, atol=1e-6)
+    config = load_config(None, ["model.preset=tiny", "epochs=1", "target=class1", "bands=B2"])
+    fit(open_store(folder / "s.zarr"), tmp_path / "other", config)
+    words = [
+        str(word) for word in ("predict", folder / "run", folder / "a.tif", *how, "--ensemble", tmp_path / "other")
+    ]
+    with pytest.raises(ConfigError, match=r"--ensemble: classes other, class1, the first run has class0.*Give runs on"):
+        runner.invoke(app, words, catch_exceptions=False)
+
+
 def test_predict_takes_many_scenes_into_a_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("x.tif", "y.tif"):

@@ -16,6 +16,7 @@ from greentrain.data.targets import target_rule
 from greentrain.maps.predict import Classifier, Options, predict_scene
 from greentrain.maps.scene import Layout
 from greentrain.maps.scores import score_map
+from greentrain.maps.windows import mean_and_spread
 
 NAMES = ("B1", "B2", "QA")
 LAYOUT = Layout((Band(name="B1"), Band(name="B2"), Band(name="QA", role=Role.MASK)), ("B1", "B2"))
@@ -105,6 +106,35 @@ def test_fractions_sum_to_one_and_agree_with_the_class_map(tmp_path: Path) -> No
     np.testing.assert_array_equal(share.argmax(0), label)
     np.testing.assert_allclose(share.max(0), confidence)
     assert entropy.min() >= 0 and entropy.max() <= 1
+
+
+@given(st.lists(st.integers(0, 2**20), min_size=1, max_size=4), st.integers(2, 5))
+def test_the_spread_of_nets_is_no_larger_than_it_can_be_and_none_where_they_agree(
+    seeds: list[int], classes: int
+) -> None:
+    shares = [np.random.default_rng(seed).dirichlet(np.ones(classes), (3, 4)).astype(np.float32) for seed in seeds]
+    shares = [share.transpose(2, 0, 1) for share in shares]
+    mean, spread = mean_and_spread(shares)
+    np.testing.assert_allclose(mean.sum(0), 1, atol=1e-5)
+    assert (spread >= 0).all() and (spread <= 1 - 1 / len(shares) + 1e-6).all()
+    same, none = mean_and_spread([shares[0]] * 3)
+    np.testing.assert_allclose(same, shares[0], rtol=1e-6)
+    np.testing.assert_allclose(none, 0, atol=1e-6)
+
+
+def test_several_nets_give_their_mean_and_how_far_they_differ(tmp_path: Path) -> None:
+    values = scene(tmp_path / "s.tif", 60, 50)
+
+    def second_band_decides(image: Tensor, valid: Tensor) -> Tensor:
+        return first_band_decides(image[:, 1:], valid)
+
+    both, asked = classifier(others=(second_band_decides,)), Options(fractions=True, confidence=True, block=32)
+    written = predict_scene(both, tmp_path / "s.tif", tmp_path / "m.tif", asked)
+    share, (confidence, _, spread), _ = (read(path) for path in written)
+    first, second = (values[:2] > 1000).astype(np.float32)
+    np.testing.assert_allclose(share[1], (first + second) / 2, atol=1e-6)
+    np.testing.assert_allclose(spread, np.abs(first - second) / 2, atol=1e-6)
+    np.testing.assert_allclose(confidence, 1 - spread, atol=1e-6)
 
 
 def test_pixels_without_data_have_no_class_and_do_not_reach_the_net(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ def predict(
     png: Annotated[Path | None, typer.Option(help="Also draw a picture with a legend; with --out, a folder.")] = None,
     fractions: Annotated[bool, typer.Option(help="Also write OUT_fractions.tif: shares of a pixel.")] = False,
     confidence: Annotated[bool, typer.Option(help="Also write OUT_confidence.tif: probability and entropy.")] = False,
+    ensemble: Annotated[
+        list[Path] | None, typer.Option(help="Another run, whose fractions are averaged with RUN's; may be repeated.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Mask of the scene: print the map's scores.")] = None,
     tta: Annotated[bool, typer.Option(help="Mean over four mirror images: better, four times the time.")] = False,
     window: Annotated[int | None, typer.Option(help="Pixels that the net sees at once; else its tiles' size.")] = None,
@@ -78,11 +81,11 @@ def predict(
     outputs = [path for _, target in pairs for path in map_paths(target, fractions=fractions, confidence=confidence)]
     outputs += [picture for picture in pictures.values() if picture is not None]
     check_outputs([*(scene for scene, _ in pairs), *([labels] if labels else [])], outputs)
-    trained = on_device(run, checkpoint, device)
+    nets = [on_device(each, checkpoint, device) for each in (run, *(ensemble or []))]
     results, failures = [], []
     for scene, target in pairs:
         try:
-            results.append(_draw(trained, scene, target, options, pictures[target], labels))
+            results.append(_draw(nets, scene, target, options, pictures[target], labels))
         except SourceError as problem:
             if len(pairs) == 1:
                 raise
@@ -106,14 +109,14 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw(
-    trained: Trained, scene: Path, target: Path, options: Options, picture: Path | None, labels: Path | None
+    nets: Sequence[Trained], scene: Path, target: Path, options: Options, picture: Path | None, labels: Path | None
 ) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
     from greentrain.maps.picture import write_picture
     from greentrain.maps.predict import classifier_of, predict_scene
     from greentrain.maps.scores import score_map
 
-    classifier = classifier_of(trained)
+    trained, classifier = nets[0], classifier_of(*nets)
     with progress("predict", None) as bar:
         written = predict_scene(classifier, scene, target, options, bar)
     result: dict[str, Any] = {"scene": str(scene), "maps": [str(path) for path in written]}

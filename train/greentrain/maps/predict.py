@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from greentrain.maps.judge import Usual, believed, check, offset_in, tags_of, us
 from greentrain.maps.outputs import KEY, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
-from greentrain.maps.windows import Probabilities, Seen, predict_block
+from greentrain.maps.windows import Probabilities, Seen, mean_and_spread, predict_block
 
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
@@ -62,6 +62,8 @@ class Classifier:
     """
     usual: Usual | None = None
     """What is usual for its scenes; None: they are not checked."""
+    others: tuple[Probabilities, ...] = ()
+    """More nets, whose probabilities are averaged with the first's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Options:
     fractions: bool = False
     """Also write `MAP_fractions.tif`: the expected share of each class in each pixel."""
     confidence: bool = False
-    """Also write `MAP_confidence.tif`: the largest probability, and the entropy over that of total ignorance."""
+    """Also write `MAP_confidence.tif`: the largest probability, and the entropy over that of total ignorance; of
+    several nets also how far they differ, as `mean_and_spread` has it."""
     block: int = 1024
     """Rows and columns predicted and kept as one piece; a multiple of 512, the tiles of the GeoTIFF."""
     scale: float = 1.0
@@ -100,17 +103,29 @@ class Options:
         return max(1, round(size * (1 - self.overlap)))
 
 
-def classifier_of(trained: Trained) -> Classifier:
-    """A run's net, on whatever device it was put."""
+def classifier_of(trained: Trained, *others: Trained) -> Classifier:
+    """A run's net, on whatever device it was put, or the mean of several runs'; scenes are judged by the first.
+
+    Raises ConfigError where the runs have not the same classes and bands.
+    """
     contract = trained.contract
+    for other in others:
+        for what, own, its in (
+            ("classes", trained.rule.classes, other.rule.classes),
+            ("bands", trained.normaliser.bands, other.normaliser.bands),
+        ):
+            if own != its:
+                found = f"{what} {', '.join(its)}, the first run has {', '.join(own)}"
+                raise ConfigError("--ensemble", found, "give runs on the same bands and classes")
     quality = contract.quality if contract.clouds_masked else {}
     return Classifier(
-        trained.identity,
+        digest([each.identity for each in (trained, *others)]) if others else trained.identity,
         trained.rule.classes,
         Layout(contract.declared_bands, trained.normaliser.bands, quality),
         contract.tile_size,
         trained.probabilities,
         usual_of(contract),
+        tuple(other.probabilities for other in others),
     )
 
 
@@ -153,7 +168,7 @@ def _predict_scene(
             tick.total(count_blocks(scene.grid, options))
         for block in blocks(scene.grid.height, scene.grid.width, options.block):
             if not _part(parts, block).exists():
-                _save(_part(parts, block), *_predict_block(classifier, scene, block, options), options)
+                _save(_part(parts, block), _predict_block(classifier, scene, block, options), options)
             if tick is not None:
                 tick.advance(note=path.name)
         _assemble(
@@ -225,8 +240,19 @@ def _check(options: Options) -> None:
         raise ConfigError("--batch-size", f"{options.batch_size}", "give a positive number of windows")
 
 
-def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: Options) -> tuple[Floats, int]:
-    """((K, H, W) probabilities of a block, NaN where the scene has no data; its pixels under cloud)."""
+@dataclass(frozen=True)
+class _Piece:
+    """What is known of a block of a scene."""
+
+    share: Floats
+    """(K, H, W) probabilities, NaN where the scene has no data."""
+    spread: Floats | None
+    """(H, W), of several nets."""
+    cloudy: int
+    """Pixels under cloud."""
+
+
+def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: Options) -> _Piece:
     size = options.window or classifier.size
     rows, cols = (cut(length, size, options.step(size)) for length in (scene.grid.height, scene.grid.width))
     top, bottom = rows.span(block.row, block.row + block.height)
@@ -234,16 +260,13 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
     part = scene.read(top, left, bottom - top, right - left)
     seen = Seen(part.values, part.usable, (top, left))
     own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
-    share = predict_block(
-        classifier.probabilities,
-        len(classifier.classes),
-        seen,
-        block,
-        (rows, cols),
-        batch_size=options.batch_size,
-        flips=options.flips,
-    )
-    return share, int(np.count_nonzero(part.cloud[own]))
+    how: dict[str, Any] = {"batch_size": options.batch_size, "flips": options.flips}
+    shares = [
+        predict_block(net, len(classifier.classes), seen, block, (rows, cols), **how)
+        for net in (classifier.probabilities, *classifier.others)
+    ]
+    mean, spread = mean_and_spread(shares)
+    return _Piece(mean, spread if classifier.others else None, int(np.count_nonzero(part.cloud[own])))
 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:
@@ -274,14 +297,17 @@ def _part(folder: Path, block: Block) -> Path:
     return folder / f"{block.index:08d}.npz"
 
 
-def _save(path: Path, share: Floats, cloudy: int, options: Options) -> None:
-    """Keep a block's classes and its number of pixels under cloud, and its probabilities where a map of them is wanted;
-    whole or not at all."""
+def _save(path: Path, piece: _Piece, options: Options) -> None:
+    """Keep a block's classes and its number of pixels under cloud, and the rest where a map of it is wanted; whole or
+    not at all."""
+    share = piece.share
     unknown = np.isnan(share[0])
     label = np.where(unknown, NO_CLASS, np.nan_to_num(share).argmax(0)).astype(np.uint8)
-    arrays: dict[str, NDArray[np.generic]] = {"label": label, "cloudy": np.array(cloudy)}
+    arrays: dict[str, NDArray[np.generic]] = {"label": label, "cloudy": np.array(piece.cloudy)}
     if options.fractions or options.confidence:
         arrays["share"] = share
+    if options.confidence and piece.spread is not None:
+        arrays["spread"] = piece.spread
     with whole(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub mixes it up with allow_pickle
 
@@ -314,8 +340,8 @@ def _assemble(
             lambda arrays: arrays["share"],
         ),
         out.with_name(f"{out.stem}_confidence.tif"): (
-            Layer(("confidence", "entropy"), "float32", float("nan")),
-            lambda arrays: _certainty(arrays["share"]),
+            Layer(("confidence", "entropy", *(("spread",) if classifier.others else ())), "float32", float("nan")),
+            _certainty,
         ),
         out: (
             Layer(("class",), "uint8", NO_CLASS, class_colours(classifier.classes)),
@@ -327,9 +353,11 @@ def _assemble(
         write_map(path, scene.written, layer, pieces(make), tags)
 
 
-def _certainty(share: Floats) -> Floats:
-    """(2, H, W): the largest probability, and Shannon's entropy divided by that of equal shares, 0 to 1."""
+def _certainty(arrays: Mapping[str, Floats]) -> Floats:
+    """(2 or 3, H, W): the largest probability, entropy over that of equal shares (Shannon), the nets' spread."""
+    share = arrays["share"]
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(share > 0, share * np.log(share), np.where(np.isnan(share), np.nan, 0))
     entropy = -terms.sum(0) / np.log(len(share))
-    return np.stack([share.max(0), entropy.clip(0, 1)]).astype(np.float32)
+    spread = [arrays["spread"]] if "spread" in arrays else []
+    return np.stack([share.max(0), entropy.clip(0, 1), *spread]).astype(np.float32)

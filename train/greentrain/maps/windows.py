@@ -5,7 +5,7 @@ Letters: B windows in a batch, C bands that the net sees, K classes, H rows, W c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from greentrain.maps.blend import Axis, Block, blend
 from greentrain.nets.mirror import mean_over_mirrors
 
-__all__ = ["Probabilities", "Seen", "predict_block"]
+__all__ = ["Probabilities", "Seen", "mean_and_spread", "predict_block"]
 
 Floats = NDArray[np.float32]
 Probabilities = Callable[[Tensor, Tensor], Tensor]
@@ -62,6 +62,17 @@ def predict_block(
     )
     found = _windows(probabilities, filled, block, axes, batch_size=batch_size, flips=flips)
     return np.where(here, blend(block, *axes, found), nothing)
+
+
+def mean_and_spread(shares: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """(mean (K, H, W), spread (H, W)) of the fractions (K, H, W) that several nets give.
+
+    The spread is the share of a pixel in which a net differs from the mean, on average: half the sum of the differences
+    over the classes. 0 where all agree, and never above 1 - 1/N of N nets, which name as many classes.
+    """
+    mean: Floats = np.mean(shares, 0, dtype=np.float32)
+    spread: Floats = np.mean([np.abs(share - mean).sum(0) / 2 for share in shares], 0, dtype=np.float32)
+    return mean, spread
 
 
 def _windows(
