@@ -133,14 +133,6 @@ class Contract(Frozen):
         return quality_of(self.declared_bands) if self.values is None else self.values.quality
 
     @property
-    def codes(self) -> dict[int, int]:
-        """Position on the `class` axis of each code that a mask of indices may hold."""
-        written = self.recipe.get("mask", {}).get("classes")
-        if not isinstance(written, dict):
-            return {code: code for code in range(len(self.classes))}
-        return {int(code): self.classes.index(name) for code, name in written.items()}
-
-    @property
     def clouds_masked(self) -> bool:
         """Whether pixels that a quality band calls cloud were left out of training."""
         return bool(self.recipe.get("limits", {}).get("cloud") == "mask")

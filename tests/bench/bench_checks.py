@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from greenprep.checks.judge import judge
 from greenprep.checks.measure import measure_pixels
-from greenprep.raw.labels import decode
 from greenprep.raw.pair import PairHeader, Pixels, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.synth.city import acquire, ground
 from greenschemas.grid import IDENTITY
+from greenschemas.labels import decode_labels
 from greenschemas.recipe import Recipe, load_recipe
 
 Array = NDArray[Any]
@@ -111,7 +111,7 @@ def codes(image: Array, fraction: Array, recipe: Recipe) -> set[str]:
     """Codes that a pair of arrays is given."""
     raw = np.where(fraction == 255, np.nan, fraction / 200.0).astype(np.float32)
     rules = recipe.mask.model_copy(update={"kind": "fraction"})
-    coded, labels = decode(raw, rules, recipe.limits, nodata=float("nan"), scale=1)
+    coded, labels = decode_labels(raw, rules, recipe.limits, nodata=float("nan"), scale=1)
     all_of = np.ones(image.shape[1:], bool)
     pixels = Pixels(0, 0, True, np.ascontiguousarray(image), all_of, all_of, coded, labels, 0, None, None)
     header = PairHeader(Candidate("i", "m", "g", "1"), image.shape, str(image.dtype), "", IDENTITY, ())

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from greenprep.build.run import run
 from greenprep.clean.clean import clean
-from greenprep.raw.labels import aggregated, decode_labels
 from greenschemas.errors import RecipeError
+from greenschemas.labels import aggregated, decode_labels
 from greenschemas.layout import UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Verdict

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from greenprep.checks.collection import judge_collection
 from greenprep.checks.judge import judge
 from greenprep.checks.measure import PixelStatistics, checksum, measure_pixels
-from greenprep.raw.labels import decode_labels
 from greenprep.raw.pair import PairHeader, Pixels
 from greenprep.raw.pairs import Candidate
 from greenprep.synth.city import acquire, ground
 from greenschemas.grid import IDENTITY
+from greenschemas.labels import decode_labels
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import Recipe
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 import greenprep as gp
 from greenprep.checks.class_codes import listed, one_off, with_codes
-from greenprep.raw.labels import decode_labels
 from greenschemas.choices import MaskKind
 from greenschemas.errors import RecipeError
+from greenschemas.labels import decode_labels
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import MaskRules, Recipe

@@ -17,7 +17,6 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from greenprep.raw import pair as raster
-from greenprep.raw.labels import decode_labels, guess_scale
 from greenprep.raw.match import match
 from greenprep.raw.pair import OpenPair, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
@@ -25,6 +24,7 @@ from greenprep.raw.tiff import gdal, open_tiff
 from greenprep.raw.tiff_header import BadFile, read_pages
 from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.grid import IDENTITY, Grid
+from greenschemas.labels import decode_labels, guess_scale
 from greenschemas.limits import Limits
 from greenschemas.recipe import MaskRules, Pairing, Recipe
 

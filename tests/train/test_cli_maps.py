@@ -12,6 +12,8 @@ import rasterio
 from typer.testing import CliRunner
 
 from greenschemas.errors import ConfigError, SourceError, StoreError
+from greenschemas.limits import Limits
+from greenschemas.recipe import MaskRules
 from greenschemas.store import open_store
 from greentrain.cli import app, main
 from greentrain.config import load_config
@@ -179,7 +181,9 @@ def test_labels_leave_out_the_recipes_unlabelled_value(folder: Path, tmp_path: P
         out.write(mask, 1)
     rule = target_rule("fractions", ("class0", "class1", "class2"))
     for value, counted in ((None, 3500), (2, 2800)):
-        found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, rule.classes, value)
+        found = score_map(
+            tmp_path / "m.tif", tmp_path / "l.tif", rule, MaskRules(classes=rule.classes, unlabelled=value), Limits()
+        )
         assert np.array(found["confusion"]).sum() == counted
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from greenschemas.bands import Band, Role
 from greenschemas.errors import ConfigError, SourceError
+from greenschemas.limits import Limits
+from greenschemas.recipe import MaskRules
 from greentrain.data.targets import target_rule
 from greentrain.maps.predict import Classifier, Options, predict_scene
 from greentrain.maps.scene import Layout
@@ -224,7 +226,8 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
     label[-1] = 255
     code = np.where(label == 255, 255, 20 + 10 * label).astype(np.uint8)
     mask = {"index": label[None], "codes": code[None], "fraction": share}[kind]
-    codes = {20: 0, 30: 1, 40: 2} if kind == "codes" else None
+    coded = MaskRules.model_validate({"classes": {20: "a", 30: "b", 40: "c"}})
+    written = coded if kind == "codes" else MaskRules(classes=RULE.classes)
     with rasterio.open(
         tmp_path / "l.tif",
         "w",
@@ -237,7 +240,7 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
         transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
     ) as file:
         file.write(mask)
-    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes, codes=codes)
+    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, written, Limits())
     confusion = np.array(found["confusion"])
     assert confusion.sum() == 29 * 40 and confusion[2].sum() == 120 and confusion[:2, :2].trace() == 26 * 40
 
@@ -265,7 +268,7 @@ def test_one_class_against_all_is_scored_as_two(tmp_path: Path, kind: str) -> No
         transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
     ) as file:
         file.write(mask)
-    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, ("a", "b", "c"))
+    found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, MaskRules(classes=("a", "b", "c")), Limits())
     assert found["mean"]["iou"] == 1 and list(found["classes"]) == ["other", "b"]
 
 
@@ -274,6 +277,6 @@ def test_a_mask_on_another_grid_is_refused(tmp_path: Path) -> None:
     scene(tmp_path / "l.tif", 30, 41)
     predict_scene(classifier(), tmp_path / "s.tif", tmp_path / "m.tif")
     with pytest.raises(SourceError, match="41 x 30 pixels instead of 40 x 30"):
-        score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, RULE.classes)
+        score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, MaskRules(classes=RULE.classes), Limits())
     with pytest.raises(SourceError, match="3 bands for 2 classes"):
-        score_map(tmp_path / "m.tif", tmp_path / "s.tif", RULE, ("a", "b"))
+        score_map(tmp_path / "m.tif", tmp_path / "s.tif", RULE, MaskRules(classes=("a", "b")), Limits())

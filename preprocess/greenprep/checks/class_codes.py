@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from greenprep.findings import finding
-from greenprep.raw.labels import LabelCounts
 from greenschemas.choices import MaskKind
 from greenschemas.codes import Code
+from greenschemas.labels import LabelCounts
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Reason
 from greenschemas.recipe import MaskRules

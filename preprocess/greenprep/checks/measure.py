@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from greenprep.checks.texture import Fit, Texture, fit_of, looked_at, texture_of
 from greenprep.raw.clouds import bright_clouds
-from greenprep.raw.labels import LabelCounts
 from greenprep.raw.pair import Pixels
 from greenschemas.bands import Band, Role, where_role
+from greenschemas.labels import LabelCounts
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
 __all__ = ["PixelStatistics", "RowStatistics", "checksum", "darkest", "image_digest", "measure_pixels"]

@@ -15,12 +15,12 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from greenprep.raw.files import File
-from greenprep.raw.labels import native_scale, to_fraction
 from greenprep.raw.pair import OpenPair
 from greenprep.raw.tiff import gdal
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
 from greenschemas.files import whole
+from greenschemas.labels import native_scale, to_fraction
 from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Level
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.findings import About, finding
-from greenprep.raw.labels import guess_scale, native_scale
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
@@ -19,6 +18,7 @@ from greenschemas.bands import Band
 from greenschemas.choices import MaskKind, NanPolicy
 from greenschemas.codes import Code
 from greenschemas.grid import Grid
+from greenschemas.labels import guess_scale, native_scale
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
 from greenschemas.recipe import MaskRules

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from greenprep.raw.clouds import flagged_clouds
 from greenprep.raw.files import File, Findings, examine_header, open_file
 from greenprep.raw.first_look import look_at_bands, look_at_offset, look_at_tags
-from greenprep.raw.labels import LabelCounts, aggregated, decode_labels
 from greenprep.raw.match import Match, match
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.tiff import gdal, pixel_metres, same_crs
@@ -26,6 +25,7 @@ from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Band
 from greenschemas.choices import CloudPolicy, NanPolicy
 from greenschemas.grid import Grid
+from greenschemas.labels import LabelCounts, aggregated, decode_labels
 from greenschemas.layout import UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason

@@ -112,6 +112,7 @@ def _draw(
     nets: Sequence[Trained], scene: Path, target: Path, options: Options, picture: Path | None, labels: Path | None
 ) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
+    from greenschemas.recipe import Recipe
     from greentrain.maps.picture import write_picture
     from greentrain.maps.predict import classifier_of, predict_scene
     from greentrain.maps.scores import score_map
@@ -124,9 +125,8 @@ def _draw(
         write_picture(picture, target, scene, trained.contract, classifier.classes, overwrite=options.overwrite)
         result["picture"] = str(picture)
     if labels is not None:
-        contract = trained.contract
-        unlabelled = contract.recipe.get("mask", {}).get("unlabelled")
-        result["scores"] = score_map(target, labels, trained.rule, contract.classes, unlabelled, contract.codes)
+        recipe = Recipe.parse(str(labels), trained.contract.recipe)
+        result["scores"] = score_map(target, labels, trained.rule, recipe.mask, recipe.limits)
     return result
 
 

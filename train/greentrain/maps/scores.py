@@ -1,86 +1,99 @@
 """Scores of a finished class map against a mask of the same scene, block by block.
 
-Letters: H rows, W columns, all of one block.
+Letters: K classes of the store, H rows, W columns, all of one block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.choices import MaskKind
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
+from greenschemas.labels import aggregated, decode_labels, guess_scale, native_scale
+from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.limits import Limits
+from greenschemas.recipe import MaskRules
 from greentrain.data.targets import TargetRule
 from greentrain.maps.blend import blocks
 from greentrain.maps.predict import NO_CLASS
-from greentrain.maps.raster import open_raster
+from greentrain.maps.raster import Raster, open_raster
 from greentrain.scores.metrics import scores
 
 __all__ = ["score_map"]
 
+_BLOCK = 1024
+"""Rows and columns that are compared at a time."""
 
-def score_map(
-    out: Path,
-    labels: Path,
-    rule: TargetRule,
-    stored: Sequence[str],
-    unlabelled: float | None = None,
-    codes: Mapping[int, int] | None = None,
-) -> dict[str, object]:
-    """Scores of a class map against a mask on the same grid: one band of class indices, or one band a class.
 
-    rule: what the map's classes are. stored: the classes that the mask holds. unlabelled: value of the mask that means
-    no label, beside its own nodata. codes: position in `stored` of each code of a mask of one band; None: the code
-    itself. Where the mask holds shares, the largest counts, the first of equal ones; pixels
-    without data, with NaN or with no share at all are not counted.
+def score_map(out: Path, labels: Path, rule: TargetRule, written: MaskRules, limits: Limits) -> dict[str, object]:
+    """Scores of a class map against a mask of the same ground, read as a store reads its masks.
+
+    rule: what the map's classes are; written: how the run's masks are written. A mask of one band of codes, or of one
+    band a class, is read as such whatever the run's own masks are; one of finer pixels as `aggregate` says. Where a
+    pixel has shares, the largest counts, the first of equal ones. Pixels without data or label are not counted.
     Raises SourceError where grids or bands do not fit.
     """
     k = len(rule.classes)
     counts = np.zeros(k * k, np.int64)
-    with open_raster(out) as found, open_raster(labels) as truth:
-        placed = bool(truth.grid.crs)
-        size = (truth.grid.height, truth.grid.width)
-        wrong = found.grid.differs(truth.grid if placed else Grid(*size, found.grid.transform))
-        if wrong is not None:
-            raise SourceError(labels, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
-        if len(truth.names) not in (1, len(stored)):
-            raise SourceError(
-                labels,
-                f"{len(truth.names)} bands for {len(stored)} classes",
-                "give one band of class indices, or one band a class",
-            )
-        for block in blocks(*size, 1024):
-            box = (block.row, block.col, block.height, block.width)
-            (values, usable), ((predicted,), _) = truth.read(*box), found.read(*box)
-            label, known = _labels(values, rule, codes or {code: code for code in range(len(stored))})
-            counted = usable & known & (predicted != NO_CLASS)
-            if unlabelled is not None:
-                counted &= ~_all_or_any(values == unlabelled, unlabelled)
-            cells = label[counted] * k + predicted[counted]
-            counts += np.bincount(cells, minlength=k * k)
+    with open_raster(out) as found, open_raster(labels, written.bands) as truth:
+        bands, alpha, read = _layout(truth, written)
+        side = _side(found.grid, truth, read.aggregate)
+        height, width = found.grid.height, found.grid.width
+        nodata = truth.nodata[0]
+        middle = truth.stored(height // 2 * side, 0, min(_BLOCK, height - height // 2) * side, width * side, bands)
+        scale = 1 if read.kind is MaskKind.INDEX else guess_scale(middle, read, nodata) or native_scale(read.kind)
+        for block in blocks(height, width, max(1, _BLOCK // side)):
+            fine = block.row * side, block.col * side, block.height * side, block.width * side
+            share, _ = decode_labels(truth.stored(*fine, bands), read, limits, nodata=nodata, scale=scale)
+            inside = truth.inside(*fine) if alpha is None else truth.stored(*fine, [alpha])[0] > 0
+            if inside is not None:
+                share[:, ~inside] = UNLABELLED
+            label, known = _labels(aggregated(share, side, read.labelled_min), rule)
+            predicted = found.stored(block.row, block.col, block.height, block.width, [0])[0]
+            counted = known & (predicted != NO_CLASS)
+            counts += np.bincount(label[counted] * k + predicted[counted], minlength=k * k)
     found_scores: dict[str, object] = scores(counts.reshape(k, k), rule.classes)
     return found_scores
 
 
-def _all_or_any(same: NDArray[np.bool_], value: float) -> NDArray[np.bool_]:
-    """(H, W) where a mask (bands, H, W) has no label: a share may be 0, so that 0 must stand in all of its bands."""
-    return np.asarray(same.all(axis=0) if value == 0 else same.any(axis=0))
+def _layout(truth: Raster, written: MaskRules) -> tuple[list[int], int | None, MaskRules]:
+    """(its bands of labels, its alpha band, how it is written) of a mask."""
+    as_written = {
+        1: written.model_copy(update={"kind": MaskKind.INDEX, "rest": None}),
+        len(written.names): _one_band_a_class(written),
+        written.bands: written,
+    }
+    if truth.count in as_written:  # Four bands of bytes are what they are, although GDAL calls the last one alpha.
+        return list(range(truth.count)), None, as_written[truth.count]
+    if truth.alpha is not None and truth.count - 1 in as_written:
+        return [i for i in range(truth.count) if i != truth.alpha], truth.alpha, as_written[truth.count - 1]
+    raise SourceError(
+        truth.path,
+        f"{truth.count} bands for {len(written.names)} classes",
+        f"give a mask of {' or '.join(map(str, sorted(as_written)))} bands: codes, or shares of the classes",
+    )
 
 
-def _labels(
-    values: NDArray[np.generic], rule: TargetRule, codes: Mapping[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """((H, W) class by the rule, (H, W) True where there is one) of a mask's values (bands, H, W)."""
-    if len(values) == 1:
-        index = np.full(values[0].shape, -1, np.int64)
-        for code, k in codes.items():
-            index[values[0] == code] = k
-        label = index if rule.index is None else (index == rule.index).astype(np.int64)
-        return label, index >= 0
-    share = values.astype(np.float64)
-    total = share.sum(0)
-    label = share.argmax(0) if rule.index is None else (share[rule.index] > total / 2).astype(np.int64)
-    return label, total > 0
+def _one_band_a_class(written: MaskRules) -> MaskRules:
+    kind = MaskKind.FRACTION if written.kind is MaskKind.INDEX else written.kind
+    return written.model_copy(update={"kind": kind, "rest": None, "classes": written.names})
+
+
+def _side(found: Grid, truth: Raster, aggregate: int) -> int:
+    """Rows and columns of the mask that make one pixel of the map: 1, or `aggregate`."""
+    for side in {aggregate: None, 1: None}:
+        grid = truth.grid.coarser(side)
+        wrong = found.differs(grid if grid.crs else Grid(grid.height, grid.width, found.transform))
+        if wrong is None:
+            return side
+    raise SourceError(truth.path, f"not on the grid of the map: {wrong}", "give the mask of this very scene")
+
+
+def _labels(share: NDArray[np.uint8], rule: TargetRule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """((H, W) class by the rule, (H, W) True where there is one) of coded fractions (K, H, W)."""
+    label = share.argmax(0) if rule.index is None else (share[rule.index] > FRACTION_SCALE / 2).astype(np.int64)
+    return label, share[0] != UNLABELLED
