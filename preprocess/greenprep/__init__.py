@@ -2,6 +2,7 @@
 
     import greenprep as gp
 
+    gp.init("raw", "recipe.yaml")  # looks at the folder, writes a recipe to correct
     gp.clean("raw", "clean", "recipe.yaml")
     gp.tile("clean", "city.zarr", size=128)
     gp.split("city.zarr", val=0.2)
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from greenprep.build.run import run, tile
     from greenprep.clean.clean import clean
+    from greenprep.init.write import init
     from greenprep.split.assign import split
 
     __version__: str
@@ -28,19 +30,20 @@ else:
         __name__,
         {
             "clean": "greenprep.clean.clean",
+            "init": "greenprep.init.write",
             "run": "greenprep.build.run",
             "split": "greenprep.split.assign",
             "tile": "greenprep.build.run",
         },
     )
 
-__all__ = ["__version__", "clean", "run", "split", "tile"]
+__all__ = ["__version__", "clean", "init", "run", "split", "tile"]
 
 
 class _Face(ModuleType):
-    """This package, of which `clean` and `split` are the functions whatever was imported first.
+    """This package, of which `clean`, `init` and `split` are the functions whatever was imported first.
 
-    Both are also names of rooms, and the import system writes a sub-package into its parent when that is first
+    All three are also names of rooms, and the import system writes a sub-package into its parent when that is first
     imported: `greenprep.clean` would be the function until something below it is imported, and then the room. Rooms
     are found by `import` all the same, which looks into `sys.modules`.
     """

@@ -259,8 +259,8 @@ def test_answers_take_the_place_of_guesses(tmp_path: Path) -> None:
 def test_init_overwrites_nothing_and_names_what_is_missing(tmp_path: Path) -> None:
     raw = palette_chips(tmp_path / "raw")
     (tmp_path / "r.yaml").write_text("")
-    for folder, says in ((raw, "is there already"), (tmp_path / "none", "no such folder")):
-        done = CliRunner().invoke(app, ["init", str(folder), "--yes", "--out", str(tmp_path / "r.yaml")])
+    for folder, out, says in ((raw, "r.yaml", "is there already"), (tmp_path / "none", "s.yaml", "no such folder")):
+        done = CliRunner().invoke(app, ["init", str(folder), "--yes", "--out", str(tmp_path / out)])
         assert says in str(done.exception)
 
 

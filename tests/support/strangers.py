@@ -9,7 +9,7 @@ import rasterio
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["beside_each_other", "embeddings", "palette_chips", "worldcover"]
+__all__ = ["beside_each_other", "embeddings", "palette_chips", "told_by_folders", "worldcover"]
 
 SIDE = 72
 
@@ -94,4 +94,25 @@ def embeddings(raw: Path) -> Path:
         folder = raw / ("train" if at < 7 else "val")
         _write(folder / f"embeddings/{at:03}.tif", image, at)
         _write(folder / f"gt/{at:03}.tif", (255 * ground).astype(np.uint8)[None], at)
+    return raw
+
+
+def told_by_folders(raw: Path) -> Path:
+    """`2021/T32TPS/20210503/stack.TIF` beside truth.TIF: file names say nothing, pixels are in degrees, codes are
+    CORINE's with -1 where nobody labelled, one mask is missing, and other programs left their files between."""
+    names = ("blue", "green", "red", "nir", "swir 1", "swir 2", "scl")
+    codes = np.array([111, 112, 20, 200], np.int16)
+    for at, tile in enumerate(("T29SQB", "T30SVJ", "T31UDQ", "T32TPS", "T33UXP")):
+        where = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 10 + at / 2, 0, -1e-4, 46)}
+        for day in ("20210503", "20210812", "20220601"):
+            folder, ground = raw / day[:4] / tile / day, _ground(600 + at, 4)
+            image = np.rint(_reflectances(int(day) + at, ground, 6) * 10_000).astype(np.int16)
+            image = np.concatenate([image, np.full((1, SIDE, SIDE), 4, np.int16)])
+            image[:, :5] = -32768
+            _write(folder / "stack.TIF", image, at, names, nodata=-32768, **where)
+            (folder / "notes.txt").write_text("cloudless")
+            label = codes[ground]
+            label[:, -6:] = -1
+            if (tile, day) != ("T30SVJ", "20210503"):
+                _write(folder / "truth.TIF", label[None], at, nodata=-1, **where)
     return raw

@@ -106,7 +106,7 @@ def synth(
     areas: Annotated[int, typer.Option(min=1, help="Places, each a group.")] = 8,
     times: Annotated[int, typer.Option(min=1, help="Acquisitions of each place.")] = 3,
     size: Annotated[int, typer.Option(min=32, help="Pixels a side; every other place has one less.")] = 133,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws another city.")] = 0,
     defects: Annotated[
         bool,
         typer.Option("--defects/--no-defects", help="Add one pair for each planted defect and each unusual encoding."),

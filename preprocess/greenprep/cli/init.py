@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,13 +31,10 @@ def init(
     """
     from greenprep.clean.clean import clean
     from greenprep.cli.clean import in_words
-    from greenprep.init.ask import with_answers
-    from greenprep.init.write import guess_folder, write_guess
+    from greenprep.init.write import init as look
 
-    guessed = guess_folder(raw)
-    if not yes and sys.stdin.isatty():
-        guessed = with_answers(guessed, lambda question, answer: str(typer.prompt(question, default=answer)))
-    write_guess(out, raw, guessed)
+    asks = not yes and sys.stdin.isatty()
+    _, guessed = look(raw, out, ask=_ask if asks else None)
     recipe = guessed.recipe
     say(f"{out}: {len(recipe.bands)} bands, {recipe.mask.kind.value} masks of {', '.join(recipe.mask.names)}")
     for key in guessed.unsure:
@@ -46,4 +44,10 @@ def init(
     typer.echo(f"Tried on the first {min(TRIED, len(entries))}: {in_words(entries, summary, None)}")
     if summary.found == summary.rejected:
         raise typer.Exit(1)
-    typer.echo(f"Next: greenprep clean {raw} clean --recipe {out}")
+    typer.echo(f"Next: greenprep run {shlex.quote(str(out))}")
+    step = shlex.join(["greenprep", "clean", str(raw), f"{raw.absolute().name}.clean", "--recipe", str(out)])
+    typer.echo(f"Or step by step, with copies of what is accepted: {step}")
+
+
+def _ask(question: str, answer: str) -> str:
+    return str(typer.prompt(question, default=answer))

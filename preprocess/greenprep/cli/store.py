@@ -46,7 +46,8 @@ def tile(
 ) -> None:
     """Cut the accepted pairs of a clean folder into tiles and write one Zarr store.
 
-    What is not given comes from the recipe that `greenprep clean` used (by default 128, the size, pad, 0.25).
+    What is not given comes from the recipe that `greenprep clean` used. Where that says nothing, tiles have 128 pixels
+    a side and stand edge to edge; one that sticks out of its source is padded, if a quarter of it at least is real.
 
     Example: greenprep tile data/clean data/city.zarr --size 128
 
@@ -76,7 +77,7 @@ def tile(
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML with `raw` and `store`.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that names `raw` and `store`.")],
     workers: Workers = None,
     scheduler: Scheduler = None,
     append: Append = False,
@@ -86,7 +87,9 @@ def run(
 ) -> None:
     """Clean, tile and split in one reading of the raw files: the same store as by the three commands.
 
-    Example: greenprep run pipelines/demo.yaml
+    The recipe of `greenprep init` says where raw files are and where the store goes.
+
+    Example: greenprep run recipe.yaml
     """
     from greenprep.engine.dask_engine import warm_up
 
@@ -112,7 +115,7 @@ def split(
     store: StoreArg,
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pixels for validation.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share for the test split.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another one deals otherwise.")] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +135,8 @@ def split(
 ) -> None:
     """Deal groups out to train, val and test, audit the result, and write the statistics of train.
 
-    What is not given comes from the store's recipe (by default 0.2, 0, 0, group).
+    What is not given comes from the store's recipe. Where that says nothing, a fifth goes to val and nothing to test,
+    in whole groups, with seed 0.
 
     Example: greenprep split data/city.zarr --val 0.2 --test 0.1 --seed 1
 
