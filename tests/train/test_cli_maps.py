@@ -173,6 +173,15 @@ def test_no_output_replaces_an_input_or_what_is_not_ours(folder: Path, tmp_path:
         say("predict", folder / "run", own, fractions, "--png", tmp_path / "m.png", "--tta")
 
 
+def test_another_scenes_map_is_replaced_only_when_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.tif").write_bytes((folder / "a.tif").read_bytes())
+    say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif")
+    words = ["predict", str(folder / "run"), str(tmp_path / "other.tif"), str(tmp_path / "m.tif")]
+    result = runner.invoke(app, words)
+    assert isinstance(result.exception, ConfigError) and "a map of another run or scene" in str(result.exception)
+    say(*words, "--overwrite")
+
+
 def test_labels_leave_out_the_recipes_unlabelled_value(folder: Path, tmp_path: Path) -> None:
     say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif")
     mask = np.zeros((50, 70), np.uint8)

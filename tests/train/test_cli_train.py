@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.exit_code == 0, done.output
     assert "mean of constant" in done.output
     assert "Gradient boosting on single pixels" in done.output
+    assert re.search(r"Epoch [12], the best on the val split, whose net is kept:\n +iou", done.output)
     return folder
 
 

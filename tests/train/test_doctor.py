@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,15 @@ def test_a_good_store_and_a_sound_net_pass_every_check(store: Path) -> None:
         "overfit",
     ]
     assert all(c.level is Severity.OK for c in checks if c.name != "speed"), checks
-    assert "the loader can feed" in next(c.found for c in checks if c.name == "speed")
+    speed = next(c.found for c in checks if c.name == "speed")
+    assert "the loader can feed" in speed and re.search(r"the run will take about \d+ (s|min|h) on this device", speed)
+
+
+def test_the_time_of_a_run_counts_epochs_and_validations(store: Path) -> None:
+    config, opened = load_config(None, [*QUICK, "epochs=10", "validate_every=3"]), open_store(store)
+    learnt, scored = (len(opened.usable_tiles(split)) for split in ("train", "val"))
+    assert doctor._run_seconds(opened, config, 2.0) == pytest.approx((10 * learnt + 4 * scored / 3) / 2)
+    assert [doctor._roughly(time) for time in (90, 150, 7100, 9000)] == ["90 s", "2 min", "118 min", "2 h"]
 
 
 def test_each_thing_that_is_wrong_is_named(store: Path) -> None:

@@ -1,5 +1,6 @@
 """Prediction with nets whose answer is known: any size, any block, stopped and gone on with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,9 @@ def test_a_stopped_prediction_goes_on_where_it_stopped(tmp_path: Path) -> None:
     predict_scene(net, tmp_path / "s.tif", tmp_path / "m.tif", options)
     assert len(seen) == 17  # the map is there
     other = classifier(probabilities=counting, identity="better")
-    predict_scene(other, tmp_path / "s.tif", tmp_path / "m.tif", options)
+    with pytest.raises(ConfigError, match="a map of another run or scene"):
+        predict_scene(other, tmp_path / "s.tif", tmp_path / "m.tif", options)
+    predict_scene(other, tmp_path / "s.tif", tmp_path / "m.tif", replace(options, overwrite=True))
     assert len(seen) == 33
 
 

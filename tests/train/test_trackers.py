@@ -235,3 +235,14 @@ def test_wandb_itself_takes_a_run_and_its_going_on(tmp_path: Path, monkeypatch: 
     written = list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{id_}/run-{id_}.wandb"))
     assert len(written) == len({path.parent for path in written}) >= 1
     assert any(b"train_loss" in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_package_that_is_missing_is_named_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_tiny_store(tmp_path / "s.zarr")
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=f"--{name}: the package {name} is not installed"):
+        fit(open_store(tmp_path / "s.zarr"), tmp_path / "run", load_config(None, QUICK), **{name: True})
+    assert not (tmp_path / "run").exists()

@@ -128,6 +128,8 @@ def fit(
         raise typer.Exit(128 + outcome.signal)
     say(f"{outcome.status} after {outcome.epochs} epochs: {out / 'report.html'}")
     if outcome.best is not None:
+        if "epoch" in outcome.best:  # which a run that an older version began does not know
+            typer.echo(f"Epoch {outcome.best['epoch']}, the best on the val split, whose net is kept:")
         typer.echo(_table(outcome.best))
         if outcome.beside is not None:
             typer.echo(outcome.beside)

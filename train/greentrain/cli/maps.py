@@ -42,7 +42,7 @@ def predict(
     resample: Annotated[float | None, typer.Option(help="Bring the scene to pixels of so many metres.")] = None,
     keep_clouds: Annotated[bool, typer.Option(help="Classify clouds, too, instead of leaving them out.")] = False,
     force: Annotated[bool, typer.Option(help="Map a scene although its values are unlike those of training.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are no maps of ours.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are no maps of this run and scene.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: AsJson = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from greenschemas.errors import ConfigError, SourceError, as_utf8
@@ -65,33 +65,37 @@ def check_names(scene: Path, maps: Iterable[Path]) -> None:
         raise SourceError(scene, f"the name of its map would have {longest} bytes", f"rename it: {_NAME_MAX} fit")
 
 
-def spare_others(paths: Iterable[Path]) -> None:
-    """Raise ConfigError where a file lies in the way that is no map of ours."""
+def spare_others(paths: Iterable[Path], origin: Mapping[str, str]) -> None:
+    """Raise ConfigError where a file lies in the way that is no map of ours, or one of another net or scene.
+
+    origin: tags by which maps of one net and scene are known.
+    """
     for path in paths:
-        if path.exists() and not is_map(path):
-            raise ConfigError(
-                path, "a file that is no map of ours", "give another name, or `--overwrite` to replace it"
-            )
+        tags = _tags_of(path)
+        if not path.exists() or all(tags.get(key) == value for key, value in origin.items()):
+            continue
+        what = "a map of another run or scene" if KEY in tags else "a file that is no map of ours"
+        raise ConfigError(path, what, "give another name, or `--overwrite` to replace it")
 
 
 def is_done(out: Path, key: str) -> bool:
     """Whether `out` is a map made from the same weights, scene and options."""
-    return _key_of(out) == key
+    return _tags_of(out).get(KEY) == key
 
 
 def is_map(path: Path) -> bool:
     """Whether a file is a map that `greentrain predict` wrote."""
-    return _key_of(path) is not None
+    return KEY in _tags_of(path)
 
 
-def _key_of(path: Path) -> str | None:
+def _tags_of(path: Path) -> Mapping[str, str]:
     if not path.is_file():
-        return None
+        return {}
     try:
         with open_raster(path) as there:
-            return there.tags.get(KEY)
+            return there.tags
     except SourceError:
-        return None  # something else lies there
+        return {}  # something else lies there
 
 
 def _inside(folder: Path) -> list[tuple[Path, Path]]:

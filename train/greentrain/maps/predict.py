@@ -96,7 +96,7 @@ class Options:
     force: bool = False
     """Map a scene whose values or pixels are unlike those of training; what is unlike is told."""
     overwrite: bool = False
-    """Write over files that are no map of ours."""
+    """Write over files that are no map of this net and scene."""
 
     def step(self, size: int) -> int:
         """Pixels from one window to the next."""
@@ -159,8 +159,9 @@ def _predict_scene(
     with _open(classifier, path, options) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted
+        origin = {"GREENSPACE_RUN": classifier.identity, "GREENSPACE_SCENE": path.name}
         if not options.overwrite:
-            spare_others(wanted)
+            spare_others(wanted, origin)
         _prepare(scene, classifier.usual, options)
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = _parts_folder(out, key)
@@ -179,8 +180,7 @@ def _predict_scene(
             options,
             {
                 KEY: key,
-                "GREENSPACE_RUN": classifier.identity,
-                "GREENSPACE_SCENE": path.name,
+                **origin,
                 "GREENSPACE_CLASSES": ",".join(classifier.classes),
                 "GREENSPACE_CLASS_NAMES": json.dumps(classifier.classes, ensure_ascii=False),
                 "GREENSPACE_CLOUD_SHARE": f"{_clouds(parts, scene.grid, options):.6g}",

@@ -294,14 +294,29 @@ def _rates(session: Session, batch: Batch) -> Diagnosis:
     began = time.perf_counter()
     float(_loss(session, few))
     eats = len(few["tile"]) / (time.perf_counter() - began)
+    whole = _run_seconds(session.store, session.config, min(feeds, eats))
     found = (
-        f"the loader can feed {feeds / eats:.1f} times what the net eats ({feeds:.0f} and {eats:.1f} tiles a second)"
+        f"the loader can feed {feeds / eats:.1f} times what the net eats ({feeds:.0f} and {eats:.1f} tiles a second); "
+        f"the run will take about {_roughly(whole)} on this device, if it does not stop early"
     )
     if feeds < eats:
         return Diagnosis(
             "speed", Severity.WARN, found, "set cache to what memory allows, or order=blocks on a slow disk"
         )
     return Diagnosis("speed", Severity.OK, found)
+
+
+def _run_seconds(store: Store, config: Config, rate: float) -> float:
+    """Of all epochs and validations at a rate of training tiles a second; a forward pass is a third of a step."""
+    learnt, scored = (len(store.usable_tiles(split)) for split in ("train", "val"))
+    checks = sum(config.validates_after(epoch) for epoch in range(1, config.epochs + 1))
+    return (config.epochs * learnt + checks * scored / 3) / rate
+
+
+def _roughly(seconds: float) -> str:
+    """A time in the largest unit of which it has two or more."""
+    size, unit = next((one for one in ((3600, "h"), (60, "min")) if seconds >= 2 * one[0]), (1, "s"))
+    return f"{seconds / size:.0f} {unit}"
 
 
 def _overfit(session: Session, batch: Batch, seconds: float = 30.0) -> Diagnosis:

@@ -49,7 +49,7 @@ from greentrain.training.record import Record, make_record, read_record, write_r
 from greentrain.training.schedule import best_since, rate_share
 from greentrain.training.session import OwnLoss, Position, Session, build_session, check_split, start_fabric
 from greentrain.training.signals import StopSignals
-from greentrain.training.trackers import Trackers
+from greentrain.training.trackers import Trackers, check_packages
 from greentrain.training.watchdogs import Finding, find_collapse, find_non_finite, find_rising, first_non_finite
 
 __all__ = ["FitResult", "TrainingError", "fit", "settings_of"]
@@ -68,7 +68,7 @@ class FitResult:
     signal: Signals | None
     epochs: int
     best: dict[str, Any] | None
-    """Scores of the best validation; None where nothing was validated."""
+    """Scores of the best validation, and its `epoch`; None where nothing was validated."""
     leader: bool
     """Whether this process speaks for all."""
     beside: str | None = None
@@ -97,6 +97,7 @@ def fit(
     `stop_on_collapse`, a watchdog finds something.
     """
     _check_folder(run, resume)
+    check_packages(mlflow=mlflow, wandb=wandb)
     check_split(store, allow_leak)
     checks, normaliser = quick_checks(store, config, allow_leak=allow_leak)
     stop_if_failed(checks, store.location)
@@ -319,7 +320,7 @@ def _finish_epoch(session: Session, position: Position) -> dict[str, Any]:
                 _save_best(session, position)
             return row
         seen = validate(session.net, session.val, session.rule, session.loss, fabric.device, fabric.autocast)
-        position.history.append(seen.scores)
+        position.history.append({"epoch": position.epoch, **seen.scores})
         position.temperature = seen.temperature
         if best_since(position.scores) == 0 and fabric.is_global_zero:
             _save_best(session, position)

@@ -22,7 +22,14 @@ from greenschemas.console import say
 from greenschemas.errors import ConfigError
 from greenschemas.files import write_whole
 
-__all__ = ["Trackers", "read_rows"]
+__all__ = ["Trackers", "check_packages", "read_rows"]
+
+
+def check_packages(*, mlflow: bool, wandb: bool) -> None:
+    """Raise ConfigError where a package that is asked for cannot be imported: before anything is written."""
+    for name, wanted in (("mlflow", mlflow), ("wandb", wandb)):
+        if wanted:
+            _package(name)
 
 
 class Tracker(Protocol):
