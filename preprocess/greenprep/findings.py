@@ -393,6 +393,7 @@ CATALOGUE: dict[Code, Check] = {
             Code.ROTATED, WARN, "The grid is rotated or sheared against its coordinate system.", "warp it to north-up"
         ),
         Check(Code.SOUTH_UP, REPAIR, "Rows run from south to north; flipped.", "nothing"),
+        Check(Code.WEST_UP, REPAIR, "Columns run from east to west; flipped.", "nothing"),
         Check(
             Code.GRID_UNLIKE_GROUP,
             WARN,

@@ -81,6 +81,7 @@ class Code(StrEnum):
     NO_CRS = "no-crs"
     ROTATED = "rotated"
     SOUTH_UP = "south-up"
+    WEST_UP = "west-up"
     GRID_UNLIKE_GROUP = "grid-unlike-group"
 
 
@@ -96,6 +97,7 @@ REPAIRS = frozenset(
         Code.CROPPED,
         Code.SHIFTED,
         Code.SOUTH_UP,
+        Code.WEST_UP,
     }
 )
 """Findings that `greenprep clean` mends because the result is certain; a recipe may reject instead, never look away."""

@@ -34,14 +34,41 @@ class Grid:
         return self.placed and self.transform[4] > 0 and not self.rotated
 
     @property
+    def west_up(self) -> bool:
+        """Whether columns run from east to west."""
+        return self.placed and self.transform[0] < 0 and not self.rotated
+
+    @property
+    def order(self) -> tuple[slice, slice]:
+        """Index of (rows, columns) that puts them from north to south and from west to east."""
+        return slice(None, None, -1 if self.south_up else 1), slice(None, None, -1 if self.west_up else 1)
+
+    def turned_at(self, row: int, col: int, height: int, width: int) -> tuple[int, int]:
+        """Where a window of the grid in this `order` begins in the grid as it is, or the other way round."""
+        down = self.height - row - height if self.south_up else row
+        return down, self.width - col - width if self.west_up else col
+
+    @property
     def rotated(self) -> bool:
         """Whether the axes are turned or sheared."""
         return self.transform[1] != 0 or self.transform[3] != 0
 
-    def flipped(self) -> Grid:
-        """The same ground with its rows in the other order."""
+    def upright(self) -> Grid:
+        """The same ground with rows from north to south and columns from west to east."""
+        return self.flipped(rows=self.south_up, cols=self.west_up)
+
+    def turned_as(self, other: Grid) -> Grid:
+        """The same ground as this upright grid, its rows and columns in the order of the other's."""
+        return self.flipped(rows=other.south_up, cols=other.west_up)
+
+    def flipped(self, *, rows: bool = True, cols: bool = False) -> Grid:
+        """The same ground with its rows, its columns or both in the other order."""
         a, b, c, d, e, f = self.transform
-        return Grid(self.height, self.width, (a, -b, c + b * self.height, d, -e, f + e * self.height), self.crs)
+        if rows:
+            b, c, e, f = -b, c + b * self.height, -e, f + e * self.height
+        if cols:
+            a, c, d, f = -a, c + a * self.width, -d, f + d * self.width
+        return Grid(self.height, self.width, (a, b, c, d, e, f), self.crs)
 
     def cropped(self, row: int, col: int, height: int, width: int) -> Grid:
         """The window of this grid that starts at (row, col)."""

@@ -311,9 +311,16 @@ def test_grids_that_do_not_fit_are_named(mask: Grid, codes: list[str]) -> None:
     assert [reason.code for reason in match(grid(), mask, Limits()).findings] == codes
 
 
-def test_flipping_a_grid_twice_gives_it_back() -> None:
-    assert grid().flipped().flipped() == grid()
-    assert grid().flipped().south_up
+@given(st.booleans(), st.booleans(), st.integers(0, 15), st.integers(0, 15))
+def test_a_pixel_lies_in_one_place_however_its_grid_is_turned(south: bool, west: bool, row: int, col: int) -> None:
+    turned = Grid(20, 20, (-10.0 if west else 10.0, 0.0, 500.0, 0.0, 10.0 if south else -10.0, 900.0), "EPSG:32618")
+    upright = turned.upright()
+    assert (turned.south_up, turned.west_up) == (south, west) and not (upright.south_up or upright.west_up)
+    assert upright.turned_as(turned) == turned
+    at_row, at_col = turned.turned_at(row, col, 4, 3)
+    assert turned.turned_at(at_row, at_col, 4, 3) == (row, col)
+    centre = upright.pixel_in(turned, row + 2, col + 1.5)
+    assert centre == pytest.approx((at_row + 2, at_col + 1.5))
     assert not Grid(3, 3, IDENTITY).south_up
 
 

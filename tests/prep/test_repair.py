@@ -73,12 +73,18 @@ def test_float_integers_keep_names_nodata_and_place(tmp_path: Path) -> None:
     assert (out / "masks/m.tif").samefile(tmp_path / "masks/m.tif")
 
 
-def test_south_up_images_are_flipped_to_the_same_ground(tmp_path: Path) -> None:
-    upside = Affine(10, 0, 400_000, 0, 10, 4_080_000 - 10 * SIDE)
-    write(tmp_path / "images/i.tif", IMAGE[:, ::-1], upside)
+@pytest.mark.parametrize(
+    ("code", "where", "order"),
+    [
+        ("south-up", Affine(10, 0, 400_000, 0, 10, 4_080_000 - 10 * SIDE), np.s_[:, ::-1]),
+        ("west-up", Affine(-10, 0, 400_000 + 10 * SIDE, 0, -10, 4_080_000), np.s_[:, :, ::-1]),
+    ],
+)
+def test_turned_images_are_flipped_to_the_same_ground(tmp_path: Path, code: str, where: Affine, order: object) -> None:
+    write(tmp_path / "images/i.tif", IMAGE[order], where)  # type: ignore[index]
     write(tmp_path / "masks/m.tif", FRACTIONS)
     out, codes = repaired(tmp_path, Recipe())
-    assert codes == {"south-up"}
+    assert codes == {code}
     with rasterio.open(out / "images/i.tif") as source:
         np.testing.assert_array_equal(source.read(), IMAGE)
         assert source.transform == NORTH_UP

@@ -60,7 +60,7 @@ def files(draw: st.DrawFn) -> dict[str, object]:
     return {
         "values": values,
         "nodata": draw(st.none() | st.sampled_from(tags[kind])),
-        "dress": draw(st.sampled_from(["plain", "alpha", "mask", "pages", "south", "permuted"])),
+        "dress": draw(st.sampled_from(["plain", "alpha", "mask", "pages", "south", "west", "permuted"])),
         "page_tags": draw(st.lists(st.none() | st.sampled_from(tags[kind]), min_size=5, max_size=5)),
         "inside": draw(npst.arrays(bool, (6, 7), fill=st.just(True))),
         "named": draw(st.booleans()),
@@ -71,7 +71,7 @@ def write(path: Path, values: np.ndarray, what: dict[str, object]) -> None:
     dress, alpha = what["dress"], what["inside"]
     count, height, width = values.shape
     order = [3, 1, 4, 0, 2] if dress == "permuted" else list(range(count))
-    transform = rasterio.Affine(10, 0, 4e5, 0, 10 if dress == "south" else -10, 4e6)
+    transform = rasterio.Affine(-10 if dress == "west" else 10, 0, 4e5, 0, 10 if dress == "south" else -10, 4e6)
     profile = {"driver": "GTiff", "height": height, "width": width, "dtype": values.dtype, "crs": "EPSG:32618"}
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore")

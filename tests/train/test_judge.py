@@ -170,24 +170,27 @@ def test_dark_water_in_one_band_is_mapped_and_a_zero_wedge_is_not(tmp_path: Path
     assert (found[:-1] != 255).all() and (found[-1] == 255).all()
 
 
-def test_a_south_up_scene_is_read_north_up_and_written_as_it_was(tmp_path: Path) -> None:
-    values = picture(9)
-    upside = rasterio.Affine(10, 0, 4e5, 0, 10, 4e6 - 480)
-    whole = mapped(write(tmp_path / "north.tif", values), Options(block=16))
-    turned = mapped(write(tmp_path / "south.tif", values[:, ::-1], transform=upside), Options(block=16))
-    np.testing.assert_array_equal(turned, whole[::-1])
-    with rasterio.open(tmp_path / "south_map.tif") as file, rasterio.open(tmp_path / "south.tif") as scene:
-        assert file.transform == scene.transform
+@pytest.mark.parametrize(("south", "west"), [(True, False), (False, True), (True, True)])
+def test_a_turned_scene_is_read_upright_and_written_as_it_was(tmp_path: Path, south: bool, west: bool) -> None:
+    values, order = picture(9), np.s_[:: -1 if south else 1, :: -1 if west else 1]
+    place = rasterio.Affine(-10 if west else 10, 0, 4e5 + 400 * west, 0, 10 if south else -10, 4e6 - 480 * south)
+    upright = mapped(write(tmp_path / "up.tif", values), Options(block=16))
+    turned = mapped(write(tmp_path / "turned.tif", values[:, *order], transform=place), Options(block=16))
+    np.testing.assert_array_equal(turned, upright[order])
+    with rasterio.open(tmp_path / "turned_map.tif") as file:
+        assert file.transform == place
 
-    def tops(image: Tensor, valid: Tensor) -> Tensor:
-        """A net that knows up from down: class 1 in the upper half of its window."""
-        upper = torch.arange(image.shape[2]) < image.shape[2] // 2
-        return torch.stack([~upper, upper]).float()[None, :, :, None].expand(len(image), 2, *image.shape[2:])
+    def corner(image: Tensor, valid: Tensor) -> Tensor:
+        """A net that knows up from down and left from right: class 1 in the upper left quarter of its window."""
+        height, width = image.shape[2:]
+        upper, left = torch.arange(height) < height // 2, torch.arange(width) < width // 2
+        there = upper[:, None] & left
+        return torch.stack([~there, there]).float()[None].expand(len(image), 2, height, width)
 
     options = Options(window=48, overlap=0)
-    north = mapped(tmp_path / "north.tif", options, probabilities=tops, identity="up")
-    south = mapped(tmp_path / "south.tif", options, probabilities=tops, identity="up")
-    np.testing.assert_array_equal(south, north[::-1])
+    upright = mapped(tmp_path / "up.tif", options, probabilities=corner, identity="up")
+    turned = mapped(tmp_path / "turned.tif", options, probabilities=corner, identity="up")
+    np.testing.assert_array_equal(turned, upright[order])
 
 
 def test_pixels_of_another_size_are_refused_and_resampled(tmp_path: Path) -> None:

@@ -101,6 +101,21 @@ def test_the_labels_that_count_are_those_of_a_store(tmp_path: Path, kind: str, t
     np.testing.assert_array_equal(found["confusion"], due)
 
 
+@pytest.mark.parametrize("rows", [1, -1])
+@pytest.mark.parametrize("cols", [1, -1])
+def test_a_map_and_a_mask_may_be_turned_otherwise(tmp_path: Path, rows: int, cols: int) -> None:
+    """Whoever wrote them from the south or the east, they lie on the same ground."""
+    rules = MaskRules.model_validate({"classes": NAMES, "kind": "index", "aggregate": 3, "unlabelled": 255})
+    rule, values, drawn = target_rule("hard", NAMES), index(3), drawn_map(tmp_path / "m.tif", 3)
+    write(tmp_path / "l.tif", values, side=3)
+    due = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, rules, Limits())
+    grid = Grid(HEIGHT, WIDTH, WHERE, "EPSG:32618")
+    turned = grid.flipped(rows=rows < 0, cols=cols < 0)
+    layer = Layer(("class",), "uint8", 255)
+    write_map(tmp_path / "t.tif", turned, layer, [(0, 0, drawn[None, ::rows, ::cols])], {})
+    assert score_map(tmp_path / "t.tif", tmp_path / "l.tif", rule, rules, Limits()) == due
+
+
 def test_a_mask_on_the_maps_own_pixels_needs_no_counting(tmp_path: Path) -> None:
     drawn_map(tmp_path / "m.tif", 3)
     rules = MaskRules.model_validate({"classes": NAMES, "kind": "index", "aggregate": 3})

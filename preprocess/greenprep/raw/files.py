@@ -67,11 +67,11 @@ class Findings:
 
 @dataclass
 class File:
-    """An open file with its rows from north to south, whole in memory where it is small."""
+    """An open file, read upright, whole in memory where it is small."""
 
     tiff: Tiff
     grid: Grid
-    """With its rows from north to south."""
+    """Upright: rows from north to south, columns from west to east."""
     target: np.dtype[Any]
     """Type that its pixels are handed on in."""
     order: list[int] | None = None
@@ -86,22 +86,16 @@ class File:
     _kept: tuple[int, int, NDArray[Any]] | None = None
     """(row, height, pixels) last read, of full width, in the file's own row order."""
 
-    @property
-    def flipped(self) -> bool:
-        """Whether rows are stored from south to north."""
-        return self.tiff.grid.south_up
-
     def window(self, row: int, height: int, col: int, width: int) -> NDArray[Any]:
-        """(bands, height, width), north first, in the order and with the offset handed on, else as stored.
+        """(bands, height, width), upright, in the order and with the offset handed on, else as stored.
 
         Raises BadFile where it cannot be decoded.
         """
-        at = self.tiff.grid.height - row - height if self.flipped else row
+        at, col = self.tiff.grid.turned_at(row, col, height, width)
         if self._kept is None or not (self._kept[0] <= at and at + height <= sum(self._kept[:2])):
             self._kept = at, height, self.tiff.read(at, height)
         first, _, pixels = self._kept
-        part = pixels[:, at - first : at - first + height, col : col + width]
-        part = part[:, ::-1] if self.flipped else part
+        part = pixels[:, at - first : at - first + height, col : col + width][:, *self.tiff.grid.order]
         return self._mended(part) if self.order is not None or self.offset else part
 
     def _mended(self, part: NDArray[Any]) -> NDArray[Any]:
@@ -142,9 +136,9 @@ class File:
 
     def inside(self, row: int, height: int, col: int, width: int) -> NDArray[np.bool_] | None:
         """(height, width) by the internal mask or alpha band; None where the file has neither."""
-        at = self.tiff.grid.height - row - height if self.flipped else row
+        at, col = self.tiff.grid.turned_at(row, col, height, width)
         mask = self.tiff.read_mask(at, height, col, width)
-        return mask[::-1] if mask is not None and self.flipped else mask
+        return None if mask is None else mask[self.tiff.grid.order]
 
     @property
     def kept(self) -> NDArray[Any] | None:
@@ -182,7 +176,7 @@ def open_file(root: Path, relative: str | None, about: About, bands: int, findin
     except BadFile as problem:
         findings.add_bad(problem, about)
         return None
-    file = File(tiff, tiff.grid.flipped() if tiff.grid.south_up else tiff.grid, tiff.dtype)
+    file = File(tiff, tiff.grid.upright(), tiff.dtype)
     try:
         file.load()
     except BadFile as problem:
@@ -255,8 +249,10 @@ def _common(file: File, about: About, findings: Findings) -> None:
     if file.tiff.band_layout is BandLayout.CHANNELS_LAST:
         height, width, bands = file.tiff.grid.height, file.tiff.grid.width, file.tiff.bands
         findings.add(Code.CHANNEL_LAST, about, f"{height} bands of {width} x {bands} pixels", limit=f"{bands} bands")
-    if file.flipped:
+    if file.tiff.grid.south_up:
         findings.add(Code.SOUTH_UP, about, "rows from south to north", limit="north to south")
+    if file.tiff.grid.west_up:
+        findings.add(Code.WEST_UP, about, "columns from east to west", limit="west to east")
 
 
 def _narrowest(file: File, policy: NanPolicy) -> np.dtype[Any]:

@@ -21,7 +21,7 @@ class Match:
     grid: Grid
     """Of both, as handed on."""
     image_at: tuple[int, int] = (0, 0)
-    """(row, column) in the (flipped) image where the common window starts."""
+    """(row, column) in the (upright) image where the common window starts."""
     mask_at: tuple[int, int] = (0, 0)
     findings: tuple[Reason, ...] = ()
 

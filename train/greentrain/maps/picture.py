@@ -42,8 +42,7 @@ def write_picture(
     try:
         with open_scene(scene, Layout(contract.declared_bands, bands)) as file:
             pictures.insert(0, true_colour(file.raster.shrunk(_LONGEST, bands=file.bands, average=True)))
-            if file.south_up:
-                pictures = [picture[::-1] for picture in pictures]
+            pictures = [picture[file.raster.grid.order] for picture in pictures]
         title += f"   ({', '.join(bands)} as red, green, blue)"
     except SourceError:
         pass  # a scene need only have the bands that the net reads; without these there is no picture of it

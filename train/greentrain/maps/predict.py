@@ -331,8 +331,7 @@ def _assemble(
     ) -> Iterator[tuple[int, int, NDArray[np.generic]]]:
         for block in blocks(scene.grid.height, scene.grid.width, options.block):
             with np.load(_part(parts, block)) as arrays:
-                row, values = scene.as_written(block.row, make(arrays))
-                yield row, block.col, values
+                yield scene.as_written(block.row, block.col, make(arrays))
 
     layers = {
         out.with_name(f"{out.stem}_fractions.tif"): (

@@ -82,7 +82,8 @@ class Window:
 
 
 class Scene:
-    """An open scene; use as a context manager. Rows count from the north, whatever the file's order."""
+    """An open scene; use as a context manager. Rows count from the north, columns from the west, whatever the file's
+    order."""
 
     def __init__(self, path: Path, layout: Layout, correction: Correction = Correction()) -> None:
         self.path, self.layout, self.correction = path, layout, correction
@@ -98,10 +99,9 @@ class Scene:
         self._at = [self.matched.at[band.name] for band in self._here]
         self._order = [[band.name for band in self._here].index(name) for name in layout.wanted]
         self._nodata = [self.raster.nodata[at] for at in self._at]
-        self.south_up = self.raster.grid.south_up
-        upright = self.raster.grid.flipped() if self.south_up else self.raster.grid
+        upright = self.raster.grid.upright()
         self.grid = upright if correction.metres is None else _resized(upright, self.pixel, correction.metres)
-        """The grid that the net works on: north-up, with the pixels that were asked for."""
+        """The grid that the net works on: upright, with the pixels that were asked for."""
         self._step = upright.height / self.grid.height, upright.width / self.grid.width
 
     def __enter__(self) -> Self:
@@ -135,12 +135,13 @@ class Scene:
 
     @property
     def written(self) -> Grid:
-        """The grid on which a map of the scene is written: its rows run as the scene's do."""
-        return self.grid.flipped() if self.south_up else self.grid
+        """The grid on which a map of the scene is written: its rows and columns run as the scene's do."""
+        return self.grid.turned_as(self.raster.grid)
 
-    def as_written(self, row: int, values: NDArray[Any]) -> tuple[int, NDArray[Any]]:
-        """(first row, values (..., H, W)) of a piece of a map, its rows in the order in which they are written."""
-        return (self.grid.height - row - values.shape[-2], values[..., ::-1, :]) if self.south_up else (row, values)
+    def as_written(self, row: int, col: int, values: NDArray[Any]) -> tuple[int, int, NDArray[Any]]:
+        """(first row and column, values (..., H, W)) of a piece of a map, in the order in which it is written."""
+        height, width = values.shape[-2:]
+        return *self.written.turned_at(row, col, height, width), values[..., *self.written.order]
 
     def read(self, row: int, col: int, height: int, width: int) -> Window:
         """A window of `grid`, corrected."""
@@ -167,16 +168,16 @@ class Scene:
         return values
 
     def _raw(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], Mask, Mask]:
-        """((L, H, W) as stored, usable, cloud) of a window of the file's own pixels, north first."""
-        at = self.raster.grid.height - row - height if self.south_up else row
+        """((L, H, W) as stored, usable, cloud) of a window of the file's own pixels, upright."""
+        at, col = self.raster.grid.turned_at(row, col, height, width)
         raw = self.raster.stored(at, col, height, width, self._at)
         alpha = self.raster.alpha
         if alpha is None or alpha in self._at:  # A band of the layout is no mask, whatever GDAL calls it.
             inside = self.raster.inside(at, col, height, width)
         else:
             inside = self.raster.stored(at, col, height, width, [alpha])[0] > 0
-        if self.south_up:
-            raw, inside = raw[:, ::-1], None if inside is None else inside[::-1]
+        order = self.raster.grid.order
+        raw, inside = raw[:, *order], None if inside is None else inside[order]
         usable = find_holes(raw, self._here, self._nodata, inside).usable
         quality = {band.name: raw[i] for i, band in enumerate(self._here) if band.name in self.layout.quality}
         found = find_clouds(self.layout.quality, quality)

@@ -5,7 +5,9 @@ Letters: K classes of the store, H rows, W columns, all of one block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from greentrain.scores.metrics import scores
 
 __all__ = ["score_map"]
 
+Box = tuple[int, int, int, int]
 _BLOCK = 1024
 """Rows and columns that are compared at a time."""
 
@@ -41,23 +44,39 @@ def score_map(out: Path, labels: Path, rule: TargetRule, written: MaskRules, lim
     counts = np.zeros(k * k, np.int64)
     with open_raster(out) as found, open_raster(labels, written.bands) as truth:
         bands, alpha, read = _layout(truth, written)
-        side = _side(found.grid, truth, read.aggregate)
+        side = _side(found.grid.upright(), truth, read.aggregate)
         height, width = found.grid.height, found.grid.width
-        nodata = truth.nodata[0]
-        middle = truth.stored(height // 2 * side, 0, min(_BLOCK, height - height // 2) * side, width * side, bands)
-        scale = 1 if read.kind is MaskKind.INDEX else guess_scale(middle, read, nodata) or native_scale(read.kind)
+        middle = _stored(truth, (height // 2, 0, min(_BLOCK, height - height // 2), width), bands, side)
+        nodata, index = truth.nodata[0], read.kind is MaskKind.INDEX
+        scale = 1 if index else guess_scale(middle, read, nodata) or native_scale(read.kind)
         for block in blocks(height, width, max(1, _BLOCK // side)):
-            fine = block.row * side, block.col * side, block.height * side, block.width * side
-            share, _ = decode_labels(truth.stored(*fine, bands), read, limits, nodata=nodata, scale=scale)
-            inside = truth.inside(*fine) if alpha is None else truth.stored(*fine, [alpha])[0] > 0
+            box = block.row, block.col, block.height, block.width
+            share, _ = decode_labels(_stored(truth, box, bands, side), read, limits, nodata=nodata, scale=scale)
+            inside = _inside(truth, box, side) if alpha is None else _stored(truth, box, [alpha], side)[0] > 0
             if inside is not None:
                 share[:, ~inside] = UNLABELLED
             label, known = _labels(aggregated(share, side, read.labelled_min), rule)
-            predicted = found.stored(block.row, block.col, block.height, block.width, [0])[0]
+            predicted = _stored(found, box, [0])[0]
             counted = known & (predicted != NO_CLASS)
             counts += np.bincount(label[counted] * k + predicted[counted], minlength=k * k)
     found_scores: dict[str, object] = scores(counts.reshape(k, k), rule.classes)
     return found_scores
+
+
+def _window(raster: Raster, box: Box, side: int) -> Box:
+    """Where the file has a window of the upright map, with side x side of its pixels to one of the map's."""
+    row, col, height, width = (side * at for at in box)
+    return *raster.grid.turned_at(row, col, height, width), height, width
+
+
+def _stored(raster: Raster, box: Box, bands: Sequence[int], side: int = 1) -> NDArray[Any]:
+    """(bands, H * side, W * side) of such a window, upright."""
+    return raster.stored(*_window(raster, box, side), bands)[:, *raster.grid.order]
+
+
+def _inside(raster: Raster, box: Box, side: int) -> NDArray[np.bool_] | None:
+    inside = raster.inside(*_window(raster, box, side))
+    return None if inside is None else inside[raster.grid.order]
 
 
 def _layout(truth: Raster, written: MaskRules) -> tuple[list[int], int | None, MaskRules]:
@@ -86,7 +105,7 @@ def _one_band_a_class(written: MaskRules) -> MaskRules:
 def _side(found: Grid, truth: Raster, aggregate: int) -> int:
     """Rows and columns of the mask that make one pixel of the map: 1, or `aggregate`."""
     for side in {aggregate: None, 1: None}:
-        grid = truth.grid.coarser(side)
+        grid = truth.grid.upright().coarser(side)
         wrong = found.differs(grid if grid.crs else Grid(grid.height, grid.width, found.transform))
         if wrong is None:
             return side
