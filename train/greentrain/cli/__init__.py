@@ -189,23 +189,37 @@ def doctor(
     store: StorePath,
     config: ConfigFile = None,
     changes: Changes = None,
+    models: Annotated[
+        float | None, typer.Option(min=1, help="Also try nets and class weights, each for so many seconds: 15.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False,
 ) -> None:
     """Look at a store and settings before training: data, memory, speed, one batch learnt by heart.
 
-    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --set model.preset=tiny
+    With --models also a trial: trees, the net as set, and what else might be set, on train groups that are held out;
+    the val split is not looked at.
+
+    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --models 15
     """
     from dataclasses import asdict
 
     from greenschemas.store import open_store
     from greentrain.config import load_config
-    from greentrain.training.doctor import Severity, all_checks
+    from greentrain.study.choice import judge, try_models
+    from greentrain.training.doctor import Diagnosis, Severity, all_checks
 
-    checks = []
-    for check in all_checks(open_store(store), load_config(config, changes or [])):
+    opened, settings = open_store(store), load_config(config, changes or [])
+    checks: list[Diagnosis] = []
+
+    def tell(check: Diagnosis) -> None:
         checks.append(check)
         if not as_json:
             typer.echo(f"{check.level:5} {check.name}: {check.found}" + (f". {check.remedy}" if check.remedy else ""))
+
+    for check in all_checks(opened, settings):
+        tell(check)
+    if models is not None and not any(check.level is Severity.FAIL for check in checks):
+        tell(judge(try_models(opened, settings, models)))
     if as_json:
         print_json([asdict(check) for check in checks])
     if any(check.level is Severity.FAIL for check in checks):
