@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -18,10 +17,9 @@ from typer.testing import CliRunner
 
 from greenprep.clean.clean import clean, reject_repairs
 from greenprep.cli.clean import app
-from greenprep.engine.pool import run_batches
 from greenprep.synth.city import Truth, write_city
 from greenschemas.codes import REPAIRS, Code
-from greenschemas.errors import ConfigError, SourceError
+from greenschemas.errors import ConfigError
 from greenschemas.manifest import Entry, Summary, Verdict, read_manifest
 from greenschemas.recipe import Recipe
 
@@ -230,35 +228,6 @@ def test_a_duplicate_whose_original_went_away_is_written_after_all(tmp_path: Pat
     # Of another size than its mask, or equal pixels: either way the second is not accepted beside the first.
     assert summary.rejected == 1
     assert summary.accepted == 1
-
-
-DYING = """
-import os
-
-def work(items):
-    if 3 in items:
-        os._exit(11)
-    return [item * 10 for item in items]
-
-def never(items):
-    os._exit(11)
-"""
-
-
-def test_a_worker_that_dies_takes_only_its_own_item_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "dying_work.py").write_text(DYING)
-    monkeypatch.syspath_prepend(tmp_path)
-    dying = importlib.import_module("dying_work")
-    answers = run_batches(dying.work, list(range(20)), workers=2, batch=4, dead=lambda item: -item, preload="json")
-    assert sorted(a for some in answers for a in some) == sorted([-3, *(i * 10 for i in range(20) if i != 3)])
-
-
-def test_workers_that_cannot_live_are_no_verdict_on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "never_work.py").write_text(DYING)
-    monkeypatch.syspath_prepend(tmp_path)
-    dying = importlib.import_module("never_work")
-    with pytest.raises(SourceError, match="worker processes"):
-        list(run_batches(dying.never, [1, 2, 3], workers=1, batch=2, dead=lambda item: -item, preload="json"))
 
 
 def test_the_command_prints_the_summary_and_strict_exits_with_one(tmp_path: Path) -> None:

@@ -1,20 +1,23 @@
 """Run work in processes that may die: a batch whose process dies is tried again item by item, each on its own.
 
-A decoder that crashes takes its process with it. The items that were being worked on are suspects; each is run alone
-in a fresh process, and one whose process dies again gets the answer that `dead` gives.
+A decoder that crashes takes its process with it. Each process has a pipe of its own and one batch at a time: nothing is
+shared that a dying one could leave locked, and the end of its pipe says which batch it died of. The items of that batch
+are suspects; each is run alone, and one whose process dies again gets the answer that `dead` gives.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import TypeVar
+from pickle import PicklingError
+from typing import Any, Generic, TypeVar
 
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.interrupt import deaf_children, held
@@ -23,12 +26,11 @@ __all__ = ["check_main", "run_batches", "warm_up"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-AHEAD = 3
-"""Batches handed out for each worker: enough that none waits, few enough that a crash spoils little."""
+Work = Callable[[Sequence[Item]], list[Answer]]
 
 
 def run_batches(
-    work: Callable[[Sequence[Item]], list[Answer]],
+    work: Work[Item, Answer],
     items: Sequence[Item],
     *,
     workers: int,
@@ -39,33 +41,130 @@ def run_batches(
     """Answers in lists, as they come, in no order; every item is answered once.
 
     work: a picklable function of a batch; dead: the answer for an item whose process dies of it; preload: module that
-    a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as in `check_main`.
+    a new process needs, imported once for all. Exceptions of `work` are raised here; ConfigError as in `check_main`,
+    SourceError where no process lives long enough to do anything.
     """
     check_main()
+    crew = _Crew(work, preload)
     waiting = [items[at : at + batch] for at in range(0, len(items), batch)][::-1]
     suspects: list[Item] = []
-    while waiting:
-        pool = _pool(workers, preload)
-        running: dict[Future[list[Answer]], Sequence[Item]] = {}
+    try:
+        while waiting or crew.busy:
+            while waiting and len(crew.busy) < workers:
+                crew.hand_out(waiting.pop())
+            done = []
+            for some, answers in crew.next():
+                suspects.extend(some) if answers is None else done.append(answers)
+            while waiting and len(crew.busy) < workers:  # So that nobody waits for what is done with the answers.
+                crew.hand_out(waiting.pop())
+            yield from done
+        for item in suspects:
+            crew.hand_out([item])
+            ((_, answers),) = crew.next()
+            yield [dead(item)] if answers is None else answers
+    finally:
+        crew.end()
+
+
+class _Crew(Generic[Item, Answer]):
+    """Processes that are at work, and those that wait for some."""
+
+    def __init__(self, work: Work[Item, Answer], preload: str) -> None:
+        self._work, self._preload = work, preload
+        self._idle: list[_Worker] = []
+        self.busy: dict[Any, tuple[_Worker, Sequence[Item]]] = {}
+        """By the pipe that the answers will come from."""
+
+    def hand_out(self, some: Sequence[Item]) -> None:
+        """Give a batch to a process that has none."""
+        worker = self._idle.pop() if self._idle else _Worker(self._work, self._preload)
+        worker.take(some)
+        self.busy[worker.pipe] = worker, some
+
+    def next(self) -> list[tuple[Sequence[Item], list[Answer] | None]]:
+        """Batches with their answers, one at least; None for one whose process died of it."""
+        done = []
+        for pipe in wait(list(self.busy)):
+            worker, some = self.busy.pop(pipe)
+            answers = worker.answers()
+            if answers is None:
+                worker.end()
+                worker = _Worker(self._work, self._preload)
+                _must_live(worker)
+            self._idle.append(worker)
+            done.append((some, answers))
+        return done
+
+    def end(self) -> None:
+        """End them all; what was being done is not waited for."""
+        for worker, _ in self.busy.values():
+            worker.process.terminate()
+        for worker in (*self._idle, *(worker for worker, _ in self.busy.values())):
+            worker.end()
+
+
+class _Worker:
+    """A process that answers batch after batch, until its pipe is closed."""
+
+    def __init__(self, work: Callable[[Sequence[Any]], list[Any]], preload: str) -> None:
+        with held():  # It starts a process, which nobody would wait for were this cut short.
+            warm_up(preload)
+            context = _context(preload)
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)  # type: ignore[attr-defined]
+            self.process.start()
+            theirs.close()  # Its end alone is open now: when the process dies, ours comes to an end.
+
+    def take(self, some: Sequence[Any]) -> None:
+        """Send it a batch; that it died before shows when its answers are asked for."""
+        with suppress(OSError):
+            self.pipe.send(some)
+
+    def answers(self) -> list[Any] | None:
+        """What it made of its batch; None where it died. Raises what the work raised."""
         try:
-            while waiting or running:
-                while waiting and len(running) < workers * AHEAD:
-                    with held():  # It starts a process, which nobody would wait for were this cut short.
-                        running[pool.submit(work, waiting[-1])] = waiting[-1]
-                        waiting.pop()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del running[future]
-        except BrokenProcessPool:
-            # Which of them it was cannot be told; what was finished before still holds its answer.
-            for future, some in running.items():
-                if future.done() and future.exception() is None:
-                    yield future.result()
-                else:
-                    suspects.extend(some)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    yield from _one_by_one(work, suspects, dead, preload)
+            answers, problem = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        if problem is not None:
+            raise problem
+        return list(answers)
+
+    def end(self) -> None:
+        """Let it go, and wait for that."""
+        self.pipe.close()
+        self.process.join()
+
+
+def _serve(pipe: Connection, work: Callable[[Sequence[Any]], list[Any]]) -> None:
+    """What a process does: answer batches until nobody is there any more."""
+    with suppress(EOFError, OSError):
+        while True:
+            reply = _reply(work, pipe.recv())
+            try:
+                pipe.send(reply)
+            except (PicklingError, TypeError, AttributeError, ValueError) as problem:  # Of pickle: nothing was sent.
+                pipe.send(([], RuntimeError(f"the answer cannot be sent ({problem}): {reply!r:.500}")))
+
+
+def _reply(work: Callable[[Sequence[Any]], list[Any]], some: Sequence[Any]) -> tuple[list[Any], Exception | None]:
+    try:
+        return work(some), None
+    except Exception as problem:
+        problem.add_note(f"In a worker process:\n{traceback.format_exc()}")
+        return [], problem
+
+
+def _must_live(worker: _Worker) -> None:
+    """A process that dies of an empty batch too died of no item: that is no verdict on any file."""
+    worker.take([])
+    if worker.answers() is None:
+        worker.end()
+        raise SourceError(
+            "worker processes",
+            "each ends as soon as it starts",
+            'free some memory; a script that calls this must guard its main part by `if __name__ == "__main__"`',
+        )
 
 
 def check_main() -> None:
@@ -83,49 +182,12 @@ def check_main() -> None:
         )
 
 
-def _one_by_one(
-    work: Callable[[Sequence[Item]], list[Answer]],
-    suspects: Sequence[Item],
-    dead: Callable[[Item], Answer],
-    preload: str,
-) -> Iterator[list[Answer]]:
-    pool = _pool(1, preload)
-    try:
-        for item in suspects:
-            try:
-                yield pool.submit(work, [item]).result()
-            except BrokenProcessPool:
-                pool.shutdown(wait=True)
-                pool = _pool(1, preload)
-                _must_live(pool, work)
-                yield [dead(item)]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _must_live(pool: ProcessPoolExecutor, work: Callable[[Sequence[Item]], list[Answer]]) -> None:
-    """A process that dies of an empty batch too died of no item: that is no verdict on any file."""
-    try:
-        pool.submit(work, []).result()
-    except BrokenProcessPool:
-        raise SourceError(
-            "worker processes",
-            "each ends as soon as it starts",
-            'free some memory; a script that calls this must guard its main part by `if __name__ == "__main__"`',
-        ) from None
-
-
 def warm_up(preload: str) -> None:
     """Start the server that workers are forked from, which imports `preload` while this process does other things."""
     _context(preload)
     if "forkserver" in multiprocessing.get_all_start_methods():
         with deaf_children():
             forkserver.ensure_running()
-
-
-def _pool(workers: int, preload: str) -> ProcessPoolExecutor:
-    warm_up(preload)
-    return ProcessPoolExecutor(workers, mp_context=_context(preload))
 
 
 def _context(preload: str) -> BaseContext:
