@@ -14,10 +14,12 @@ step greenprep split "$out/city.zarr"
 step greentrain fit "$out/city.zarr" --out "$out/run" --config "$here/demo_train.yaml"
 scene=$(find "$out/clean/images" -name '*_0_1_GeoTIFF.tif' | sort | head -n 1)
 step greentrain predict "$out/run" "$scene" "$out/map.tif" --png "$out/map.png"
-step greentrain compare "$out/city.zarr" --models constant,spectral --seeds 1 --out "$out/compare"
 step greentrain evaluate "$out/run"
+step greenprep report "$out/city.zarr" --out "$out/store.html"
+step greentrain compare "$out/city.zarr" --models constant,spectral --run "$out/run" --seeds 1 --out "$out/compare"
 
 echo
-printf '%-26s%s\n' "Report of the cleaning:" "$out/clean/report.html" "Report of the training:" "$out/run/report.html" \
-    "Comparison:" "$out/compare/compare.html" "Map:" "$out/map.tif" "Its picture:" "$out/map.png"
+printf '%-26s%s\n' "Report of the cleaning:" "$out/clean/report.html" "Report of the store:" "$out/store.html" \
+    "Report of the training:" "$out/run/report.html" "Comparison:" "$out/compare/compare.html" \
+    "Map:" "$out/map.tif" "Its picture:" "$out/map.png"
 printf '\nNow your own data: greenprep init FOLDER\n'

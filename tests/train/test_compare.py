@@ -1,8 +1,10 @@
 """A comparison says what it may, and no more."""
 
 import json
+import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenschemas.errors import ConfigError
+from greenschemas.store import open_store
+from greentrain.config import load_config
 from greentrain.study import contenders
-from greentrain.study.compare import ComparePlan, Result, below_trees, compare, picture_tiles
+from greentrain.study.compare import ComparePlan, Result, below_trees, compare, picture_tiles, ranking
 from greentrain.study.compare_page import remarks, write_comparison
 from greentrain.study.contenders import check_names, clock
+from greentrain.study.evaluate import evaluate
 from greentrain.study.significance import compare_pairs, difference, mean_iou
+from greentrain.training.fit import fit
+from greentrain.training.record import read_record
 from support.interrupt import STOPPED, interrupted
 from support.stores import write_tiny_store
 
@@ -185,3 +192,24 @@ def test_a_run_that_was_told_to_stop_is_not_scored(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(contenders, "_epochs", lambda *_: (1, False))
     with pytest.raises(KeyboardInterrupt):
         contenders.learn("tiny", contenders.Task(tmp_path / "s.zarr", 0, 1, tmp_path))
+
+
+def test_a_trained_run_stands_among_them_as_it_is(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr")
+    small = ("preset=tiny", "dims=[8,16]", "depths=[1,1]", "depths_decoder=[1,1]", "d_state=1")
+    config = load_config(None, ["epochs=2", "accelerator=cpu", *(f"model.{one}" for one in small)])
+    fit(open_store(tmp_path / "s.zarr"), tmp_path / "run", config)
+    plan = ComparePlan(
+        tmp_path / "s.zarr", ("constant", "tiny"), 2, 1.0, tmp_path / "out", trained=("tiny", tmp_path / "run")
+    )
+    assert list(plan.runs()) == [("constant", 0), ("tiny", 0)]
+    found = compare(plan)
+    tiny, record = found["models"]["tiny"], read_record(tmp_path / "run")
+    assert tiny["note"] == "epochs: 2, trained before" and tiny["cost"]["train_seconds"] == record.seconds
+    assert record.cpu_seconds is not None and tiny["cost"]["cpu_seconds"] == record.cpu_seconds > 0
+    last = evaluate(tmp_path / "run", split="val", which="last", device="cpu")
+    assert tiny["mean"]["iou"] == pytest.approx(last["mean"]["iou"])
+    assert re.fullmatch(r"Mean IoU on val: \w+ 0\.\d{3} > \w+ 0\.\d{3}\.", ranking(found))
+    write_tiny_store(tmp_path / "other.zarr", seed=9)
+    with pytest.raises(ConfigError, match="it learnt from another store"):
+        compare(replace(plan, store=tmp_path / "other.zarr"))

@@ -23,6 +23,9 @@ def compare(
             "base."
         ),
     ] = "constant,index,spectral,context,unet,vmunet,detail",
+    run: Annotated[
+        Path | None, typer.Option(help="A run on this store that stands among them as it is, named by its preset.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each model; 3 are the least that shows chance.")] = 3,
     budget: Annotated[float, typer.Option(help="Minutes that each run may train.")] = 20.0,
     split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
@@ -34,13 +37,18 @@ def compare(
     Writes OUT/compare.html and OUT/compare.json; goes on at the first missing run when given again.
 
     Example: greentrain compare city.zarr --models constant,spectral,unet,detail --seeds 3 --out compared --budget 20
+
+    Your own run beside them: greentrain compare city.zarr --models constant,spectral --run runs/city --out compared
     """
-    from greentrain.study.compare import ComparePlan
+    from greentrain.study.compare import ComparePlan, ranking
     from greentrain.study.compare import compare as compare_models
     from greentrain.study.compare_page import write_comparison
+    from greentrain.training.checkpoint import load_trained
 
     names = tuple(name.strip() for name in models.split(",") if name.strip())
-    plan = ComparePlan(store, names, seeds, budget, out, split, tuple(changes or ()))
+    trained = None if run is None else (load_trained(run, "last").config.model.preset, run)
+    names += () if trained is None else trained[:1]
+    plan = ComparePlan(store, names, seeds, budget, out, split, tuple(changes or ()), trained)
     with progress("compare", len(list(plan.runs()))) as bar:
         report = compare_models(plan, bar)
     write_comparison(plan, report, out / "compare.html")
@@ -52,7 +60,7 @@ def compare(
         typer.echo(verdict["text"])
     for warning in report["warnings"]:
         typer.echo(f"WARNING {warning}")
-    typer.echo(f"\n{out / 'compare.html'}\n{out / 'compare.json'}")
+    typer.echo(f"{ranking(report)}\n{out / 'compare.html'}\n{out / 'compare.json'}")
 
 
 def errors(

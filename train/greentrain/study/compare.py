@@ -40,8 +40,10 @@ from greentrain.scores.fractions import fraction_scores, fraction_sums
 from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.study.contenders import TREES, WITHOUT_CHANCE, Learnt, Task, check_names, learn
 from greentrain.study.significance import compare_pairs, mean_iou
+from greentrain.training.checkpoint import load_trained
+from greentrain.training.record import read_record
 
-__all__ = ["ComparePlan", "Result", "below_trees", "compare", "picture_tiles", "report"]
+__all__ = ["ComparePlan", "Result", "below_trees", "compare", "picture_tiles", "ranking", "report"]
 
 _PICTURES = 4
 
@@ -60,12 +62,18 @@ class ComparePlan:
     """The split that scores are measured on; no model sees it while it learns."""
     changes: tuple[str, ...] = ()
     """Settings of nets that differ from the defaults, as `key=value`; the same for all."""
+    trained: tuple[str, Path] | None = None
+    """(name, folder) of a run that stands among them as it is; the name is one of `models`."""
+
+    def of(self, model: str) -> Path | None:
+        """The folder of that model's run, where it is trained already."""
+        return self.trained[1] if self.trained is not None and self.trained[0] == model else None
 
     def runs(self) -> Iterable[tuple[str, int]]:
         """(model, seed) of every run, seed by seed, so that a busy hour hits all models alike."""
         for seed in range(self.seeds):
             for model in self.models:
-                if model not in WITHOUT_CHANCE or seed == 0:
+                if seed == 0 or (model not in WITHOUT_CHANCE and self.of(model) is None):
                     yield model, seed
 
 
@@ -112,10 +120,12 @@ def _compare(plan: ComparePlan, store: Store, tick: Ticker | None) -> dict[str, 
     results = []
     for model, seed in plan.runs():
         folder = plan.out / "runs" / f"{model}_{seed}"
-        key = digest([store.contract.identity(), model, seed, plan.minutes, plan.split, plan.changes])
+        own = plan.of(model)
+        about = [store.contract.identity(), model, seed, plan.minutes, plan.split, plan.changes]
+        key = digest(about if own is None else [*about, load_trained(own, "last").identity])
         if not _is_done(folder, key):
             folder.mkdir(parents=True, exist_ok=True)
-            task = Task(plan.store, seed, plan.minutes, folder, plan.changes)
+            task = Task(plan.store, seed, plan.minutes, folder, plan.changes, own)
             _in_process_of_its_own(model, task, plan.split, tiles, key)
         results.append(_read(folder))
         if tick is not None:
@@ -148,6 +158,13 @@ def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[s
         ],
         "warnings": below_trees(models),
     }
+
+
+def ranking(report: Mapping[str, Any]) -> str:
+    """One sentence: all models by mean IoU, the best first."""
+    of = {name: model["mean"]["iou"] for name, model in report["models"].items() if model["mean"]["iou"] is not None}
+    best = sorted(of, key=lambda name: -of[name])
+    return f"Mean IoU on {report['split']}: {' > '.join(f'{name} {of[name]:.3f}' for name in best)}."
 
 
 def below_trees(models: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -189,7 +206,19 @@ def _checked(plan: ComparePlan) -> Store:
     for split in ("train", plan.split):
         if not len(store.usable_tiles(split)):
             raise StoreError(plan.store, f"no usable tile in the {split} split", "run `greenprep split` with a share")
+    if plan.trained is not None:
+        _check_trained(plan.trained[1], store)
     return store
+
+
+def _check_trained(run: Path, store: Store) -> None:
+    trained = load_trained(run, "last")
+    if trained.contract.identity() != store.contract.identity():
+        raise ConfigError(
+            run, f"it learnt from another store, or another split of {store.location}", "give the store that it saw"
+        )
+    if trained.rule.classes != store.contract.classes:
+        raise ConfigError(run, f"its target is {trained.config.target}", "models are compared on all classes")
 
 
 def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
@@ -222,6 +251,9 @@ def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], 
     wall, cpu = time.perf_counter(), time.process_time()
     learnt = learn(name, task)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if task.trained is not None:
+        record = read_record(task.trained)
+        wall, cpu = record.seconds, record.seconds if record.cpu_seconds is None else record.cpu_seconds
     started = time.perf_counter()
     groups, counts, fractions = score(learnt, task.store, split)
     result = Result(

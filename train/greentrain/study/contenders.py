@@ -61,6 +61,8 @@ class Task:
     """For what a model leaves behind."""
     changes: tuple[str, ...] = ()
     """Settings of nets that differ from the defaults, as `key=value`."""
+    trained: Path | None = None
+    """A run that stands among them as it is."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def check_names(names: list[str]) -> tuple[str, ...]:
 
 
 def learn(name: str, task: Task) -> Learnt:
-    """Train the model of that name on the train split; raises StoreError or ConfigError."""
+    """Train the model of that name on the train split, unless it is trained; raises StoreError or ConfigError."""
+    if task.trained is not None:
+        return _trained(task.trained)
     match name:
         case "constant":
             return _without_net(ConstantBaseline(), task)
@@ -121,6 +125,13 @@ def _net(name: str, task: Task) -> Learnt:
     count = sum(weight.numel() for weight in trained.net.parameters())
     note = f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget"
     return Learnt(trained.normaliser.bands, trained.probabilities, count, note)
+
+
+def _trained(run: Path) -> Learnt:
+    """A run as it is: its last weights and not the best, as with nets that are trained here."""
+    trained = load_trained(run, "last")
+    count = sum(weight.numel() for weight in trained.net.parameters())
+    return Learnt(trained.normaliser.bands, trained.probabilities, count, f"epochs: {trained.epoch}, trained before")
 
 
 def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int, bool]:

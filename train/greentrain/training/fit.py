@@ -122,7 +122,7 @@ def _fit(
     if saved is not None:
         _restore(session, position, saved)
     first = session.fabric.is_global_zero
-    trackers, began = None, time.time()
+    trackers, began, worked = None, time.time(), time.process_time()
     before = read_record(run) if saved is not None else None
     record = _record(session, command, began, before)
     if first:
@@ -140,9 +140,10 @@ def _fit(
     finally:
         if first and trackers is not None:
             trackers.close(status)
-            write_record(
-                run, record.model_copy(update={"status": status, "seconds": record.seconds + time.time() - began})
-            )
+            spent = {"seconds": record.seconds + time.time() - began}
+            if record.cpu_seconds is not None:
+                spent["cpu_seconds"] = record.cpu_seconds + time.process_time() - worked
+            write_record(run, record.model_copy(update={"status": status, **spent}))
     best = max(position.history, key=lambda scores: scores["mean"]["iou"] or 0.0, default=None)
     return FitResult(status, stop.received, position.epoch, best, first)
 
@@ -483,8 +484,9 @@ def _record(session: Session, command: tuple[str, ...], now: float, before: Reco
         f"{session.fabric.world_size} x {device.type} ({name})",
     )
     if before is None:
-        return record.model_copy(update={"starts": (now,), "own": session.own})
-    return record.model_copy(update={"starts": (*before.starts, now), "seconds": before.seconds, "own": session.own})
+        return record.model_copy(update={"starts": (now,), "cpu_seconds": 0.0, "own": session.own})
+    spent = {"seconds": before.seconds, "cpu_seconds": before.cpu_seconds}
+    return record.model_copy(update={"starts": (*before.starts, now), "own": session.own, **spent})
 
 
 def _write_settings(run: Path, config: Config, record: Record) -> None:

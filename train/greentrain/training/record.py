@@ -43,6 +43,8 @@ class Record(Frozen):
     """Seconds since 1970 at which it was started and resumed."""
     seconds: float = 0.0
     """Spent training, over all starts."""
+    cpu_seconds: float | None = None
+    """Processor time of that, all threads; None for a run that began before it was recorded."""
     status: str = "running"
     """running, finished, stopped early, stopped by a signal, or failed."""
     trees_iou: float | None = None
