@@ -79,6 +79,6 @@ def test_the_dashboard_is_named_where_the_work_is_long(monkeypatch, patience):
     monkeypatch.setattr(dask_engine, "_SHORT", patience)
     said = threading.Event()
     monkeypatch.setattr(dask_engine, "say", lambda text: said.set())
-    with dask_engine.engine(1, None):
+    with dask_engine.dask_engine(1, None):
         assert said.wait(10 if patience == 0 else 0.01) == (patience == 0)
     assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer) and not one.finished.is_set()]

@@ -17,6 +17,7 @@ from greenprep.build import read as reading
 from greenprep.build import sources as pipeline
 from greenprep.build.run import run
 from greenprep.clean.clean import clean
+from greenprep.engine.choose import engine
 from greenprep.raw import pair as raster
 from greenprep.split.assign import SplitPlan, rules_of, split_store
 from greenschemas.errors import ConfigError, GreenError, SourceError, StoreError
@@ -292,21 +293,41 @@ def test_any_number_of_workers_gives_the_same_bytes(built, files, workers):
     assert files(built.folder / f"w{workers}.zarr") == files(built.folder / "store.zarr")
 
 
+@pytest.mark.slow
+def test_dask_gives_the_same_bytes(built, files):
+    words = [*command(built.recipe("dask"), 2), "--scheduler", "local"]
+    subprocess.run(words, check=True, capture_output=True, timeout=200)
+    assert files(built.folder / "dask.zarr") == files(built.folder / "store.zarr")
+
+
 CRASH = """
-from greenprep.engine.dask_engine import KilledJob, engine, warm_up
+import sys
+from greenprep.engine.choose import engine, warm_up
+from greenprep.engine.job import KilledJob
 if __name__ == "__main__":
-    warm_up(2)
+    scheduler = sys.argv[1] or None
+    warm_up(2, scheduler)
     bad = "__import__('os')._exit(3)"
-    with engine(2, None) as run:
+    with engine(2, scheduler) as run:
         answers = dict(run.run(eval, ["1 + 1", bad, "2 + 2", "3 + 3"]))
     assert answers == {"1 + 1": 2, bad: KilledJob(bad), "2 + 2": 4, "3 + 3": 6}, answers
 """
 
 
 @pytest.mark.slow
-def test_a_job_that_takes_its_worker_down_is_lost_alone(tmp_path):
+@pytest.mark.parametrize("scheduler", ["", "local"])
+def test_a_job_that_takes_its_worker_down_is_lost_alone(tmp_path, scheduler):
     (tmp_path / "crash.py").write_text(CRASH)
-    subprocess.run([sys.executable, str(tmp_path / "crash.py")], check=True, capture_output=True, timeout=200)
+    words = [sys.executable, str(tmp_path / "crash.py"), scheduler]
+    subprocess.run(words, check=True, capture_output=True, timeout=200)
+
+
+def test_a_pool_answers_each_job_once_and_raises_what_a_job_raises():
+    with engine(2, None) as work:
+        assert sorted(work.run(abs, [-3, 1, -3, 0])) == [(-3, 3), (-3, 3), (0, 0), (1, 1)]
+        assert list(work.run(abs, [])) == []
+        with pytest.raises(ValueError, match="invalid literal"):
+            list(work.run(int, ["1", "x"]))
 
 
 def children(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from greenprep.build.run import run
 from greenprep.clean.clean import clean
 from greenprep.cli.store import app
-from greenprep.engine.dask_engine import engine
+from greenprep.engine.choose import engine
 from greenprep.inspect.report import bin_shares
 from greenprep.inspect.verify import verify
 from greenprep.store.histogram import RELATIVE_ERROR, Histogram

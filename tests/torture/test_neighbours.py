@@ -5,7 +5,8 @@ import ssl
 
 import pytest
 
-from greenprep.engine.dask_engine import DaskEngine, engine
+from greenprep.engine.choose import LOCAL_DASK, engine
+from greenprep.engine.dask_engine import DaskEngine
 
 
 @pytest.mark.slow
@@ -14,7 +15,7 @@ def test_the_scheduler_of_a_local_run_talks_to_nobody_without_this_runs_certific
     from distributed import Client
     from distributed.security import Security
 
-    with engine(1, None) as run:
+    with engine(1, LOCAL_DASK) as run:
         assert isinstance(run, DaskEngine)
         assert [answer for _, answer in run.run(abs, [-3])] == [3]
         client = run._client

@@ -25,7 +25,7 @@ from greenprep.build.read import BuildInputs, SourcePart, load_parts, spill_of
 from greenprep.build.shard import Digests, ShardJob, TileSpans, common_type, recalled, write_shard
 from greenprep.build.sources import Source
 from greenprep.build.tiling import stride_of
-from greenprep.engine.dask_engine import Engine, KilledJob
+from greenprep.engine.job import Engine, KilledJob
 from greenprep.store.arrays import SourceTable, TileTable, shard_count, shard_key, shard_tiles, write_store
 from greenprep.store.location import Location, swap_into_place
 from greenprep.store.moments import Moments, merge_all

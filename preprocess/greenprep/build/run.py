@@ -21,7 +21,7 @@ from greenprep.build.sources import Source, read_sources
 from greenprep.checks.collection import judge_collection
 from greenprep.checks.judge import judge
 from greenprep.checks.verdict import crashed
-from greenprep.engine.dask_engine import engine, warm_up
+from greenprep.engine.choose import engine, warm_up
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, write_split
@@ -70,13 +70,14 @@ def tile(
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
     size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
-    workers: processes of this machine; None: one a processor; 0: this process itself, without Dask.
-    scheduler: address of a Dask scheduler, instead. append: add what is new to a finished store, whose split stays;
+    workers: processes of this machine; None: one a processor; 0: this process itself.
+    scheduler: address of a Dask scheduler, instead, or `local` for a Dask cluster of this machine.
+    append: add what is new to a finished store, whose split stays;
     unassigned: leave groups that are new in no split, instead of dealing them out by the store's rules; overwrite:
     replace the store.
     Raises SourceError, StoreError or RecipeError, and LockedError where another process writes the store.
     """
-    warm_up(workers)
+    warm_up(workers, scheduler)
     clean, recipe = Path(clean), _recipe_of(Path(clean))
     said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
     given = {key: value for key, value in said.items() if value is not None}
@@ -137,7 +138,7 @@ def run(
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
     copied there. Raises SourceError, StoreError or RecipeError, and LockedError where another process writes there.
     """
-    warm_up(workers)
+    warm_up(workers, scheduler)
     path, rules = Path(recipe), load_recipe(recipe)
     if rules.raw is None or rules.store is None:
         raise StoreError(path, "it does not say where `raw` files are and where the `store` goes", "add both keys")

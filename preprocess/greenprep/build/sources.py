@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from greenprep.build.ledger import Ledger
 from greenprep.build.read import BuildInputs, ReadTask, SourcePart, read_task, verified_parts
-from greenprep.engine.dask_engine import Engine, KilledJob
+from greenprep.engine.job import Engine, KilledJob
 from greenprep.raw.pairs import Candidate
 from greenprep.raw.stamps import stamp_of
 from greenschemas.console import progress

@@ -21,7 +21,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes on this machine, 0 for none; default: one a processor.")
 ]
-Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Work on this Dask cluster; `local`: one of this machine, with a dashboard."),
+]
 Append = Annotated[bool, typer.Option("--append", help="Add sources to a finished store, whose split stays.")]
 Unassigned = Annotated[
     bool, typer.Option("--unassigned", help="With --append: new groups in no split, not dealt by the store's rules.")
@@ -53,9 +56,9 @@ def tile(
 
     More pairs, a batch at a time: greenprep tile data/clean data/city.zarr --append
     """
-    from greenprep.engine.dask_engine import warm_up
+    from greenprep.engine.choose import warm_up
 
-    warm_up(workers)
+    warm_up(workers, scheduler)
     from greenprep.build.run import tile as build
 
     outcome = build(
@@ -91,9 +94,9 @@ def run(
 
     Example: greenprep run recipe.yaml
     """
-    from greenprep.engine.dask_engine import warm_up
+    from greenprep.engine.choose import warm_up
 
-    warm_up(workers)
+    warm_up(workers, scheduler)
     from greenprep.build.run import run as build
 
     outcome = build(

@@ -1,7 +1,6 @@
-"""Dask as the engine: a cluster of this machine's processes, or one that is there already.
+"""Dask as the engine: a cluster that is there already, or one of this machine's processes.
 
-The only module that imports dask. Worker processes come from a fork server that has imported what they need once,
-so that a pool of any size starts in about the time of one import.
+The only module that imports dask. Worker processes of this machine come from the fork server that `pool` keeps.
 """
 
 from __future__ import annotations
@@ -10,74 +9,28 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import forkserver
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from greenprep.engine.job import KilledJob
 from greenprep.engine.pool import check_main
 from greenschemas.console import say
 from greenschemas.errors import ConfigError
-from greenschemas.interrupt import deaf_children, held
-from greenschemas.machine import cores
+from greenschemas.interrupt import held
 
-__all__ = ["DaskEngine", "Engine", "KilledJob", "SerialEngine", "engine", "warm_up"]
+__all__ = ["DaskEngine", "dask_engine"]
 
 J = TypeVar("J")
 R = TypeVar("R")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_NUM_THREADS")
 _SHORT = 20.0
 """Seconds of work that nobody needs to watch."""
 
 
-@dataclass(frozen=True)
-class KilledJob(Generic[J]):
-    """A job that took its worker process down each time it was tried."""
-
-    job: J
-
-
-def warm_up(workers: int | None) -> None:
-    """Start the fork server now, if one is needed: its imports then run while the caller looks for files."""
-    if hasattr(os, "fork") and workers != 0:
-        # One thread a worker: sums in a library must not depend on how many cores the machine has.
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
-        preload = ["distributed", "distributed.nanny", "greenprep.build.read", "greenprep.store.codec"]
-        forkserver.set_forkserver_preload(preload)
-        with deaf_children():
-            forkserver.ensure_running()
-
-
-class Engine(Protocol):
-    """Runs a function over many jobs, in whatever order they finish."""
-
-    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
-        """(job, result) as they come. Raises what `function` raises."""
-        ...
-
-
-class SerialEngine:
-    """Does the work in this process: for stores that no other sees, and where a cluster costs more than it saves."""
-
-    def run(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | KilledJob[J]]]:
-        """One after the other."""
-        for job in jobs:
-            yield job, function(job)
-
-
 @contextmanager
-def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -> Iterator[Engine]:
-    """Who does the work of a build: a cluster of `workers` processes, or one that exists.
+def dask_engine(workers: int, scheduler: str | None) -> Iterator[DaskEngine]:
+    """A cluster of `workers` processes of this machine, or the one that a scheduler's address leads to.
 
-    Prints the dashboard's address where the work is long enough to look at it.
-
-    workers: None for one a processor, 0 for this process itself. scheduler: address of an existing cluster, whose
-    workers have greenprep and greenschemas installed and see the same files. shared: whether other processes see the
-    store; if not, all is done here. Raises ConfigError where the scheduler does not answer, or where
-    worker processes cannot start (`check_main`).
+    Prints the dashboard's address where the work is long enough to look at it. Raises ConfigError as `engine` does.
     """
-    if not shared or (workers == 0 and scheduler is None):
-        yield SerialEngine()
-        return
     if scheduler is None:
         check_main()
     import dask
@@ -104,7 +57,7 @@ def engine(workers: int | None, scheduler: str | None, *, shared: bool = True) -
 
 
 @contextmanager
-def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster
     from distributed.security import Security
 
@@ -123,13 +76,12 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     # Whoever may talk to a scheduler runs code as its owner, by the pickles that Dask exchanges, and on a machine with
     # other users that is everybody. So both sides show a certificate that is made here, for this run, in memory alone.
     security = Security.temporary()
-    count = workers or cores()
     opened = ExitStack()
     try:
         with held():  # A cluster that is cut short while it opens or closes ends in tracebacks.
             cluster = opened.enter_context(
                 LocalCluster(
-                    n_workers=count,
+                    n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
@@ -144,7 +96,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         yield client
         # distributed cannot close a worker that is just being started anew, after a job took it down.
         with suppress(TimeoutError):
-            client.wait_for_workers(count, timeout=20)
+            client.wait_for_workers(workers, timeout=20)
     finally:
         with held():
             opened.close()
