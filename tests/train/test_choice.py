@@ -76,6 +76,13 @@ def test_the_val_split_is_not_looked_at(store: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.counts["trees"], again.counts["trees"])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_two_groups_are_held_out_of_four(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr", channels=2, classes=2, sources=8, tiles_each=1, size=16)
+    found = try_models(open_store(tmp_path / "s.zarr"), load_config(None, QUICK), 0.01)
+    assert found is not None and all(each.shape[:2] == (1, 2) for each in found.counts.values())
+
+
 def test_few_groups_are_no_ground_for_a_choice(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "s.zarr", channels=2, classes=2, sources=4, size=16)
     found = judge(try_models(open_store(tmp_path / "s.zarr"), load_config(None, QUICK), 0.01))

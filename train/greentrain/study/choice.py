@@ -72,13 +72,14 @@ class _Part:
 def try_models(store: Store, config: Config, seconds: float = 15.0) -> Trial | None:
     """Fit trees, and train each candidate net for some seconds, on three quarters of the train groups.
 
-    None where there are fewer than four of them: a place says nothing about another.
+    At least two are held out; None where there are fewer than four in all: a place says nothing about another.
     """
     device = find_device(config.accelerator, "accelerator")
     whole = _read(store, config, device)
-    if len(np.unique(whole.group)) < 4:
+    groups = len(np.unique(whole.group))
+    if groups < 4:
         return None
-    chance = GroupShuffleSplit(1, test_size=0.25, random_state=config.seed)
+    chance = GroupShuffleSplit(1, test_size=max(2, groups // 4), random_state=config.seed)
     own, held_out = next(chance.split(whole.group, groups=whole.group))
     rule = target_rule(config.target, store.contract.classes, config.min_purity)
     target = rule(*whole.at(np.arange(len(whole.group)))[1:])
