@@ -7,6 +7,7 @@ Letters: T tiles, C bands, K classes, S pixels a side of a tile; H rows, W colum
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.errors import ConfigError, StoreError, nearest
-from greenschemas.layout import FRACTION_SCALE, TILED, UNLABELLED
+from greenschemas.grid import Grid, Transform
+from greenschemas.layout import FRACTION_SCALE, TILED, UNLABELLED, without_cell
 
 if TYPE_CHECKING:
     import xarray
@@ -51,8 +53,9 @@ def source_of(store: Store, name: str, array: Literal["image", "fraction"], *, m
     if array not in ("image", "fraction"):
         raise ConfigError("array", f"`{array}`", nearest(array, ["image", "fraction"]))
     xr, _ = _library("xarray"), _library("rioxarray")
-    index = _find(store, name)
-    values, usable = _assembled(store, index, array)
+    cells, path = _find(store, name)
+    at = _places(store, cells)
+    values, usable = _assembled(store, cells, at, array)
     contract = store.contract
     if array == "image":
         axis, labels = "band", [band.name for band in contract.bands]
@@ -62,51 +65,75 @@ def source_of(store: Store, name: str, array: Literal["image", "fraction"], *, m
         axis, labels = "class", list(contract.classes)
         if masked:
             values = np.where(values == UNLABELLED, np.nan, values / np.float32(FRACTION_SCALE)).astype(np.float32)
-    found = xr.DataArray(
-        values,
-        dims=(axis, "y", "x"),
-        coords={axis: labels},
-        name=array,
-        attrs={"path": str(store.texts("path")[index])},
-    )
-    return _on_the_ground(found, store.read("transform", index), str(store.texts("crs")[index]))
+    found = xr.DataArray(values, dims=(axis, "y", "x"), coords={axis: labels}, name=array, attrs={"path": path})
+    first = Grid(1, 1, tuple(store.read("transform", cells[0]).tolist())).cropped(-at[0][0], -at[0][1], 1, 1)
+    return _on_the_ground(found, first.transform, str(store.texts("crs")[cells[0]]))
 
 
-def _find(store: Store, name: str) -> int:
-    """Index of the source of that path, file name, or beginning of a file name up to a sign between words."""
+def _find(store: Store, name: str) -> tuple[list[int], str]:
+    """(indices, path) of the source of that path, file name, or beginning of a file name up to a sign between words.
+
+    In a store that was split by blocks, a file is all of its cells, and `scene.tif#2,3` one of them.
+    """
     paths = [str(path) for path in store.texts("path")]
-    stems = [PurePosixPath(path).stem for path in paths]
+    files: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        files.setdefault(without_cell(path), []).append(i)
     begins = re.compile(re.escape(name) + r"(?![A-Za-z0-9])")
+    cells = {path: [i] for i, path in enumerate(paths) if name in (path, PurePosixPath(path).name)}
     for matches in (
-        [i for i, path in enumerate(paths) if name in (path, PurePosixPath(path).name)],
-        [i for i, stem in enumerate(stems) if stem == name],
-        [i for i, stem in enumerate(stems) if begins.match(stem)],
+        {path: of for path, of in files.items() if name in (path, PurePosixPath(path).name)} or cells,
+        {path: of for path, of in files.items() if PurePosixPath(path).stem == name},
+        {path: of for path, of in files.items() if begins.match(PurePosixPath(path).stem)},
     ):
         if len(matches) == 1:
-            return matches[0]
+            [(path, of)] = matches.items()
+            return of, path
         if matches:
-            shown = ", ".join(paths[i] for i in matches[:_SHOWN]) + (" and more" if len(matches) > _SHOWN else "")
+            shown = ", ".join(list(matches)[:_SHOWN]) + (" and more" if len(matches) > _SHOWN else "")
             raise StoreError(
                 store.location, f"{len(matches)} sources called `{name}`: {shown}", "give one path in full"
             )
-    raise StoreError(store.location, f"no source `{name}` among {len(paths)}", nearest(name, stems[:1000]))
+    stems = [PurePosixPath(path).stem for path in files]
+    raise StoreError(store.location, f"no source `{name}` among {len(files)}", nearest(name, stems[:1000]))
 
 
-def _assembled(store: Store, index: int, array: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _places(store: Store, cells: Sequence[int]) -> list[tuple[int, int]]:
+    """(row, column) where each of a file's cells begins, from the first row and column that any of them has."""
+    grids = [Grid(1, 1, tuple(store.read("transform", cell).tolist())) for cell in cells]
+    at = (
+        [tuple(round(place) for place in grid.pixel_in(grids[0], 0, 0)) for grid in grids]
+        if len(grids) > 1
+        else [(0, 0)]
+    )
+    top, left = (min(place[axis] for place in at) for axis in (0, 1))
+    return [(row - top, col - left) for row, col in at]
+
+
+def _assembled(
+    store: Store, cells: Sequence[int], at: Sequence[tuple[int, int]], array: str
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """(C or K, H, W) stored values of a source and (H, W) where the image may be used.
 
     Between tiles stand 0 and, of fractions, no label.
     """
-    size = store.contract.tile_size
-    tiles = np.flatnonzero(store.read("source_index") == index)
-    rows, cols = store.read("row")[tiles], store.read("col")[tiles]
-    if "extent" in store.group:
-        height, width = (int(side) for side in store.read("extent", index))
-    else:  # then the edge tiles' padding is taken for a part of the source, without a usable pixel
-        height, width = int(rows.max(initial=0)) + size, int(cols.max(initial=0)) + size
+    sizes = store.read("extent")[cells] + np.array(at)
+    height, width = (int(side) for side in sizes.max(axis=0))
     shape, dtype = store.group[array].shape, store.group[array].dtype  # type: ignore[union-attr]
     values = np.full((shape[1], height, width), UNLABELLED if array == "fraction" else 0, dtype)
     usable = np.zeros((height, width), bool)
+    for cell, (top, left) in zip(cells, at, strict=True):
+        extent = tuple(int(side) for side in store.read("extent", cell))
+        part = np.s_[top : top + extent[0], left : left + extent[1]]
+        _fill(store, cell, array, values[:, *part], usable[part])
+    return values, usable
+
+
+def _fill(store: Store, cell: int, array: str, values: NDArray[Any], usable: NDArray[np.bool_]) -> None:
+    """Put the tiles of one source into (C or K, H, W) values and (H, W) usable."""
+    size = store.contract.tile_size
+    tiles = np.flatnonzero(store.read("source_index") == cell)
+    rows, cols = store.read("row")[tiles], store.read("col")[tiles]
     at = 0
     for run in _runs(tiles, store.contract.shard_tiles):
         for tile, valid in zip(store.read(array, run), store.read("valid", run), strict=True):
@@ -116,7 +143,6 @@ def _assembled(store: Store, index: int, array: str) -> tuple[NDArray[Any], NDAr
             values[:, *here] = tile[:, : inside[0], : inside[1]]
             usable[here] |= valid[: inside[0], : inside[1]] > 0
             at += 1
-    return values, usable
 
 
 def _runs(tiles: NDArray[np.int64], longest: int) -> list[slice]:
@@ -126,9 +152,9 @@ def _runs(tiles: NDArray[np.int64], longest: int) -> list[slice]:
     return [slice(at, min(at + longest, stop)) for start, stop in whole for at in range(start, stop, longest)]
 
 
-def _on_the_ground(found: xarray.DataArray, transform: NDArray[np.float64], crs: str) -> xarray.DataArray:
+def _on_the_ground(found: xarray.DataArray, transform: Transform, crs: str) -> xarray.DataArray:
     """With the coordinates of pixel centres, the transform, and the CRS if there is one."""
-    a, b, c, d, e, f = (float(value) for value in transform)
+    a, b, c, d, e, f = transform
     if b == d == 0:  # else x and y are no axes of the array, and the transform alone says where a pixel lies
         height, width = found.shape[1:]
         found = found.assign_coords(y=f + e * (np.arange(height) + 0.5), x=c + a * (np.arange(width) + 0.5))

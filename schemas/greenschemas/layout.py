@@ -5,9 +5,10 @@ Axis letters: T tiles, C bands, K classes, S pixels a side, G groups, F source f
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["ARRAYS", "FRACTION_SCALE", "NO_SPLIT", "SPLITS", "TILED", "UNLABELLED", "ArraySpec"]
+__all__ = ["ARRAYS", "CELL", "FRACTION_SCALE", "NO_SPLIT", "SPLITS", "TILED", "UNLABELLED", "ArraySpec", "without_cell"]
 
 FRACTION_SCALE = 200
 """Fractions are stored as round(fraction * 200), so that hundredths are exact."""
@@ -19,6 +20,14 @@ TILED = ("image", "fraction", "valid")
 """Arrays of one chunk a tile, in shards of many tiles; along the axis `tiled` in this order."""
 NO_SPLIT = 255
 """Value of `split` for a group that is in none."""
+
+CELL = re.compile(r"#(\d+),(\d+)$")
+"""End of the names of sources and groups in a store that was split by blocks: row and column of a cell of ground."""
+
+
+def without_cell(name: str) -> str:
+    """The source or group that a cell was cut from; any other name as it is."""
+    return CELL.sub("", name)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,8 @@ class Store:
     ) -> xarray.DataArray:
         """One source put together from its tiles, on the ground: (band or class, y, x) with CRS and transform.
 
-        name: its path, its file's name, or the beginning of that, such as `VBWVA_2016_208_2`.
+        name: its path, its file's name, or the beginning of that, such as `VBWVA_2016_208_2`; in a store that was split
+        by blocks all of the file, or one of its cells, such as `scene.tif#2,3`.
         masked: floats, NaN where the image may not be used (clouds, nodata, what no tile covers) or no label is, and
         fractions 0..1; False for the values and the type of the store.
         With rioxarray's accessor: `.rio.crs`, `.rio.to_raster(…)`. Raises StoreError for a name that no source has, or

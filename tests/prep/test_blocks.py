@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from greenprep.split.assign import SplitPlan, rules_of, split_store
 from greenprep.split.cells import block_of_cells, without_seams
 from greenschemas.errors import ConfigError, StoreError
 from greenschemas.layout import NO_SPLIT
+from greenschemas.recipe import SplitRules
 from greenschemas.store import open_store
 
 TILE = {"size": 16, "min_cover": 0.25}
@@ -93,3 +95,23 @@ def test_scenes_without_a_place_can_be_dealt_too(empty_collection) -> None:  # t
     outcome = run(empty_collection.recipe(tile=TILE, split={"val": 0.2, "by": "blocks"}), workers=0)
     assert outcome.audit is not None and outcome.audit.passed and outcome.contract.split is not None
     assert outcome.contract.split.tiles["val"] > 5
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("placed", [{}, {"crs": None, "transform": None}], ids=["placed", "not placed"])
+def test_a_source_is_all_of_its_cells_and_a_cell_a_part_of_it(empty_collection, placed) -> None:  # type: ignore[no-untyped-def]
+    for area in (1, 2):
+        empty_collection.add(area, 1, 150, 165, **placed)
+    run(empty_collection.recipe(tile=TILE | {"min_cover": 0}), workers=0)
+    where = str(empty_collection.folder / "store.zarr")
+    names = ("T_2020_1_1", "images/T/T_2020_2_1_GeoTIFF.tif")
+    whole = [open_store(where).source(name) for name in names]
+    split_store(where, SplitPlan(SplitRules(val=0.2, by="blocks")))
+    store = open_store(where)
+    assert store.contract.sources > 8
+    for name, before in zip(names, whole, strict=True):
+        xr.testing.assert_identical(store.source(name), before)
+    cell = store.source("T_2020_1_1_GeoTIFF.tif#1,2")
+    part = {axis: cell[axis] for axis in ("x", "y")}
+    xr.testing.assert_equal(cell.drop_vars("spatial_ref"), whole[0].sel(part).drop_vars("spatial_ref"))

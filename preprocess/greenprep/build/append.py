@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenprep.split.cells import without_cell
 from greenprep.split.grow import Dealt
 from greenprep.store.arrays import SourceTable, TileTable, has_checksums, shard_key
 from greenprep.store.histogram import Histogram
@@ -24,7 +23,7 @@ from greenprep.store.location import Location, link_or_copy
 from greenprep.store.moments import Moments
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
-from greenschemas.layout import NO_SPLIT, TILED
+from greenschemas.layout import NO_SPLIT, TILED, without_cell
 from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from greenprep.split.audit import Audit, audit_store
-from greenprep.split.cells import block_of_cells, cut_into_cells, without_cell, without_seams
+from greenprep.split.cells import block_of_cells, cut_into_cells, without_seams
 from greenprep.split.deal import deal
 from greenprep.split.footprints import footprints, gaps, near_pairs
 from greenprep.split.given import groups_from, splits_from
@@ -22,7 +22,7 @@ from greenprep.store.statistics import levels, merged, statistics
 from greenschemas.contract import Contract, Split
 from greenschemas.errors import ConfigError
 from greenschemas.files import sync_tree
-from greenschemas.layout import NO_SPLIT, SPLITS
+from greenschemas.layout import NO_SPLIT, SPLITS, without_cell
 from greenschemas.lock import only_writer
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract

@@ -7,7 +7,6 @@ of different splits is in none.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,19 +20,13 @@ from numpy.typing import NDArray
 from greenprep.store.arrays import SourceTable, TileTable, write_store
 from greenprep.store.location import Location, link_or_copy, swap_into_place
 from greenprep.store.moments import Moments, merge_all
-from greenschemas.layout import NO_SPLIT, TILED
+from greenschemas.layout import CELL, NO_SPLIT, TILED
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["block_of_cells", "cut_into_cells", "without_cell", "without_seams"]
+__all__ = ["block_of_cells", "cut_into_cells", "without_seams"]
 
 _MOST_CELLS = 2000
 """Cells of a store, about: each has statistics of its own."""
-_CELL = re.compile(r"#(\d+),(\d+)$")
-
-
-def without_cell(name: str) -> str:
-    """The source or group that a cell was cut from."""
-    return _CELL.sub("", name)
 
 
 def cut_into_cells(location: str) -> Store:
@@ -42,7 +35,7 @@ def cut_into_cells(location: str) -> Store:
     Its statistics are taken anew from its pixels. It has no split afterwards.
     """
     store = open_store(location)
-    if any(_CELL.search(path) for path in store.texts("path")):
+    if any(CELL.search(path) for path in store.texts("path")):
         return store
     sources, tiles = _tables(store)
     contract = store.contract.model_copy(
@@ -98,7 +91,7 @@ def _tables(store: Store) -> tuple[SourceTable, TileTable]:
         path=_text(store.texts("path")[source], suffix),
         checksum=_text(store.texts("checksum")[source], suffix),
         crs=_text(crs),
-        transform=np.where((crs != "")[:, None], moved, transform),
+        transform=moved,
         group=_text(groups, suffix),
         time=_text(store.texts("time")[source]),
         extent=end - begin,
@@ -152,5 +145,5 @@ def without_seams(groups: Sequence[str], split: NDArray[np.uint8]) -> NDArray[np
 
 
 def _cell(name: str) -> tuple[str, int, int]:
-    found = _CELL.search(name)
+    found = CELL.search(name)
     return (name[: found.start()], int(found[1]), int(found[2])) if found else (name, 0, 0)
