@@ -31,6 +31,7 @@ from greentrain.maps.judge import Usual, believed, check, offset_in, tags_of, us
 from greentrain.maps.outputs import KEY, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
+from greentrain.maps.style import class_style, share_style, write_style
 from greentrain.maps.windows import Probabilities, Seen, mean_and_spread, predict_block
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "predict_scene"]
 
+_SURE = (8, 48, 107)
+"""Colour of full confidence, for QGIS."""
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
 
@@ -324,7 +327,8 @@ def _clouds(parts: Path, grid: Grid, options: Options) -> float:
 def _assemble(
     parts: Path, scene: Scene, classifier: Classifier, out: Path, options: Options, tags: Mapping[str, str]
 ) -> None:
-    """Write the maps from the finished blocks, the class map last."""
+    """Write the maps from the finished blocks, each with its style for QGIS, the class map last."""
+    classes, colours = classifier.classes, class_colours(classifier.classes)
 
     def pieces(
         make: Callable[[Mapping[str, NDArray[np.float32]]], NDArray[np.generic]],
@@ -335,21 +339,25 @@ def _assemble(
 
     layers = {
         out.with_name(f"{out.stem}_fractions.tif"): (
-            Layer(classifier.classes, "float32", float("nan")),
+            Layer(classes, "float32", float("nan")),
             lambda arrays: arrays["share"],
+            share_style(classes[0], colours[0]),
         ),
         out.with_name(f"{out.stem}_confidence.tif"): (
             Layer(("confidence", "entropy", *(("spread",) if classifier.others else ())), "float32", float("nan")),
             _certainty,
+            share_style("confidence", _SURE),
         ),
         out: (
-            Layer(("class",), "uint8", NO_CLASS, class_colours(classifier.classes)),
+            Layer(("class",), "uint8", NO_CLASS, colours),
             lambda arrays: arrays["label"][None],
+            class_style(classes, colours),
         ),
     }
     for path in map_paths(out, fractions=options.fractions, confidence=options.confidence):
-        layer, make = layers[path]
+        layer, make, style = layers[path]
         write_map(path, scene.written, layer, pieces(make), tags)
+        write_style(path, style)
 
 
 def _certainty(arrays: Mapping[str, Floats]) -> Floats:
