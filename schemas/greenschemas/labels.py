@@ -7,6 +7,7 @@ where there is no label.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -59,9 +60,9 @@ class LabelCounts:
         return LabelCounts(**totals, worst_sum=worst, values=tuple(sorted(values.items())))
 
 
-def native_scale(kind: MaskKind) -> int:
-    """What a whole pixel is written as in a mask of this kind, by the book."""
-    return 100 if kind is MaskKind.PERCENT else 1
+def native_scale(rules: MaskRules) -> int:
+    """What a whole pixel is written as in such a mask, by the recipe or by the book."""
+    return rules.whole or (100 if rules.kind is MaskKind.PERCENT else 1)
 
 
 def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> int | None:
@@ -69,17 +70,19 @@ def guess_scale(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> in
 
     raw: (M, h, w) as in the file.
     """
+    if rules.whole is not None:
+        return rules.whole
     if rules.rest is not None:
         # Sums say nothing; but 0 or 1 written as a byte is.
         whole = rules.kind is MaskKind.ONE_HOT and raw.dtype == np.uint8 and raw.max(initial=0) > 1
-        return 255 if whole else native_scale(rules.kind)
+        return 255 if whole else native_scale(rules)
     for some in (raw[:, ::4], raw):  # Every fourth row will do, unless none of them has a label.
         sums = some.sum(axis=0)
-        labelled = ~_empty(some, rules, nodata) & np.isfinite(sums) & (sums != 0)
+        labelled = ~_empty(some, rules, nodata, SCALES) & np.isfinite(sums) & (sums != 0)
         if labelled.any():
             break
     else:
-        return native_scale(rules.kind)
+        return native_scale(rules)
     middle = float(np.median(sums[labelled]))
     for scale in SCALES:
         if abs(middle / scale - 1) < 0.05:
@@ -140,8 +143,8 @@ def _from_fractions(
 ) -> tuple[NDArray[np.uint8], LabelCounts]:
     # Whole numbers were rounded band by band, so that their sum may be off by half a step for each band.
     rounding = 0.0 if raw.dtype.kind == "f" else 0.5 * len(raw) / scale
-    kept = rules.rest is not None and nodata == 0 and rules.unlabelled != 0
-    empty = _empty(raw, rules, None if kept else nodata)
+    kept = rules.rest is not None and nodata in (0, scale) and rules.unlabelled != nodata
+    empty = _empty(raw, rules, None if kept else nodata, (scale,))
     fractions = to_fraction(raw, scale)
     if rules.rest is not None:
         left = np.maximum(1 - fractions.sum(axis=0, keepdims=True), 0).astype(fractions.dtype)
@@ -204,15 +207,16 @@ def _count(where: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(where))
 
 
-def _empty(raw: NDArray[Any], rules: MaskRules, nodata: float | None) -> NDArray[np.bool_]:
+def _empty(raw: NDArray[Any], rules: MaskRules, nodata: float | None, scales: Sequence[int] = ()) -> NDArray[np.bool_]:
     """(h, w): pixels that the file or the recipe declares as without label.
 
-    A declared 0 is also a fraction, so it empties a pixel only where all bands hold it; any other value does in one.
+    A declared 0 is also a fraction, and so is what a whole pixel may be written as (`scales`): these empty a pixel only
+    where all bands hold them; any other value does in one.
     """
     empty = np.zeros(raw.shape[1:], bool)
     for value in {nodata, rules.unlabelled}:
         if value is None:
             continue
         same = np.isnan(raw) if np.isnan(value) else raw == value
-        empty |= same.all(axis=0) if value == 0 and len(raw) > 1 else same.any(axis=0)
+        empty |= same.all(axis=0) if value in (0, *scales) and len(raw) > 1 else same.any(axis=0)
     return empty

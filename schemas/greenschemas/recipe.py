@@ -164,6 +164,9 @@ class MaskRules(Frozen):
 
     rest: str | None = None
     """The class that has no band: what the fractions of the others leave of 1 (four of five classes, tree cover)."""
+    whole: int | None = Field(None, ge=1, le=65_535)
+    """What a whole pixel is written as in a mask of one band a class: 255 for bytes. None: 1, 100 for percent, or what
+    the sums over the bands say; with `rest` these say nothing."""
     aggregate: int = Field(1, ge=1, le=1000)
     """Rows and columns of the mask that make one pixel of the image: 10 for masks of 1 m over images of 10 m. Their
     labels are counted, and the image's pixel gets the fractions."""
@@ -209,6 +212,8 @@ class MaskRules(Frozen):
     def _rest_is_a_class(self) -> Self:
         if self.rest is not None and (self.kind is MaskKind.INDEX or self.rest not in self.names):
             raise ValueError("`rest` is one of `classes`, of a mask of fractions")
+        if self.whole is not None and self.kind is MaskKind.INDEX:
+            raise ValueError("`whole` goes with masks of one band a class")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from greenprep.build.run import run
 from greenprep.clean.clean import clean
 from greenschemas.errors import RecipeError
-from greenschemas.labels import aggregated, decode_labels
+from greenschemas.labels import aggregated, decode_labels, guess_scale
 from greenschemas.layout import UNLABELLED
 from greenschemas.limits import Limits
 from greenschemas.manifest import Verdict
@@ -125,6 +125,36 @@ def test_one_band_of_tree_cover_and_0_255_masks(empty_collection, kind, scale, d
     assert entry.verdict is Verdict.ACCEPTED, entry.reasons
     assert entry.measures["labelled"] == 1
     assert entry.measures["share.trees"] == pytest.approx(float(trees.mean()), abs=0.003)
+
+
+@pytest.mark.parametrize("nodata", [None, 255])
+def test_byte_fractions_with_a_rest_are_asked_for_their_whole_and_read_by_it(empty_collection, nodata) -> None:  # type: ignore[no-untyped-def]
+    image, _ = scene(1, 40, 45)
+    cover = np.linspace(0, 255, 40 * 45).round().astype(np.uint8).reshape(1, 40, 45)
+    cover[0, -1] = 255
+    empty_collection.write(0, 0, image, cover, nodata=nodata)
+    mask = {"kind": "fraction", "classes": ["trees", "other"], "rest": "other"}
+    (entry,), _ = clean(
+        empty_collection.raw, empty_collection.folder / "c", Recipe.model_validate(RECIPE | {"mask": mask})
+    )
+    assert next(r for r in entry.reasons if r.code == "mask-range").remedy.endswith("`whole: 255` under `mask`")
+    recipe = empty_collection.recipe(mask=mask | {"whole": 255}, tile={"size": 16, "min_cover": 1}, split={"val": 0})
+    run(recipe, workers=0)
+    stored = np.asarray(open_store(empty_collection.folder / "store.zarr").group["fraction"])
+    due = np.rint(cover[0, :16, :16] / np.float64(255) * 200)
+    np.testing.assert_array_equal(stored[0, 0], due)
+    assert (stored.sum(axis=1, dtype=int) == 200).all(), "every pixel has a label"
+
+
+@pytest.mark.parametrize("kind", ["fraction", "one_hot"])
+def test_a_nodata_tag_of_255_does_not_take_the_pure_pixels_of_bytes(kind: str) -> None:
+    rules = MaskRules.model_validate({"kind": kind, "classes": CLASSES})
+    raw = np.array([[255, 0, 100, 255], [0, 255, 100, 255], [0, 0, 55, 255]], np.uint8).reshape(3, 1, 4)
+    raw = raw[:, :, [0, 1, 3]] if kind == "one_hot" else raw
+    assert guess_scale(raw, rules, 255) == 255
+    coded, counts = decode_labels(raw, rules, Limits(), nodata=255, scale=255)
+    assert (coded[:, 0, -1] == UNLABELLED).all() and counts.labelled == raw.shape[2] - 1
+    np.testing.assert_array_equal(coded[:, 0, :2], [[200, 0], [0, 200], [0, 0]])
 
 
 def test_a_mask_without_its_last_class_is_told_of_rest(empty_collection) -> None:  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from greenschemas.recipe import MaskRules
 
 __all__ = ["mask_findings"]
 
+_WHOLE = "if the numbers are bytes or the like, say what a whole pixel is written as: `whole: 255` under `mask`"
 GAIN = 0.08
 """By how much a shifted place must fit better to be believed."""
 
@@ -46,6 +47,7 @@ def _broken(statistics: PixelStatistics, rules: MaskRules, limits: Limits) -> It
             f"{labels.out_of_range / labels.pixels:.2%} of the pixels",
             limit=f"{limits.bad_labels_max:.2%} of the pixels outside 0..1",
             limits=limits,
+            remedy=_WHOLE if rules.rest is not None and rules.whole is None else None,
         )
     if labels.bad_sum > allowed:
         yield finding(

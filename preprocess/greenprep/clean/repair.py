@@ -89,7 +89,7 @@ def _write_mask(draft: Path, pair: OpenPair) -> None:
     source = pair.mask_file
     if source is None:
         return
-    native = native_scale(pair.rules.kind)
+    native = native_scale(pair.rules)
     rescale = source.scale != native and source.scale != 255
     rescale = rescale or (source.scale == 255 and any(r.code == Code.MASK_SCALE for r in pair.header.findings))
     floating = rescale or source.tiff.dtype.kind == "f"

@@ -234,7 +234,7 @@ def _mask(file: File, rules: MaskRules, findings: Findings) -> File | None:
     if rules.aggregate > 1:
         file.fine, file.grid = rules.aggregate, file.grid.coarser(rules.aggregate)
     if rules.kind is not MaskKind.INDEX:
-        native = native_scale(rules.kind)
+        native = native_scale(rules)
         middle = file.pieces()[len(file.pieces()) // 2]
         scale = guess_scale(file.tiff.read(*middle) if file.kept is None else file.kept, rules, tiff.nodata)
         file.scale = scale or native

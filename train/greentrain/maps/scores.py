@@ -48,7 +48,7 @@ def score_map(out: Path, labels: Path, rule: TargetRule, written: MaskRules, lim
         height, width = found.grid.height, found.grid.width
         middle = _stored(truth, (height // 2, 0, min(_BLOCK, height - height // 2), width), bands, side)
         nodata, index = truth.nodata[0], read.kind is MaskKind.INDEX
-        scale = 1 if index else guess_scale(middle, read, nodata) or native_scale(read.kind)
+        scale = 1 if index else guess_scale(middle, read, nodata) or native_scale(read)
         for block in blocks(height, width, max(1, _BLOCK // side)):
             box = block.row, block.col, block.height, block.width
             share, _ = decode_labels(_stored(truth, box, bands, side), read, limits, nodata=nodata, scale=scale)
