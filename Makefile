@@ -43,7 +43,7 @@ test-next: $(VENV)/.ready
 		OTHER_PYTHON="$(CURDIR)/$(BIN)/python" $(TEST_ENV) \
 			$(NEXT)/bin/python -m pytest -n 2 -q -m "not slow" $(NEXT_TESTS) $(ARGS); fi
 
-# Commands killed, disks full, files mutated: minutes; ARGS="--seed 7 --kills 50".
+# Commands killed, power cut, disks full, files mutated: an hour or two; less by ARGS="--seed 7 --kills 2 --fuzz 1000".
 torture: $(VENV)/.ready
 	cd tests && $(TEST_ENV) ../$(BIN)/python -m support.campaign $(ARGS)
 

@@ -20,9 +20,10 @@ from greenprep.raw import pair as raster
 from greenprep.raw.match import match
 from greenprep.raw.pair import OpenPair, open_pair
 from greenprep.raw.pairs import Candidate, find_pairs
-from greenprep.raw.tiff import gdal, open_tiff
+from greenprep.raw.tiff import Tiff, gdal, open_tiff
 from greenprep.raw.tiff_header import BadFile, read_pages
 from greenschemas.choices import MaskKind, NanPolicy
+from greenschemas.codes import Code
 from greenschemas.grid import IDENTITY, Grid
 from greenschemas.labels import decode_labels, guess_scale
 from greenschemas.limits import Limits
@@ -340,3 +341,14 @@ def test_indices_become_one_hot_fractions_and_unknown_ones_are_counted() -> None
     coded, counts = decode_labels(np.array([[[0, 1, 255, 7]]], np.uint8), rules, Limits(), nodata=None, scale=1)
     np.testing.assert_array_equal(coded[:, 0], [[200, 0, 255, 255], [0, 200, 255, 255]])
     assert (counts.labelled, counts.unknown, counts.values) == (2, 1, ((0, 1), (1, 1), (7, 1)))
+
+
+def test_a_file_that_claims_thousands_of_bands_is_a_verdict_and_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDAL takes the time of all bands for each of them: minutes for one small file."""
+    write(tmp_path / "i.tif", np.zeros((200, 20, 20), np.uint16), interleave="pixel")
+    write(tmp_path / "m.tif", np.zeros((5, 20, 20), np.float32))
+    monkeypatch.setattr(Tiff, "read", lambda self, *_: pytest.fail("it was decoded") if self.bands > 19 else None)
+    with open_pair(tmp_path, PAIR, Recipe().bands, MaskRules(kind=MaskKind.INDEX), Limits()) as pair:
+        assert {reason.code for reason in pair.header.findings} >= {Code.BAND_COUNT}

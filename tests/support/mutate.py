@@ -51,22 +51,45 @@ def mutated_text(data: bytes, chance: random.Random) -> bytes:
 
 
 def mutated_tiff(data: bytes, chance: random.Random) -> bytes:
-    """A classic little-endian TIFF with a field of its first directory changed, or any bytes, or its end cut off."""
-    kind = chance.randrange(4)
+    """A TIFF, classic or big, of either byte order: fields of a directory changed, any bytes, or its end cut off."""
+    kind = chance.randrange(5)
     if kind == 0:
         return data[: chance.randrange(len(data))]
     if kind == 1:
         return mutated_text(data, chance)
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    place, number, size = ("Q", "Q", 20) if big else ("I", "H", 12)
     spoilt = bytearray(data)
-    start = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, start)[0]
+    start = struct.unpack_from(order + place, data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + number, data, start)[0]
+    start += struct.calcsize(number)
     for _ in range(chance.randint(1, 2)):
-        entry = start + 2 + 12 * chance.randrange(count)
-        field, form = chance.choice(((0, "<H"), (2, "<H"), (4, "<I"), (8, "<I")))
-        most = 2 ** (8 * struct.calcsize(form))
-        value = chance.choice(_ODD) % most if chance.random() < 0.7 else chance.randrange(most)
-        struct.pack_into(form, spoilt, entry + field, value)
+        entry = start + size * chance.randrange(count)
+        if kind == 4:
+            _spoil_value(spoilt, order, big, entry, chance)
+            continue
+        field, form = chance.choice(((0, "H"), (2, "H"), (4, place), (8 + 4 * big, place)))
+        struct.pack_into(order + form, spoilt, entry + field, _odd(form, chance))
     return bytes(spoilt)
+
+
+def _spoil_value(spoilt: bytearray, order: str, big: bool, entry: int, chance: random.Random) -> None:
+    """Change one of the values that an entry keeps elsewhere in the file: an offset, a size, a geokey, a coordinate."""
+    kinds = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 11: "I", 12: "Q", 13: "I", 16: "Q", 17: "Q", 18: "Q"}
+    _, kind = struct.unpack_from(f"{order}HH", spoilt, entry)
+    many, at = struct.unpack_from(f"{order}QQ" if big else f"{order}II", spoilt, entry + 4)
+    form = kinds.get(kind, "B")
+    width = struct.calcsize(form)
+    place = at + width * chance.randrange(max(many, 1))
+    if many * width > (8 if big else 4) and place + width <= len(spoilt):
+        struct.pack_into(order + form, spoilt, place, _odd(form, chance))
+
+
+def _odd(form: str, chance: random.Random) -> int:
+    """A value of a field that is at an edge, or any."""
+    most = 1 << 8 * struct.calcsize(form)
+    return chance.choice(_ODD) % most if chance.random() < 0.7 else chance.randrange(most)
 
 
 def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:

@@ -167,7 +167,7 @@ class File:
 def open_file(root: Path, relative: str | None, about: About, bands: int, findings: Findings) -> File | None:
     """Open one file of a candidate and, if it is small, decode it whole; None where it cannot be used.
 
-    bands: how many it should have.
+    bands: how many it should have. One that claims many more is not decoded: GDAL would take minutes for thousands.
     """
     if relative is None:
         return None
@@ -178,7 +178,8 @@ def open_file(root: Path, relative: str | None, about: About, bands: int, findin
         return None
     file = File(tiff, tiff.grid.upright(), tiff.dtype)
     try:
-        file.load()
+        if tiff.bands <= 8 * bands:
+            file.load()
     except BadFile as problem:
         findings.add_bad(problem, about)
         tiff.close()
