@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from greenprep.checks.collection import judge_collection
 from greenprep.checks.judge import judge
-from greenprep.checks.measure import PixelStatistics, checksum, measure_pixels
+from greenprep.checks.measure import PixelStatistics, _dark, checksum, measure_pixels
 from greenprep.raw.pair import PairHeader, Pixels
 from greenprep.raw.pairs import Candidate
 from greenprep.synth.city import acquire, ground
@@ -78,6 +78,19 @@ def test_sums_agree_with_numpy_on_the_same_pixels() -> None:
     np.testing.assert_allclose(statistics.total / statistics.present, IMAGE.mean(axis=(1, 2)), rtol=1e-12)
     deviation = np.sqrt(statistics.texture.variance)
     np.testing.assert_allclose(deviation, IMAGE[[1, 3, 7]].std(axis=(1, 2)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 10_000.0, 33.7])
+def test_dark_pixels_of_whole_numbers_are_counted_as_those_of_the_same_floats(scale: float) -> None:
+    image = np.random.default_rng(0).integers(0, 65_536, (3, 40, 60), dtype=np.uint16) // np.uint16(
+        65_536 / (2 * scale)
+    )
+    image[:, 10:20] = 0
+    present = np.ones(image.shape[1:], bool)
+    for seen in (present, np.random.default_rng(1).random(present.shape) < 0.7):
+        counts = _dark(image, seen, scale)
+        np.testing.assert_array_equal(counts, _dark(image.astype(np.float32), seen, scale))
+        assert counts.sum(axis=1).tolist() == [np.count_nonzero((image.any(axis=0) & seen)[:, ::3])] * 3
 
 
 def test_a_good_pair_has_no_finding() -> None:

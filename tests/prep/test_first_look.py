@@ -16,6 +16,7 @@ from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Verdict
 from greenschemas.recipe import MaskRules, Recipe, SplitRules
 from greenschemas.store import open_store, write_contract
+from greenschemas.value_checks import levels_of, own_offset
 from support.raw import RECIPE, scene
 
 FOUR, QA = RECIPE["bands"][:4], RECIPE["bands"][4]
@@ -71,6 +72,15 @@ def test_run_takes_it_away_as_clean_and_tile_do(mixed, files):
     assert files(mixed.folder / "store.zarr") == files(mixed.folder / "other.zarr")
     contract = open_store(mixed.folder / "store.zarr").contract
     assert contract.statistics.bands[4].mean == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("offset", [0, 500, 960, 975, 1000, 1280, 1400])
+def test_the_cirrus_band_alone_rules_an_offset_out_where_all_bands_do(empty_collection, offset):
+    image, fraction = level_1c(0, 0, offset)
+    empty_collection.write(0, 0, image, fraction)
+    ((entry,), _) = judged(empty_collection, recipe_of())
+    due = own_offset(levels_of(image[:5].reshape(5, -1)), 10_000, 4, {}, [(1.0, 0.0)] * 5)
+    assert ("radiometric-offset" in codes(entry)) == (due is not None) == (975 <= offset <= 1280)
 
 
 @pytest.mark.parametrize(

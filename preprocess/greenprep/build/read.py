@@ -32,6 +32,7 @@ from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge_all
 from greenschemas.bands import Band
 from greenschemas.errors import GreenError, SourceError, StoreError
+from greenschemas.frozen import digest
 from greenschemas.grid import IDENTITY
 from greenschemas.layout import TILED, UNLABELLED
 from greenschemas.limits import Limits
@@ -61,6 +62,8 @@ class BuildInputs:
     tile: TileRules
     recipe: dict[str, object]
     """`Recipe.about_data`: what all results depend on, as the store records it."""
+    recipe_digest: str
+    """Of `recipe`."""
     build: Location
     """Scratch folder."""
     judge: bool
@@ -69,8 +72,9 @@ class BuildInputs:
     @classmethod
     def of(cls, root: Path, recipe: Recipe, build: Location, *, judge: bool) -> BuildInputs:
         """From a recipe, which goes no further."""
+        about = recipe.about_data()
         return cls(
-            root.absolute(), recipe.bands, recipe.mask, recipe.limits, recipe.tile, recipe.about_data(), build, judge
+            root.absolute(), recipe.bands, recipe.mask, recipe.limits, recipe.tile, about, digest(about), build, judge
         )
 
 
@@ -152,10 +156,10 @@ def read_task(task: ReadTask) -> list[SourcePart]:
     with gdal():
         parts = [_read(task, candidate, stamp, spill) for candidate, stamp in task.stamped]
     spill_of(task.inputs.build, task.key).write(spill)
-    digest = hashlib.sha256()
+    written = hashlib.sha256()
     for chunk in spill:
-        digest.update(chunk)
-    Ledger(task.inputs.build / "ledger").record(task.key, (digest.hexdigest(), parts))
+        written.update(chunk)
+    Ledger(task.inputs.build / "ledger").record(task.key, (written.hexdigest(), parts))
     return [replace(part, moments=()) for part in parts]
 
 
@@ -288,7 +292,9 @@ class _Cut:
     def _tile(self, row: int, col: int, pixels: Pixels) -> Moments:
         at, left = row - pixels.row, col - pixels.col
         inside = np.s_[..., at : at + self.size, left : left + self.size]
-        image, fraction, valid = pixels.image[inside], pixels.fraction[inside], pixels.valid[inside]
+        # One copy, for what goes over it next: extremes, moments, fingerprint, encoding.
+        image = np.ascontiguousarray(pixels.image[inside])
+        fraction, valid = pixels.fraction[inside], pixels.valid[inside]
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             # NaN times a weight of 0 is still NaN: what may not be used must at least be a number.
             valid = valid & np.isfinite(image).all(axis=0)

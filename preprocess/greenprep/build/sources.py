@@ -108,7 +108,7 @@ def _task(
     inputs: BuildInputs, stamped: Sequence[tuple[Candidate, str]], strip: tuple[int, int] | None = None
 ) -> ReadTask:
     files = [[candidate.image, candidate.mask, stamp] for candidate, stamp in stamped]
-    key = digest(["read", 2, installed_version("greenspace"), inputs.recipe, inputs.judge, files, strip])
+    key = digest(["read", 3, installed_version("greenspace"), inputs.recipe_digest, inputs.judge, files, strip])
     return ReadTask(key, inputs, tuple(stamped), strip)
 
 

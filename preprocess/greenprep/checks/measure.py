@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -193,11 +194,25 @@ def _dark(reflectances: Array, present: NDArray[np.bool_], scale: float | None) 
         return counts
     # Columns, not rows: a strip may begin at any row, and sums over strips must not depend on where.
     seen, lit = reflectances[:, :, ::3], present[:, ::3] & (reflectances[:, :, ::3] != 0).any(axis=0)
-    with np.errstate(all="ignore"):  # NaN is counted elsewhere.
-        steps = np.nan_to_num(seen[:, lit].astype(np.float32) * np.float32(1 / (DARK_STEP * scale)))
-    for band, row in enumerate(steps.clip(0, DARK_BINS - 1).astype(np.intp)):
-        counts[band] = np.bincount(row, minlength=DARK_BINS)
+    known = seen.dtype in (np.uint8, np.uint16)
+    steps = _dark_table(scale)[seen] if known else _dark_steps(seen, scale)
+    for band, row in enumerate(steps if lit.all() else steps[:, lit]):
+        counts[band] = np.bincount(row.ravel(), minlength=DARK_BINS)
     return counts
+
+
+def _dark_steps(values: Array, scale: float) -> Array:
+    """The step of DARK_STEP of reflectance that each value lies in, in the shape of `values`."""
+    with np.errstate(all="ignore"):  # NaN is counted elsewhere.
+        steps = np.nan_to_num(values.astype(np.float32) * np.float32(1 / (DARK_STEP * scale)))
+    inside: Array = steps.clip(0, DARK_BINS - 1).astype(np.uint8)
+    return inside
+
+
+@lru_cache(maxsize=16)
+def _dark_table(scale: float) -> Array:
+    """`_dark_steps` of every number of 16 bits."""
+    return _dark_steps(np.arange(1 << 16), scale)
 
 
 def darkest(counts: Array, share: float) -> Array:

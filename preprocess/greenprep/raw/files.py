@@ -128,6 +128,8 @@ class File:
     @property
     def offsets(self) -> tuple[float, ...]:
         """As `scales`: what is taken from the numbers is added here, so that the measured values stay."""
+        if not self.harmonised:
+            return self._ordered(self.tiff.offsets)
         tags = zip(self._ordered(self.tiff.offsets), self.scales, strict=True)
         return tuple(
             offset + scale * self.offset if i in self.harmonised and (scale, offset) != (1.0, 0.0) else offset

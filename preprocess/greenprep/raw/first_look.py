@@ -6,6 +6,7 @@ Letters: C bands, N pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from greenschemas.bands import Band, Role
 from greenschemas.choices import OffsetPolicy
 from greenschemas.codes import Code
 from greenschemas.manifest import Level
-from greenschemas.value_checks import Offset, levels_of, own_offset
+from greenschemas.value_checks import Offset, levels_of, offset_in_cirrus, own_offset
 from greenschemas.values import find_holes
 
 __all__ = ["look_at_bands", "look_at_offset", "look_at_tags"]
@@ -30,9 +31,8 @@ _PLACES = (0.25, 0.5, 0.75)
 
 def look_at_bands(file: File, bands: Sequence[Band], findings: Findings) -> None:
     """Put the bands in the recipe's order where the file names all of them; names that contradict it are findings."""
-    names = [None if says_nothing(name) else name for name in file.tiff.names]
+    names, at = _named(file.tiff.names, tuple(bands))
     named = sum(name is not None for name in names)
-    at = match_names(names, bands).at
     here = range(len(bands))
     if all(at[i] == i or (at[i] is None and names[i] is None) for i in here):
         return
@@ -52,6 +52,15 @@ def look_at_bands(file: File, bands: Sequence[Band], findings: Findings) -> None
             f"`{names[wrong]}` where the recipe has `{bands[wrong].name}`",
             limit="the recipe's order",
         )
+
+
+@lru_cache(maxsize=256)
+def _named(
+    found: tuple[str | None, ...], bands: tuple[Band, ...]
+) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+    """(names that say something, where each of `bands` stands): of one collection, most files bear the same names."""
+    names = tuple(None if says_nothing(name) else name for name in found)
+    return names, match_names(names, bands).at
 
 
 def look_at_tags(file: File, bands: Sequence[Band], findings: Findings) -> None:
@@ -87,16 +96,22 @@ def look_at_offset(file: File, bands: Sequence[Band], findings: Findings) -> Non
 def _offset(file: File, bands: Sequence[Band], whole: float | None) -> Offset | None:
     reflectance = [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
     cirrus = next((i for i, at in enumerate(reflectance) if bands[at].common == "cirrus"), None)
-    scaling = [(file.scales[i], file.offsets[i]) for i in reflectance]
+    tags = list(zip(file.scales, file.offsets, strict=True))
+    scaling = [tags[i] for i in reflectance]
     said = any("BASELINE" in name.upper() or "ADD_OFFSET" in name.upper() for name in file.tiff.tags)
     if whole is None or not reflectance or (cirrus is None and not said and set(scaling) == {(1.0, 0.0)}):
         return None
-    levels = levels_of(_sample(file, bands)[reflectance])
+    raw, usable = _sample(file, bands)
+    if cirrus is not None:
+        band = levels_of(raw[reflectance[cirrus]][None, usable])
+        if np.isfinite(band.dark[0]) and not offset_in_cirrus(float(band.dark[0]), float(band.median[0]), whole):
+            return None  # As `own_offset` would say, when it had looked at all the other bands.
+    levels = levels_of(raw[reflectance][:, usable])
     return own_offset(levels, whole, cirrus, file.tiff.tags, scaling)
 
 
-def _sample(file: File, bands: Sequence[Band]) -> NDArray[Any]:
-    """(C, N) values of about _SAMPLE pixels that are not empty, whatever alpha or a mask says, as handed on."""
+def _sample(file: File, bands: Sequence[Band]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """((C, h, w) about _SAMPLE pixels as handed on, which of them are not empty, whatever alpha or a mask says)."""
     height, width = file.grid.height, file.grid.width
     if file.kept is not None:
         step = max(1, int((height * width / _SAMPLE) ** 0.5))
@@ -106,4 +121,4 @@ def _sample(file: File, bands: Sequence[Band]) -> NDArray[Any]:
         parts = [file.window(int((height - rows) * share), rows, 0, width) for share in _PLACES]
         raw = np.concatenate(parts, axis=1)
         raw = raw[:, :, :: max(1, raw[0].size // _SAMPLE)]
-    return raw[:, find_holes(raw, bands, file.nodata).usable]
+    return raw, find_holes(raw, bands, file.nodata).usable

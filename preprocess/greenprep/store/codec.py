@@ -28,7 +28,7 @@ numcodecs.blosc.use_threads = False
 
 def encode_chunk(values: NDArray[Any], fill: int) -> bytes:
     """`values` as one encoded chunk, its CRC32C at the end; no bytes at all where every value is `fill`."""
-    if not (values != fill).any():
+    if values.flat[0] == fill and not (values != fill).any():
         return b""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     chunk = bytes(Blosc(cname="lz4", clevel=CLEVEL, shuffle=Blosc.BITSHUFFLE).encode(little))

@@ -173,4 +173,6 @@ def _with_classes(pixels: Moments, classes: Moments, histogram: Histogram) -> Mo
 
 def merge_all(parts: Iterable[Moments], bands: int, classes: int) -> Moments:
     """Moments of all parts, merged from the first to the last: the order decides the last bits."""
-    return reduce(merge, parts, Moments.empty(bands, classes))
+    each = iter(parts)
+    first = next(each, None)
+    return Moments.empty(bands, classes) if first is None else reduce(merge, each, first)
