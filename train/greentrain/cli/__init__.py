@@ -189,23 +189,19 @@ def doctor(
     store: StorePath,
     config: ConfigFile = None,
     changes: Changes = None,
-    models: Annotated[
-        float | None, typer.Option(min=1, help="Also try nets and class weights, each for so many seconds: 15.")
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The checks as JSON on stdout.")] = False,
 ) -> None:
     """Look at a store and settings before training: data, memory, speed, one batch learnt by heart.
 
-    With --models also a trial: trees, the net as set, and what else might be set, on train groups that are held out;
-    the val split is not looked at.
+    The last line says what trees reach on train groups that are held out; the val split is not looked at.
 
-    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --models 15
+    Exits with 1 if a check failed. Example: greentrain doctor data/city.zarr --set model.preset=tiny
     """
     from dataclasses import asdict
 
     from greenschemas.store import open_store
     from greentrain.config import load_config
-    from greentrain.study.choice import judge, try_models
+    from greentrain.study.floor import find_floor
     from greentrain.training.doctor import Diagnosis, Severity, all_checks
 
     opened, settings = open_store(store), load_config(config, changes or [])
@@ -218,8 +214,8 @@ def doctor(
 
     for check in all_checks(opened, settings):
         tell(check)
-    if models is not None and not any(check.level is Severity.FAIL for check in checks):
-        tell(judge(try_models(opened, settings, models)))
+    if not any(check.level is Severity.FAIL for check in checks):
+        tell(find_floor(opened, settings))
     if as_json:
         print_json([asdict(check) for check in checks])
     if any(check.level is Severity.FAIL for check in checks):
