@@ -8,6 +8,7 @@ any folders or none. All else stands for itself.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["copy_number", "fixed_letters", "has_parts", "original_name", "parts_of", "regex_of"]
 
@@ -44,6 +45,7 @@ def fixed_letters(pattern: str) -> int:
     return sum(len(match["text"] or "") for match in _TOKEN.finditer(pattern))
 
 
+@lru_cache(maxsize=64)  # It is asked for every file.
 def regex_of(pattern: str) -> str:
     """The regular expression that the whole path of such a file matches, each part a named group.
 

@@ -131,3 +131,13 @@ def test_linked_folders_are_looked_into_and_loops_are_not(tmp_path: Path) -> Non
     found = find_pairs(raw, NAMES)
     assert {one.name for one in found} == {image("A_2016_1_1"), image("A_2016_1_1", "B")}
     assert {one.mask for one in found} == {mask("A_2016_1_1")}
+
+
+def test_a_mask_that_many_images_might_mean_is_told_of_once() -> None:
+    images = [f"images/{city}/x_2020_1_1_GeoTIFF.tif" for city in "ABC"]
+    masks = [f"masks/{place}/x_2020_1_1_GeoTIFF_mask.tif" for place in "DE"]
+    found = pair_names(images, masks, [], Pairing())
+    assert [(one.image, one.mask, one.problem) for one in found if one.image is None] == [
+        (None, masks[1], Code.AMBIGUOUS_PARTNER)
+    ]
+    assert [one.problem for one in found if one.image] == [Code.AMBIGUOUS_PARTNER] * 3

@@ -22,6 +22,10 @@ SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj")
 """Endings of files that GDAL would read beside a TIFF: never opened here, and no strays."""
 
 
+_Masks = dict[tuple[str, ...] | None, dict[int, list[str]]]
+"""Masks of one stem by folder (None: in any), then by which copy of it they are: no list of all is ever searched."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An image and its mask, or a file that stays alone."""
@@ -117,16 +121,20 @@ def pair_names(
     loser: dict[str, Any] = mask_stem if pairing.images_stand_out else named
     for path in named.keys() & mask_stem.keys():
         del loser[path]
-    masks_of: dict[str | tuple[str, ...], list[str]] = defaultdict(list)
+    masks_of: dict[str | tuple[str, ...], _Masks] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for path in sorted(mask_stem):
-        masks_of[mask_stem[path]].append(path)
+        for place in (_place(path), None):
+            masks_of[mask_stem[path]][place][copy_number(path)].append(path)
     found = [_alone(path, Code.STRAY) for path in {*strays, *images, *masks} - named.keys() - mask_stem.keys()]
     taken: set[str] = set()
+    spare: set[str] = set()
     for path, match in named.items():
-        near = _near(path, masks_of[match.group(*pairing.shared)])
+        stem = match.group(*pairing.shared)
+        near = _near(path, masks_of[stem]) if stem in masks_of else []
         found.append(_pair(path, match, near, pairing))
-        found.extend(_alone(mask, Code.AMBIGUOUS_PARTNER, is_mask=True) for mask in near[1:])
         taken.update(near)
+        spare.update(near[1:])
+    found.extend(_alone(mask, Code.AMBIGUOUS_PARTNER, is_mask=True) for mask in spare)
     found.extend(_alone(mask, Code.MISSING_IMAGE, is_mask=True) for mask in mask_stem.keys() - taken)
     return tuple(sorted(found, key=lambda candidate: (candidate.name, candidate.mask or "")))
 
@@ -167,21 +175,19 @@ def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -
     )
 
 
-def _near(image: str, masks: list[str]) -> list[str]:
-    """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in two folders.
+def _near(image: str, masks: _Masks) -> list[str]:
+    """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in many folders.
 
     Of several there, the one that is as many times a copy as the image is, as in `x (1).tif`, or else the original.
     """
-    near = [mask for mask in masks if _place(mask) == _place(image)] or masks
-    for number in (copy_number(image), 0):
-        if same := [mask for mask in near if copy_number(mask) == number]:
-            return same
-    return near
+    near = masks.get(_place(image)) or masks[None]
+    same = near.get(copy_number(image)) or near.get(0)
+    return same or sorted(path for paths in near.values() for path in paths)
 
 
 def _place(path: str) -> tuple[str, ...]:
     """The folders below the first, without the `_masks` that those of masks may carry."""
-    return tuple(part.removesuffix("_masks") for part in PurePosixPath(path).parts[1:-1])
+    return tuple(part.removesuffix("_masks") for part in path.split("/")[1:-1])
 
 
 def _alone(path: str, problem: Code, *, is_mask: bool = False) -> Candidate:
