@@ -10,7 +10,7 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo torture test test-next test-wheel check bench build clean
+.PHONY: demo torture test test-next test-wheel check bench gpu gpu-kit build clean
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -68,6 +68,14 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+# On a machine with an NVIDIA card: make gpu STORE=city.zarr, minutes. For one without a network: make gpu-kit STORE=city.zarr
+# HAVE=scipy,scikit-learn,numba,tensorstore (what is there beside torch, Triton and numpy).
+gpu: $(VENV)/.user
+	$(BIN)/python tests/gpu/check.py $(if $(STORE),--store $(STORE)) $(ARGS)
+
+gpu-kit: $(VENV)/.ready
+	$(BIN)/python tests/gpu/pack.py $(STORE) $(if $(HAVE),--have $(HAVE)) $(ARGS)
 
 build: $(VENV)/.ready
 	rm -rf dist

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from greenschemas.errors import ConfigError, GreenError, nearest
 
@@ -90,7 +89,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc if re.fullmatch(r"[\w-]+", str(part)) and part not in _KINDS)
 
 
-def _wanted(error: ErrorDetails) -> str:
+def _wanted(error: Mapping[str, Any]) -> str:
     """What should stand there, as it follows on `give`."""
     kind, limits = error["type"], error.get("ctx", {})
     if kind in ("literal_error", "enum"):

@@ -228,7 +228,10 @@ def _scan(config: Config) -> Diagnosis:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=chance)
 
-    inputs = [draw(2, 8, 37), draw(2, 8, 37), -draw(8, 4).exp(), draw(2, 2, 4, 37), draw(2, 2, 4, 37), draw(8), draw(8)]
+    size, states, length = 8, 16, 150  # longer than a chunk of any kernel
+    series, by_state = (2, size, length), (2, 2, states, length)
+    inputs = [draw(*series), draw(*series), -draw(size, states).exp(), draw(*by_state), draw(*by_state)]
+    inputs += [draw(size), draw(size)]
     backend, device = config.model.scan, find_device(config.accelerator, "accelerator")
     results = []
     for kernel in (backend, "reference"):
