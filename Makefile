@@ -10,11 +10,15 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
+<<<<<<< HEAD
 .PHONY: demo torture test test-next test-wheel check bench gpu gpu-kit build clean
+=======
+.PHONY: demo docs torture test test-next test-wheel check bench build clean
+>>>>>>> 4153e63 (The documents as a site, with a tutorial, a notebook, how-tos and the Python reference; tests do what they say)
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): 80 packages, 0.5 GB to fetch, 1.8 GB on the disk, minutes the first time."
+	@echo "Setting up $(VENV): 82 packages, 0.5 GB to fetch, 1.9 GB on the disk, minutes the first time."
 	@echo "Where pip finds only a CUDA build of torch, that is 3 GB to fetch and 6 GB on the disk."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt -e ".[prep,train]"
@@ -55,7 +59,7 @@ test-wheel: build
 		> "$$(build/wheel-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/libraries.pth"
 	build/wheel-venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
 	mkdir -p build/wheel-tests/train && cp train/README.md build/wheel-tests/train/
-	cp -r tests pipelines docs pyproject.toml *.md build/wheel-tests/
+	cp -r tests pipelines docs pyproject.toml mkdocs.yml *.md build/wheel-tests/
 	cd build/wheel-tests && PATH="$(CURDIR)/build/wheel-venv/bin:$$PATH" $(TEST_ENV) \
 		../wheel-venv/bin/python -m pytest -n 2 -q -m "not slow"
 
@@ -65,6 +69,10 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
+
+# docs/ as a site in build/site; a link or a name that leads nowhere ends it.
+docs: $(VENV)/.ready
+	$(BIN)/zensical build --clean --strict
 
 bench: $(VENV)/.ready
 	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done

@@ -1,0 +1,150 @@
+"""What README and docs/ tell a reader to do is done here: their commands, their Python, their notebook, their site.
+
+Only what costs time is made smaller: worker processes, and the default net's 120 epochs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from support.strangers import beside_each_other
+
+pytest.importorskip("torch")
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+SMALL = {
+    ("greenprep", "clean"): ["--workers", "1"],
+    ("greenprep", "tile"): ["--workers", "0"],
+    ("greenprep", "run"): ["--workers", "0"],
+    ("greentrain", "fit"): ["--epochs", "1", "--set", "accelerator=cpu"],
+}
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def lines(page: Path) -> list[str]:
+    """Every command of ours in a page, in blocks and between backquotes, without its comment."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^(?:\$ )?(green(?:prep|train) .+)$", text, re.MULTILINE)
+    found += re.findall(r"`(green(?:prep|train) [a-z]+ [^`]+)`", text)
+    return [one for line in found for one in re.sub(r"\s+#.*", "", line).split(" && ")]
+
+
+def command_of(line: str) -> tuple[object, list[str]]:
+    from greenprep.cli import app as prep
+    from greentrain.cli import app as train
+
+    words = shlex.split(line.split(" > ")[0])
+    return {"greenprep": prep, "greentrain": train}[words[0]], words[1:]
+
+
+def run(line: str) -> str:
+    app, words = command_of(line)
+    done = CliRunner().invoke(app, words + SMALL.get((line.split()[0], words[0]), []))
+    assert done.exit_code == 0, (line, done.output, done.exception)
+    return done.output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_a_page_has_options_that_exist(page: Path) -> None:
+    for line in lines(page):
+        app, words = command_of(line)
+        known = {
+            name
+            for parameter in get_command(app).commands[words[0]].params
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, line
+
+
+def test_the_commands_and_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("greenprep synth data/raw --areas 4 --times 1 --size 133 --no-defects")
+    beside_each_other(tmp_path.parent / f"{tmp_path.name}mydata")
+    walk, own = (block for block in blocks(ROOT / "README.md", "") if "greenprep" in block and "pip" not in block)
+    for line in re.findall(r"^green.*", walk, re.MULTILINE):
+        line = line.partition("#")[0].replace("scene.tif", "data/raw/images/SYNTH/SYNTH_2020_0_1_GeoTIFF.tif")
+        run(f"{line} --set model.preset=tiny" if " fit " in line or " doctor " in line else line)
+    for line in re.findall(r"^green.*", own, re.MULTILINE):
+        run(line.partition("#")[0].replace("../mydata", f"../{tmp_path.name}mydata").replace("data/clean", "data/own"))
+    (code,) = blocks(ROOT / "README.md", "python")
+    exec(code.replace("runs/city", "runs/again").replace("epochs=5", "epochs=1, model='tiny', accelerator='cpu'"), {})
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of somebody who did the tutorial; what it prints is what the page shows."""
+    folder = tmp_path_factory.mktemp("tour")
+    beside_each_other(folder / "mydata")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        parts = re.findall(r"^```(sh|text)\n(.*?)^```", (DOCS / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL)
+        printed = ""
+        for kind, text in parts:
+            if kind == "text":
+                assert set(text.splitlines()) <= set(printed.splitlines())
+            elif text.startswith("sed"):
+                subprocess.run(text, shell=True, check=True)
+            else:
+                printed = "".join(map(run, text.splitlines()))
+    return folder
+
+
+def test_the_tutorial_ends_with_a_map_in_the_users_own_words(toured: Path) -> None:
+    assert 'label="low_vegetation"' in (toured / "map.qml").read_text()
+    assert (toured / "mydata.html").exists() and (toured / "runs/first/report.html").exists()
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "howto.md"])
+def test_the_python_of_a_page_runs(page: str, toured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(toured)
+    for code in blocks(DOCS / page, "python"):
+        exec(re.sub(r"epochs=\d+", "epochs=1, accelerator='cpu'", code), {})
+
+
+def test_the_pictures_are_those_that_the_commands_make(toured: Path) -> None:
+    with Image.open(toured / "map.png") as made, Image.open(DOCS / "pictures" / "tutorial_map.png") as committed:
+        assert committed.size == made.size
+    for picture in (DOCS / "pictures").iterdir():
+        assert picture.stat().st_size < 150_000
+        shown = [page.name for page in PAGES if f"pictures/{picture.name})" in page.read_text(encoding="utf-8")]
+        assert shown, f"{picture.name} is in no page"
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    book = nbformat.read(DOCS / "tutorial.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells), "commit it without outputs: they are made here"
+    nbclient.NotebookClient(book, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert any("image/png" in out.get("data", {}) for cell in book.cells for out in cell.get("outputs", ()))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("zensical") is None, reason="pip install 'greenspace[docs]'")
+def test_the_site_is_built_strictly(tmp_path: Path) -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"[a-z]+\.md", settings)) >= {page.name for page in DOCS.glob("*.md")}
+    shutil.copytree(DOCS, tmp_path / "docs")
+    for name in ("preprocess", "schemas", "train"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "build/site/python/index.html").read_text(encoding="utf-8")
+    assert all(f'id="{name}"' in page for name in ("greenprep.build.run.tile", "greentrain.runs.fit"))
