@@ -10,11 +10,7 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-<<<<<<< HEAD
-.PHONY: demo torture test test-next test-wheel check bench gpu gpu-kit build clean
-=======
-.PHONY: demo docs torture test test-next test-wheel check bench build clean
->>>>>>> 4153e63 (The documents as a site, with a tutorial, a notebook, how-tos and the Python reference; tests do what they say)
+.PHONY: demo docs torture test test-next test-wheel check bench gpu gpu-kit build clean
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
