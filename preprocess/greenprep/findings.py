@@ -208,7 +208,8 @@ CATALOGUE: dict[Code, Check] = {
         Check(
             Code.VALUE_TAGS,
             WARN,
-            "GDAL's scale and offset tags of a band mean nothing: scale 0, not finite, an offset beyond every value.",
+            "GDAL's scale and offset tags of a band mean nothing (scale 0, not finite, an offset beyond every value), "
+            "or another scale of reflectance than the recipe's.",
             "set the tags to what the numbers mean (gdal_edit -a_scale, -a_offset), or remove them",
         ),
         Check(

@@ -206,9 +206,12 @@ def test_tags_that_mean_nothing_and_tags_that_differ_are_named(empty_collection)
     assert [codes(entry) for entry in entries] == [
         {},
         {},
-        {"unlike-tags": "warn"},
+        {"value-tags": "warn", "unlike-tags": "warn"},
         {"value-tags": "warn", "unlike-tags": "warn"},
     ]
+    units, nothing = (next(r for r in entry.reasons if r.code == "value-tags") for entry in entries[2:])
+    assert "5000 would be a reflectance of 1" in units.found and units.limit == "reflectance_scale: 10000"
+    assert nothing.limit == "a scale and an offset"
     again = judge_collection(
         [Entry.parse("x", json.loads(entry.to_json())) for entry in entries], (), MaskRules(), Limits()
     )

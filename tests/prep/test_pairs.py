@@ -141,3 +141,15 @@ def test_a_mask_that_many_images_might_mean_is_told_of_once() -> None:
         (None, masks[1], Code.AMBIGUOUS_PARTNER)
     ]
     assert [one.problem for one in found if one.image] == [Code.AMBIGUOUS_PARTNER] * 3
+
+
+def test_a_copy_that_the_pattern_finds_as_it_is_has_the_mask_of_the_original() -> None:
+    pairing = Pairing.model_validate(
+        {"images": "{site}_{date}.tif", "masks": "{site}_{date}_lab.tif", "group": "{site}"}
+    )
+    images, masks = ["a_1 (1).tif", "b (2)_1.tif", "c_2 (1).tif"], ["a_1_lab.tif", "b (2)_1_lab.tif", "c_2 (1)_lab.tif"]
+    found = pair_names(images, masks, [], pairing)
+    assert [(one.image, one.mask, one.problem) for one in found] == [
+        (image, mask, None) for image, mask in zip(images, masks, strict=True)
+    ]
+    assert [(one.group, one.time) for one in found] == [("a", "1"), ("b (2)", "1"), ("c", "2 (1)")]

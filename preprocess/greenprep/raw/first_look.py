@@ -25,6 +25,8 @@ __all__ = ["look_at_bands", "look_at_offset", "look_at_tags"]
 
 _SAMPLE = 4096
 """Pixels, about, that are looked at for an offset."""
+_UNITS = 0.05
+"""Share by which a scale tag may differ from the recipe's scale of reflectance."""
 _PLACES = (0.25, 0.5, 0.75)
 """Where, down a file that is not in memory, its rows are sampled."""
 
@@ -64,13 +66,21 @@ def _named(
 
 
 def look_at_tags(file: File, bands: Sequence[Band], findings: Findings) -> None:
-    """GDAL's scale and offset tags that can mean nothing are findings."""
-    kind = file.tiff.dtype
+    """GDAL's scale and offset tags that can mean nothing, or other units than the recipe says, are findings."""
+    kind, whole = file.tiff.dtype, findings.limits.reflectance_scale
     greatest = float(np.iinfo(kind).max) if kind.kind in "iu" else np.inf
     for band, scale, offset in zip(bands, file.scales, file.offsets, strict=True):
+        said = f"{band.name}: x * {scale:g} {offset:+g}"
         if not np.isfinite(scale) or scale == 0 or not np.isfinite(offset) or abs(offset) > abs(scale) * greatest:
+            findings.add(Code.VALUE_TAGS, "image", said, limit="a scale and an offset")
+            return
+        if whole is not None and band.role is Role.REFLECTANCE and scale != 1 and abs(scale * whole - 1) > _UNITS:
             findings.add(
-                Code.VALUE_TAGS, "image", f"{band.name}: x * {scale:g} {offset:+g}", limit="a scale and an offset"
+                Code.VALUE_TAGS,
+                "image",
+                f"{said}, so that {1 / scale:.6g} would be a reflectance of 1",
+                limit=f"reflectance_scale: {whole:g}",
+                remedy="set `limits.reflectance_scale` to it, or to `null` where the offset is large, as Landsat's is",
             )
             return
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError, as_utf8
-from greenschemas.name_pattern import copy_number, has_parts, regex_of
+from greenschemas.name_pattern import copy_number, has_parts, original_name, regex_of
 from greenschemas.recipe import Pairing
 
 __all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
@@ -130,6 +130,10 @@ def pair_names(
     spare: set[str] = set()
     for path, match in named.items():
         stem = match.group(*pairing.shared)
+        # `{date}.tif` finds `x (1).tif` as it is called; its mask may be called as it was before it was copied.
+        plain = None if stem in masks_of or not copy_number(path) else pairing.match_image(original_name(path))
+        if plain is not None:
+            match, stem = plain, plain.group(*pairing.shared)
         near = _near(path, masks_of[stem]) if stem in masks_of else []
         found.append(_pair(path, match, near, pairing))
         taken.update(near)
