@@ -210,6 +210,9 @@ def test_a_trained_run_stands_among_them_as_it_is(tmp_path: Path) -> None:
     last = evaluate(tmp_path / "run", split="val", which="last", device="cpu")
     assert tiny["mean"]["iou"] == pytest.approx(last["mean"]["iou"])
     assert re.fullmatch(r"Mean IoU on val: \w+ 0\.\d{3} > \w+ 0\.\d{3}\.", ranking(found))
+    assert any(one.startswith("tiny was trained before") for one in remarks(found))
+    write_comparison(plan, found, tmp_path / "page.html")
+    assert "Each run, but that of tiny, had 1 minutes" in (tmp_path / "page.html").read_text(encoding="utf-8")
     write_tiny_store(tmp_path / "other.zarr", seed=9)
     with pytest.raises(ConfigError, match="it learnt from another store"):
         compare(replace(plan, store=tmp_path / "other.zarr"))

@@ -147,6 +147,7 @@ def report(plan: ComparePlan, store: Store, results: Sequence[Result]) -> dict[s
         "split": plan.split,
         "seeds": plan.seeds,
         "budget_minutes": plan.minutes,
+        "trained_before": None if plan.trained is None else plan.trained[0],
         "groups": len(results[0].groups),
         "classes": list(classes),
         "machine": _machine(),

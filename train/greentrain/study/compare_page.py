@@ -54,7 +54,9 @@ def remarks(report: dict[str, Any]) -> list[str]:
         if name != "constant" and low is not None and nothing is not None and low <= nothing:
             found.append(f"{name} is not surely better than always saying {model['constant']['class']}.")
     found += report["warnings"]
-    found.append("The budget is the same for all; a model that is still getting better at its end may win with more.")
+    if before := report.get("trained_before"):
+        found.append(f"{before} was trained before, for the time under Cost; the budget is that of the others.")
+    found.append("The budget is one for all; a model that is still getting better at its end may win with more.")
     return found
 
 
