@@ -10,7 +10,7 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo docs torture test test-next test-wheel check bench gpu gpu-kit build clean
+.PHONY: demo docs torture mutate coverage test test-next test-wheel check bench gpu gpu-kit build clean
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -47,6 +47,24 @@ test-next: $(VENV)/.ready
 torture: $(VENV)/.ready
 	cd tests && $(TEST_ENV) ../$(BIN)/python -m support.campaign $(ARGS)
 
+# Changes one by one what computes (MODULES) and sees which of them its tests (MODULE_TESTS) do not notice: hours for all.
+MODULES ?= greenprep/split/grow.py greenprep/split/deal.py
+MODULE_TESTS ?= tests/prep/test_split.py
+mutate: $(VENV)/.ready
+	rm -rf build/mutate && mkdir -p build/mutate
+	cp -r schemas/greenschemas preprocess/greenprep train/greentrain tests build/mutate/
+	printf '[pytest]\npythonpath = tests\naddopts = --import-mode=importlib -q\nmarkers =\n    slow: slow\n' > build/mutate/pytest.ini
+	{ printf '[mutmut]\npaths_to_mutate =\n'; printf '    %s\n' $(MODULES); printf 'tests_dir =\n'; printf '    %s\n' $(MODULE_TESTS); \
+		printf 'also_copy =\n'; printf '    %s\n' greenschemas greenprep greentrain tests pytest.ini; } > build/mutate/setup.cfg
+	cd build/mutate && PATH="$(CURDIR)/$(BIN):$$PATH" $(TEST_ENV) mutmut run && PATH="$(CURDIR)/$(BIN):$$PATH" mutmut results
+
+# Lines and branches that the tests reach, by package; what only a GPU runs is left out.
+coverage: $(VENV)/.ready
+	$(BIN)/coverage erase
+	$(TEST_ENV) $(BIN)/coverage run -m pytest -q $(ARGS)
+	$(BIN)/coverage combine -q
+	for package in greenschemas greenprep greentrain; do $(BIN)/coverage report --include "*/$$package/*" | tail -1; done
+
 # The same tests against the wheel: a second environment that sees the first one's libraries but not our sources.
 test-wheel: build
 	rm -rf build/wheel-venv build/wheel-tests
@@ -65,6 +83,7 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
+	sh .ci/audit.sh $(BIN)/pip-audit
 
 # docs/ as a site in build/site; a link or a name that leads nowhere ends it.
 docs: $(VENV)/.ready
