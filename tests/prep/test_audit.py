@@ -107,6 +107,19 @@ def test_sources_of_two_zones_and_of_degrees_are_compared_on_one_map(tmp_path):
     assert np.hypot(*(centre - centre[0]).T).max() < 5_000
 
 
+def test_a_source_where_no_projection_reaches_has_no_place_and_the_others_keep_theirs(tmp_path):
+    write_tiny_store(tmp_path / "s", sources=4)
+    group = zarr.open_group(str(tmp_path / "s"), mode="r+")
+    systems = ["EPSG:32618", "EPSG:32618", "EPSG:4326", "EPSG:4326"]
+    group["crs"][:] = np.array(systems, dtype=object).astype(np.dtypes.StringDType())
+    utm = [10, 0, 223_000, 0, -10, 4_000_000]
+    group["transform"][:] = [utm, utm, [1e-4, 0, -78.07, 0, -1e-4, 36.105], [1e-4, 0, -78, 0, -1e-4, 900]]
+    reseal(tmp_path / "s")
+    store = open_store(tmp_path / "s")
+    assert np.isfinite(footprints(store)).all(axis=1).tolist() == [True, True, True, False]
+    assert audit_store(store, np.zeros(store.contract.groups, np.uint8)).unplaced == 1
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6), st.integers(0, 40), st.floats(0, 300))
 def test_near_pairs_are_those_of_all_pairs(seed, n, reach):

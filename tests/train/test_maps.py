@@ -238,6 +238,10 @@ def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(SourceError, match="no polygon among 0"):
         read_zones(tmp_path / "empty.geojson", UTM)
+    far = {"type": "Polygon", "coordinates": [[[0, 900], [1, 900], [1, 901], [0, 900]]]}
+    (tmp_path / "far.geojson").write_text(json.dumps(far))
+    with pytest.raises(SourceError, match="no GeoJSON that can be used"):
+        read_zones(tmp_path / "far.geojson", UTM)
 
 
 def ogr_zones(path: Path, crs: str | None = "EPSG:32618", **options: object) -> Path:

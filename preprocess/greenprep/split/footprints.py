@@ -71,10 +71,16 @@ def _system(store: Store, crs: str) -> Any:
 
 
 def _carried(boxes: NDArray[np.float64], crs: Any, to: Any) -> NDArray[np.float64]:
+    from rasterio._err import CPLE_BaseError  # what warp raises: no other name leads to it
     from rasterio.warp import transform
 
     x, y = boxes[:, [0, 2, 0, 2]], boxes[:, [1, 1, 3, 3]]
-    there: tuple[Any, Any] = transform(crs, to, x.ravel().tolist(), y.ravel().tolist())
+    try:
+        there: tuple[Any, Any] = transform(crs, to, x.ravel().tolist(), y.ravel().tolist())
+    except CPLE_BaseError:  # A box lies where no projection reaches: it has no place, and the others have theirs.
+        if len(boxes) == 1:
+            return np.full((1, 4), np.nan)
+        return np.concatenate([_carried(box[None], crs, to) for box in boxes])
     x, y = (np.asarray(values).reshape(-1, 4) for values in there)
     return np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
 

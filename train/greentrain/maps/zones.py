@@ -17,6 +17,7 @@ import rasterio.features
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio import Affine
+from rasterio._err import CPLE_BaseError  # what warp raises: no other name leads to it
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_geom
 from shapely import from_wkb
@@ -35,7 +36,7 @@ Feature = tuple[Mapping[str, Any], Mapping[str, Any] | None]
 _POLYGONS = ("Polygon", "MultiPolygon")
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
 """How files of these names begin."""
-_LIBRARIES = (RasterioError, ShapelyError, DataSourceError, DataLayerError)
+_LIBRARIES = (RasterioError, CPLE_BaseError, ShapelyError, DataSourceError, DataLayerError)
 
 
 @dataclass(frozen=True)
