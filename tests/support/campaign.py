@@ -135,5 +135,16 @@ def keep(path: Path, counts: Counter[Outcome]) -> None:
     path.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
 
 
+def as_table(held: dict[str, dict[str, int]]) -> str:
+    """The counts as a table in Markdown, for docs/faults.md."""
+    rows = [
+        f"| {kind} | {sum(of_kind.values()):,} | "
+        + "; ".join(f"{outcome} {count:,}" for outcome, count in sorted(of_kind.items()))
+        + " |"
+        for kind, of_kind in sorted(held.items())
+    ]
+    return "\n".join(["| what happened | times | what came of it |", "|---|---|---|", *rows])
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,10 +2,11 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
-from support.campaign import BAD, PARTS, main
+from support.campaign import BAD, PARTS, as_table, main
 
 FEW = {
     "texts": 60,
@@ -41,3 +42,10 @@ def test_the_campaign_counts_what_came_of_each_part(tmp_path, capsys, monkeypatc
     held = json.loads((tmp_path / "counts.json").read_text())
     assert {sum(of_kind.values()) for of_kind in held.values()} == {4}
     assert "recipe mutated" in capsys.readouterr().out
+
+
+def test_the_page_of_faults_says_what_was_counted():
+    held = json.loads((Path(__file__).parent / "counts.json").read_text())
+    page = Path(__file__).parents[2] / "docs" / "faults.md"
+    assert as_table(held) in page.read_text()
+    assert not [outcome for of_kind in held.values() for outcome in of_kind if outcome.startswith(BAD)]

@@ -89,3 +89,24 @@ def test_impossible_samplers_cannot_be_born() -> None:
         Sampler(np.arange(4), 1, rank=2, world_size=2)
     with pytest.raises(ValueError, match="one finite weight"):
         Sampler(np.arange(4), 1, order=Order.WEIGHTED)
+
+
+@pytest.mark.parametrize(
+    "weights", [[1.0, -0.5, 1.0], [0.0, 0.0, 0.0], [1.0, np.inf, 1.0], [1.0, np.nan, 1.0], [1.0, 1.0]]
+)
+def test_each_thing_that_weights_must_not_be_is_refused_alone(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"^order `weighted` needs one finite weight of 0 or more a tile, not all 0$"):
+        Sampler(np.arange(3), 1, order=Order.WEIGHTED, weights=np.array(weights))
+
+
+def test_a_block_of_one_tile_is_a_block() -> None:
+    assert sorted(Sampler(np.arange(9), 2, order=Order.BLOCKS, block=1).epoch_order(0)) == list(range(9))
+    with pytest.raises(ValueError, match="block 0"):
+        Sampler(np.arange(9), 2, order=Order.BLOCKS, block=0)
+
+
+def test_a_weight_gives_its_share_over_many_epochs() -> None:
+    """The draw begins anywhere between 0 and 1: else a tile of 0.8 draws would come in every epoch, or too seldom."""
+    sampler = Sampler(np.arange(2), 1, order=Order.WEIGHTED, weights=np.array([0.4, 0.6]))
+    drawn = [np.count_nonzero(sampler.epoch_order(epoch) == 0) for epoch in range(1000)]
+    assert abs(np.mean(drawn) - 0.8) < 0.05  # its deviation is 0.4, that of the mean 0.013
