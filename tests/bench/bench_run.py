@@ -1,6 +1,6 @@
 """`greenprep run` against reading every pixel once with rasterio: ratios, measured in one run.
 
-Run: python tests/bench/bench_run.py [--pairs 1500] [--large-rows 10980] [--turns 3]
+Run: python tests/bench/bench_run.py [--pairs 1500] [--large-rows 10980] [--turns 3] [--layout strips|cog|lzw]
 Prints JSON. `ratio` is the time of `greenprep run`, start-up included, over that of a pool of as many processes that
 reads every file whole with rasterio, start-up included; medians of the turns, taken in turn.
 """
@@ -34,6 +34,12 @@ SIGNATURE = np.array(
     np.float32,
 )
 RECIPE = "raw: {raw}\nstore: {store}\nsplit: {{val: 0}}\nmask: {{classes: [built, green, water]}}\n"
+LAYOUTS = {
+    "strips": {"compress": "deflate"},
+    "cog": {"compress": "deflate", "predictor": 2, "tiled": True, "blockxsize": 512, "blockysize": 512},
+    "lzw": {"compress": "lzw", "predictor": 2},
+}
+"""How GDAL writes small files by default, as its COG driver does (small ones have no overviews), and by LZW."""
 RUN = "from greenprep.cli.store import app; from greenschemas.console import run; run(app)"
 
 
@@ -65,7 +71,6 @@ def write(path: Path, data: np.ndarray, east: float, **options: object) -> None:
         dtype=data.dtype.name,
         crs="EPSG:32618",
         transform=Affine(10, 0, east, 0, -10, 4e6),
-        compress="deflate",
         **options,
     ) as target:
         target.write(data)
@@ -77,7 +82,7 @@ def names(raw: Path, area: int, moment: int) -> tuple[Path, Path]:
     return raw / f"images/C/{stem}.tif", raw / f"masks/C_masks/{stem}_fractional_mask.tif"
 
 
-def small_pairs(raw: Path, pairs: int) -> None:
+def small_pairs(raw: Path, pairs: int, layout: str = "strips") -> None:
     """Pairs of 133 x 133 pixels, three times an area, no two alike."""
     rng = np.random.default_rng(0)
     for area in range(-(-pairs // 3)):
@@ -85,8 +90,9 @@ def small_pairs(raw: Path, pairs: int) -> None:
         for moment in range(min(3, pairs - 3 * area)):
             one, mask = names(raw, area, moment)
             noise = rng.integers(0, 9, (13, 133, 133), dtype=np.uint16)
-            write(one, np.concatenate([image[:13] + noise, image[13:]]), 4e5 + 1400 * area)
-            write(mask, fraction, 4e5 + 1400 * area)
+            east, options = 4e5 + 1400 * area, LAYOUTS[layout]
+            write(one, np.concatenate([image[:13] + noise, image[13:]]), east, **options)
+            write(mask, fraction, east, **options)
 
 
 def large_pair(raw: Path, rows: int, cols: int = 10980) -> None:
@@ -167,11 +173,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1500)
     parser.add_argument("--large-rows", type=int, default=10980)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--layout", choices=LAYOUTS, default="strips", help="of the small pairs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         small, quarter, large = Path(folder) / "small", Path(folder) / "quarter", Path(folder) / "large"
-        small_pairs(small, args.pairs)
-        small_pairs(quarter, args.pairs // 4)
+        small_pairs(small, args.pairs, args.layout)
+        small_pairs(quarter, args.pairs // 4, args.layout)
         large_pair(large, args.large_rows)
         plain, two, one, few = ([] for _ in range(4))
         for _ in range(args.turns):
@@ -185,6 +192,7 @@ def main() -> None:
             json.dumps(
                 {
                     "pairs": args.pairs,
+                    "layout": args.layout,
                     "read_s": round(middle(plain), 2),
                     "run_s": round(middle(two), 2),
                     "ratio": round(middle(two) / middle(plain), 2),
