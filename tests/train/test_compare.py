@@ -1,14 +1,18 @@
 """A comparison says what it may, and no more."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,6 +188,21 @@ def test_ctrl_c_ends_it_by_one_sentence_and_no_run_is_scored(tmp_path: Path) -> 
     words = ("compare", tmp_path / "s.zarr", "--models", "tiny", "--seeds", 1, "--budget", 9, "--out", tmp_path / "out")
     assert interrupted("greentrain", *words, when=(run / "log.txt").exists) == (130, STOPPED)
     assert not (run / "result.json").exists()
+
+
+def test_a_run_ends_with_the_comparison_that_was_killed(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "s.zarr")
+    words = ["compare", tmp_path / "s.zarr", "--models", "tiny", "--seeds", 1, "--budget", 9, "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "greentrain", *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "out/runs/tiny_0/log.txt").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert family
+    assert not psutil.wait_procs(family, timeout=60)[1]
 
 
 def test_a_run_that_was_told_to_stop_is_not_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ import json
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,17 @@ def _in_process_of_its_own(model: str, task: Task, split: str, tiles: tuple[int,
 
 def _run(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
     """One run: train, score, leave pictures, a log and the result, which is written last."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with (task.folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
         _train_and_score(name, task, split, tiles, key)
+
+
+def _end_with_parent() -> None:
+    """A process that ends without a word (SIGTERM, SIGKILL) leaves nobody to keep this run's result."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
