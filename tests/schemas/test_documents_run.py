@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.main import get_command
@@ -124,6 +125,24 @@ def test_the_pictures_are_those_that_the_commands_make(toured: Path) -> None:
         assert picture.stat().st_size < 150_000
         shown = [page.name for page in PAGES if f"pictures/{picture.name})" in page.read_text(encoding="utf-8")]
         assert shown, f"{picture.name} is in no page"
+
+
+def test_the_picture_of_the_report_is_its_page_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chromium's own rendering of what `greenprep clean` says of a folder with planted defects."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    monkeypatch.chdir(tmp_path)
+    run("greenprep synth raw --areas 4 --times 2 --size 133 --seed 1")
+    run("greenprep clean raw clean")
+    page, made = (tmp_path / "clean/report.html").as_uri(), tmp_path / "report.png"
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,560"]
+    subprocess.run([chromium, *words, f"--screenshot={made}", page], check=True, capture_output=True, timeout=120)
+    with Image.open(made) as now, Image.open(DOCS / "pictures" / "report.png") as committed:
+        assert committed.size == now.size
+        thumbnails = [np.asarray(one.convert("L").resize((110, 56)), np.float32) for one in (now, committed)]
+    # Fonts differ from machine to machine; tables, bars and numbers stand where they stood.
+    assert np.abs(thumbnails[0] - thumbnails[1]).mean() < 8, f"the page has changed: put {made} in its place"
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:
