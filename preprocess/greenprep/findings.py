@@ -182,6 +182,15 @@ CATALOGUE: dict[Code, Check] = {
             "reflectance_scale",
         ),
         Check(
+            Code.MIXED_SCALES,
+            REJECT,
+            "All bands lie by one factor above or below those of most files, farther than season and light reach: "
+            "reflectance x 1000 among x 10,000, or a stretch. With five bands or fewer, where cloud and snow look "
+            "alike, a warning.",
+            "export all files alike; where these are right, the others are not",
+            "reflectance_scale",
+        ),
+        Check(
             Code.OFFSET,
             REPAIR,
             "The file carries the offset of Sentinel-2's processing baseline 04.00, +1000 in every band since January "

@@ -40,6 +40,7 @@ class Code(StrEnum):
     SATURATED = "saturated"
     WRAPPED = "wrapped-8-bit"
     SCALE = "reflectance-scale"
+    MIXED_SCALES = "mixed-scales"
     OFFSET = "radiometric-offset"
     MIXED_OFFSETS = "mixed-offsets"
     LIKELY_OFFSET = "likely-offset"

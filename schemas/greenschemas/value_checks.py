@@ -52,6 +52,8 @@ _CLOUD = 1.6
 _DARK = 1.7
 """Times the offset below which four in ten bands have something that is dark but for the offset: on sand and under
 clouds they have not, and nothing tells."""
+_UNITS: dict[float, str] = {10_000: "x 10,000", 1000: "x 1000", 100: "in percent", 1: "as 0..1"}
+"""How reflectances are written, by the number that stands for 1."""
 _EVEN_MEAN, _EVEN_STD = 127.5, 73.9
 """Of values that fill 0..255 evenly."""
 
@@ -115,10 +117,11 @@ def robust_z(values: Floats, middle: Floats, deviation: Floats) -> Floats:
     return np.abs(values - middle) / np.maximum(deviation, 0.02 * np.abs(middle) + 1e-12)
 
 
-def find_factor(scene: Levels, usual: Levels, whole: float | None = None) -> Factor | None:
+def find_factor(scene: Levels, usual: Levels, whole: float | None = None, *, eight_bits: bool = False) -> Factor | None:
     """The factor between a scene's reflectances and the usual ones; None where they are in the same units.
 
-    whole: number that stands for a reflectance of 1 in the usual units, which names the cause more precisely.
+    whole: number that stands for a reflectance of 1 in the usual units, and eight_bits: whether the scene is of 8-bit
+    numbers; they name the cause more precisely.
     """
     known = np.isfinite(scene.median) & np.isfinite(usual.median) & (usual.median > 0)
     if not known.any():
@@ -131,23 +134,24 @@ def find_factor(scene: Levels, usual: Levels, whole: float | None = None) -> Fac
     away = max(ratio, 1 / ratio)
     if away < _IMPOSSIBLE and (apart > _AGREE or away < limit):
         return None
-    return Factor(ratio, *_cause(ratio, whole))
+    return Factor(ratio, *_cause(ratio, whole, eight_bits, float(np.nanmax(scene.bright, initial=0.0))))
 
 
-def _cause(ratio: float, whole: float | None) -> tuple[float, str]:
-    """(exact factor, in words) of what people do to numbers that multiplies them about so."""
-    near = [
-        (1e-4, "reflectance written as 0..1 where training had 0..10,000"),
-        (0.01, "reflectance in percent where training had 0..10,000"),
-        (0.1, "reflectance x 1000 where training had x 10,000"),
-        (10.0, "reflectance x 10,000 where training had x 1000"),
-        (100.0, "reflectance x 10,000 where training had percent"),
-        (1e4, "reflectance x 10,000 where training had 0..1"),
-        (65_535 / (whole or 10_000), "a stretch to the full range of 16 bits"),
-    ]
-    stretches = [(255 / top, f"a stretch of 0..{top} to 8 bits") for top in (2000, 3000, 4000, 5000, 10_000)]
-    eight = [(r, cause) for r, cause in stretches if whole is not None and whole >= 1000]
-    due, cause = min((*near, *eight), key=lambda one: abs(np.log(ratio / one[0])))
+def _cause(ratio: float, whole: float | None, eight_bits: bool, bright: float) -> tuple[float, str]:
+    """(exact factor, in words) of what people do to numbers that multiplies them about so.
+
+    bright: what a hundredth of some band lies above: beyond 255 it is no stretch to 8 bits.
+    """
+    near = [(65_535 / (whole or 10_000), "a stretch to the full range of 16 bits")]
+    for due in [*_UNITS] if whole is None else [whole]:
+        usual = _UNITS.get(due, f"0..{due:g}")
+        near += [
+            (one / due, f"reflectance {name} where {usual} is usual") for one, name in _UNITS.items() if one != due
+        ]
+    eight = [(255 / top, f"a stretch of 0..{top} to 8 bits") for top in (2000, 3000, 4000, 5000, 10_000)]
+    if whole is not None and whole >= 1000 and bright <= 255:
+        near = eight if eight_bits else near + eight
+    due, cause = min(near, key=lambda one: abs(np.log(ratio / one[0])))
     known = abs(np.log(ratio / due)) < np.log(1.6)
     return (due, cause) if known else (ratio, "a change of units, or a stretch for display")
 

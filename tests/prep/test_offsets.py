@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenprep.checks.offsets import mixed_offsets
+from greenprep.checks.offsets import mixed_offsets, mixed_scales
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.choices import OffsetPolicy
 from greenschemas.limits import Limits
@@ -82,3 +82,38 @@ def test_nothing_is_said_where_nothing_was_measured_or_the_scale_is_unknown() ->
     assert named([bare, bare]) == {}
     both = [entry(0, FIELDS, group="g"), entry(1, FIELDS + 0.1, group="g")]
     assert list(mixed_offsets(both, [0, 1], BANDS, Limits(reflectance_scale=None))) == []
+
+
+def of_means(number: int, means: np.ndarray, bands: Sequence[Band]) -> Entry:
+    measures = {f"mean.{band.name}": float(value) for band, value in zip(bands, means, strict=True)}
+    name = f"{number:03d}.tif"
+    return Entry(image=name, mask=None, group=name, time="1", verdict=Verdict.ACCEPTED, measures=measures)
+
+
+def scales(entries: Sequence[Entry], bands: Sequence[Band], limits: Limits) -> dict[int, tuple[str, str]]:
+    """{index: (level, what was found)}."""
+    found = mixed_scales(entries, range(len(entries)), bands, limits)
+    return {i: (reason.level.value, reason.found) for i, reason in found if reason.code == "mixed-scales"}
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(0.1, "reflectance x 1000"), (6.5535, "16 bits"), (0.01, "in percent")])
+@given(odd=st.sets(st.integers(0, 11), max_size=5), seed=st.integers(0, 2**32 - 1))
+def test_files_on_another_scale_than_most_are_named_and_no_others(
+    factor: float, cause: str, odd: set[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ground = [FIELDS * 12_000 * rng.uniform(0.93, 1.07) * rng.uniform(0.95, 1.05, 12) for _ in range(12)]
+    entries = [of_means(i, mean * (factor if i in odd else 1), BANDS) for i, mean in enumerate(ground)]
+    found = scales(entries, BANDS, Limits())
+    assert found.keys() == odd
+    assert all(level == "reject" and cause in what for level, what in found.values())
+
+
+def test_few_bands_only_warn_and_cloud_sand_or_few_files_say_nothing_of_scales() -> None:
+    plain = [of_means(i, FIELDS * (10_000 + 50 * i), BANDS) for i in range(6)]
+    others = [of_means(6, SAND * 10_000, BANDS), of_means(7, (FIELDS + 3 * CLOUD) * 10_000, BANDS)]
+    assert scales([*plain, *others], BANDS, Limits()) == {}
+    assert scales([*plain[:2], of_means(2, FIELDS * 1000, BANDS)], BANDS, Limits()) == {}
+    few = [of_means(i, FIELDS[[1, 2, 3, 7]] * (1000 if i == 5 else 10_000), FOUR) for i in range(6)]
+    assert {i: level for i, (level, _) in scales(few, FOUR, Limits()).items()} == {5: "warn"}
+    assert scales(few, FOUR, Limits(reflectance_scale=None)) == {}

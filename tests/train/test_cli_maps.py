@@ -123,7 +123,8 @@ def test_scenes_of_any_name_are_mapped_but_those_that_cannot_be_opened_or_named(
     assert isinstance(result.exception, SourceError) and "2 of 13 scenes have no map" in str(result.exception)
     refused = [one["error"] for one in json.loads(result.stdout) if not one["maps"]]
     assert "its name is not UTF-8" in refused[0] and "would have 259 bytes" in refused[1]
-    assert sorted(os.listdir(os.fsencode(tmp_path / "maps"))) == sorted(name + b"_map.tif" for name in ODD)
+    due = [name + b"_map" + suffix for name in ODD for suffix in (b".tif", b".qml")]
+    assert sorted(os.listdir(os.fsencode(tmp_path / "maps"))) == sorted(due)
     assert "\x1b" not in capfd.readouterr().err
 
 
@@ -163,6 +164,7 @@ def test_no_output_replaces_an_input_or_what_is_not_ours(folder: Path, tmp_path:
         ([own, fractions], "no map of ours"),
         ([own, tmp_path / "m.tif", "--labels", tmp_path / "m.tif"], "would replace the input"),
         ([own, tmp_path / "m.tif", "--png", fractions], "no picture of ours"),
+        ([own, tmp_path / "m.tif", "--png", tmp_path / "m.tif", "--overwrite"], "another output of the same call"),
     ]
     for words, message in cases:
         result = runner.invoke(app, ["predict", str(folder / "run"), *(str(word) for word in words)])

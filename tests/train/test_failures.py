@@ -248,7 +248,7 @@ def test_predict_refuses_before_it_draws(tmp_path: Path) -> None:
         file.write((values / 10000).astype(np.float32))
     layout = Layout(tuple(Band(name=name) for name in "ABCDE"), tuple("ABCDE"))
     net = Classifier("net", ("a", "b"), layout, 16, lambda image, valid: image[:, :2], USUAL)
-    with pytest.raises(SourceError, match=r"written as 0\.\.1.*--scale 10000"):
+    with pytest.raises(SourceError, match=r"as 0\.\.1.*--scale 10000"):
         predict_scene(net, tmp_path / "s.tif", tmp_path / "m.tif")
     assert not (tmp_path / "m.tif").exists()
     predict_scene(net, tmp_path / "s.tif", tmp_path / "m.tif", Options(scale=1e4))

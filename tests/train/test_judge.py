@@ -118,6 +118,9 @@ def changed(values: np.ndarray, change: object) -> np.ndarray:
         (lambda v: v / 10, "uint16", "x 1000.*`--scale 10`"),
         (lambda v: (v * 6.5535).clip(0, 65535), "uint16", "16 bits.*`--scale 0.15259`"),
         (lambda v: v / 10_000, "float32", r"0\.\.1.*`--scale 10000`"),
+        (lambda v: v * 0.13, "uint16", "reflectance x 1000 where x 10,000 is usual"),
+        (lambda v: v * 8.7, "uint16", "16 bits.*`--scale 0.15259`"),
+        (lambda v: (v * 0.1).clip(0, 255), "uint8", "a stretch of 0..3000 to 8 bits"),
         (lambda v: v % 256, "uint8", "modulo 256"),
         (lambda v: v.clip(0, 255), "uint8", "8-bit values"),
     ],
@@ -187,7 +190,7 @@ def test_a_turned_scene_is_read_upright_and_written_as_it_was(tmp_path: Path, so
         there = upper[:, None] & left
         return torch.stack([~there, there]).float()[None].expand(len(image), 2, height, width)
 
-    options = Options(window=48, overlap=0)
+    options = Options(window=48, overlap=0, overwrite=True)
     upright = mapped(tmp_path / "up.tif", options, probabilities=corner, identity="up")
     turned = mapped(tmp_path / "turned.tif", options, probabilities=corner, identity="up")
     np.testing.assert_array_equal(turned, upright[order])
@@ -277,6 +280,18 @@ def test_other_tags_than_in_training_are_refused_and_harmonised(
     with rasterio.open(tmp_path / "plain_map.tif") as due, rasterio.open(tmp_path / "m.tif") as found:
         np.testing.assert_array_equal(found.read(), due.read())
         assert "GREENSPACE_TAGS" in found.tags()
+
+
+def test_of_tags_band_by_band_the_one_that_changes_most_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = with_tags(write(tmp_path / "s.tif", picture(9)), 1e-4, 0.0)
+    with rasterio.open(scene, "r+") as file:
+        file.scales = [1e-4] * 12 + [1.5e-4, 1.0]
+    with pytest.raises(SourceError, match=r"its tags say that B12 is x \* 0.00015"):
+        predict_scene(learnt_with(1.0, 0.0), scene, tmp_path / "m.tif")
+    predict_scene(learnt_with(1.0, 0.0), scene, tmp_path / "m.tif", Options(harmonise=True))
+    assert "band by band, B12 becomes x * 1.5 +0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 
 from greenprep.checks.class_codes import one_off
-from greenprep.checks.offsets import mixed_offsets, unlike_tags
+from greenprep.checks.offsets import mixed_offsets, mixed_scales, unlike_tags
 from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
@@ -26,6 +26,7 @@ COLLECTIVE = frozenset(
     {
         Code.DUPLICATE,
         Code.SAME_GROUP_TIME,
+        Code.MIXED_SCALES,
         Code.MIXED_OFFSETS,
         Code.LIKELY_OFFSET,
         Code.UNLIKE_TAGS,
@@ -74,6 +75,9 @@ def judge_collection(
         )
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, limits)
+    for i, reason in mixed_scales(base, alive, bands, limits):
+        found[i].append(reason)
+    alive = [i for i in alive if not _rejects(found[i])]
     for i, reason in (*mixed_offsets(base, alive, bands, limits), *unlike_tags(base, alive, limits)):
         found[i].append(reason)
     alive = [i for i in alive if not _rejects(found[i])]

@@ -1,4 +1,4 @@
-"""Do the numbers of all files of a collection mean the same? Radiometric offsets, scale and offset tags. Pure.
+"""Do the numbers of all files of a collection mean the same? Scales, radiometric offsets, tags of both. Pure.
 
 Letters: F files, R reflectance bands.
 """
@@ -19,9 +19,9 @@ from greenschemas.choices import OffsetPolicy
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason
-from greenschemas.value_checks import FLOOR, NO_FLOOR, OFFSET, Levels, dark_enough, find_offset
+from greenschemas.value_checks import FLOOR, NO_FLOOR, OFFSET, Levels, dark_enough, find_factor, find_offset
 
-__all__ = ["mixed_offsets", "unlike_tags"]
+__all__ = ["mixed_offsets", "mixed_scales", "unlike_tags"]
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +34,32 @@ _COMPARED = 1000
 _NEAR = 0.025
 """Reflectance, in the mean over bands, by which a file may differ from the most similar one, once the offset is
 taken away: what differs more is other ground, or under cloud."""
+
+
+def mixed_scales(
+    entries: Sequence[Entry], alive: Sequence[int], bands: Sequence[Band], limits: Limits
+) -> Iterator[tuple[int, Reason]]:
+    """(index, finding) of the files all of whose bands lie by one factor above or below those of most files.
+
+    The factor is judged as `greentrain predict` judges that between a scene and training.
+    """
+    names = [band.name for band in bands if band.role is Role.REFLECTANCE and band.common != "cirrus"]
+    whole = limits.reflectance_scale
+    measured = [i for i in alive if all(f"mean.{name}" in entries[i].measures for name in names)]
+    if whole is None or not names or len(measured) <= _ENOUGH:
+        return
+    means = np.array([[entries[i].measures[f"mean.{name}"] for name in names] for i in measured])
+    unknown = np.full(len(names), np.nan)
+    # Of two halves the brighter one: a median between them is like neither.
+    usual = Levels(unknown, np.quantile(means, 0.5, axis=0, method="higher"), unknown, unknown)
+    # Files of 8 bits do not come here: `reflectance-scale` refuses them by themselves, or whole is 255.
+    factors = [find_factor(Levels(unknown, mean, np.full(len(names), np.inf), unknown), usual, whole) for mean in means]
+    unlike = [(i, factor) for i, factor in zip(measured, factors, strict=True) if factor is not None]
+    for i, factor in unlike:
+        found = f"values about {factor.ratio:.3g} times those of most files: {factor.cause}"
+        limit = f"one scale; {len(unlike)} of {len(measured)} files are on another"
+        level = Level.WARN if len(names) <= _FEW_BANDS else None
+        yield i, finding(Code.MIXED_SCALES, "image", found, limit=limit, limits=limits, level=level)
 
 
 def mixed_offsets(

@@ -17,7 +17,7 @@ from greenschemas.errors import SourceError
 from greenschemas.value_checks import Levels, Offset, find_factor, find_offset, levels_of, looks_wrapped, robust_z
 from greentrain.maps.scene import Scene
 
-__all__ = ["Doubt", "Usual", "believed", "check", "doubts", "offset_in", "tags_of", "usual_of"]
+__all__ = ["Doubt", "Usual", "believed", "check", "doubts", "farthest", "offset_in", "tags_of", "usual_of"]
 
 Floats = NDArray[np.float64]
 
@@ -167,6 +167,11 @@ def tags_of(scene: Scene, usual: Usual) -> dict[str, tuple[float, float]]:
     return out if any(abs(factor - 1) > 1e-3 or abs(addend) > least for factor, addend in out.values()) else {}
 
 
+def farthest(tags: Mapping[str, tuple[float, float]]) -> str:
+    """The band whose numbers `tags_of` changes most: in a scene with one wrong tag, that one."""
+    return max(tags, key=lambda name: (abs(np.log(tags[name][0])), abs(tags[name][1])))
+
+
 def believed(scene: Scene, usual: Usual, tags: Mapping[str, tuple[float, float]], values: Floats) -> bool:
     """Whether the scene's numbers, brought to training's by its tags, lie where reflectances can.
 
@@ -192,7 +197,7 @@ def _tags(scene: Scene, usual: Usual, values: Floats) -> Iterator[Doubt]:
     """GDAL's scale and offset tags that are not those of the training data."""
     if scene.correction.tags or not (tags := tags_of(scene, usual)):
         return
-    name = next(iter(tags))
+    name = farthest(tags)
     (scale, offset), due = scene.scaling[name], dict(zip(usual.names, usual.tags, strict=True))[name]
     said = f"its tags say that {name} is x * {scale:.6g} {offset:+g}"
     meant = f"x * {due[0]:.6g} {due[1]:+g}" if due != _UNSAID else f"0 to {usual.whole:g}, without tags"
@@ -236,7 +241,8 @@ def _numbers(scene: Scene, usual: Usual, values: Floats, names: Sequence[str]) -
         )
         return
     here = [i for i, name in enumerate(names) if name != usual.cirrus]
-    factor = find_factor(levels_of(values[here]), due.of(here), usual.whole) if here else None
+    eight = kind.itemsize == 1 and scene.correction.scale == 1
+    factor = find_factor(levels_of(values[here]), due.of(here), usual.whole, eight_bits=eight) if here else None
     if factor is not None:
         yield Doubt(
             True,
@@ -244,7 +250,7 @@ def _numbers(scene: Scene, usual: Usual, values: Floats, names: Sequence[str]) -
             f"(median {np.median(values[here]):.4g}, in training {np.nanmedian(due.median[here]):.4g}): {factor.cause}",
             f"give the scene in the units of the store, or `--scale {1 / factor.due:.6g}` if it was multiplied so",
         )
-    elif kind.itemsize == 1 and usual.high > 255 and scene.correction.scale == 1:
+    elif eight and usual.high > 255:
         yield Doubt(
             True,
             f"8-bit values where training had up to {usual.high:g}: a picture for the eye, stretched band by band",

@@ -49,11 +49,12 @@ def pair_up(files: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
 
 
 def check_outputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Raise ConfigError where a file to be written is one to be read, by whatever path."""
-    known = {_identity(path): path for path in inputs}
+    """Raise ConfigError where a file to be written is one to be read, or is written twice, by whatever path."""
+    known = {_identity(path): f"the input {path}" for path in inputs}
     for path in outputs:
         if (clash := known.get(_identity(path))) is not None:
-            raise ConfigError(path, f"this output would replace the input {clash}", "choose another name or folder")
+            raise ConfigError(path, f"this output would replace {clash}", "choose another name or folder")
+        known[_identity(path)] = "another output of the same call"
 
 
 def check_names(scene: Path, maps: Iterable[Path]) -> None:

@@ -27,7 +27,7 @@ from greenschemas.frozen import digest
 from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greentrain.maps.blend import Block, blocks, cut
-from greentrain.maps.judge import Usual, believed, check, offset_in, tags_of, usual_of
+from greentrain.maps.judge import Usual, believed, check, farthest, offset_in, tags_of, usual_of
 from greentrain.maps.outputs import KEY, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
@@ -223,8 +223,10 @@ def _harmonise(scene: Scene, usual: Usual) -> None:
     tags = tags_of(scene, usual)
     if tags and believed(scene, usual, tags, scene.sample()):
         scene.correction = replace(scene.correction, tags=tags)
-        factor, addend = next(iter(tags.values()))
-        say(f"{scene.path}: its reflectances become x * {factor:.6g} {addend:+g}, as its scale and offset tags say.")
+        name = farthest(tags)
+        factor, addend = tags[name]
+        which = "its reflectances become" if len(set(tags.values())) == 1 else f"band by band, {name} becomes"
+        say(f"{scene.path}: {which} x * {factor:.6g} {addend:+g}, as its scale and offset tags say.")
     if (offset := offset_in(scene, usual)) is not None:
         scene.correction = replace(scene.correction, offset=offset.amount)
         say(f"{scene.path}: {offset.amount:g} is taken from every reflectance ({offset.evidence}).")
