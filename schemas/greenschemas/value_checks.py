@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "FILLERS",
     "FLOOR",
     "NO_FLOOR",
     "OFFSET",
@@ -27,6 +28,7 @@ __all__ = [
     "dark_enough",
     "find_factor",
     "find_offset",
+    "holds_filler",
     "levels_of",
     "looks_wrapped",
     "offset_in_cirrus",
@@ -36,6 +38,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20, 65_535.0)
+"""Values that stand for no data in many collections."""
 OFFSET = 0.1
 """Reflectance that baseline 04.00 adds: 1000 of 10,000."""
 _AGREE = 0.5
@@ -107,6 +111,15 @@ def levels_of(values: NDArray[Any]) -> Levels:
     else:
         dark, median, bright = np.percentile(values.astype(np.float64), (1, 50, 99), axis=1)
     return Levels(dark, median, bright, np.full(len(values), np.nan))
+
+
+def holds_filler(values: NDArray[Any], filler: float) -> NDArray[np.bool_]:
+    """(N) or whatever else follows the bands: where reflectances (C, ...) hold this value for no data.
+
+    Less than 0 in any band, for nothing else is so; more only in all, for a sensor saturates band by band.
+    """
+    same = np.isclose(values, filler, rtol=1e-6, atol=0)
+    return np.asarray(same.any(axis=0) if filler < 0 else same.all(axis=0))
 
 
 def robust_z(values: Floats, middle: Floats, deviation: Floats) -> Floats:

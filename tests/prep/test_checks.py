@@ -144,6 +144,7 @@ def dropped() -> NDArray[Any]:
         (dropped(), "dropped-lines"),
         (np.random.default_rng(1).integers(1, 9000, IMAGE.shape).astype(np.uint16), "noise"),
         (np.where(np.arange(SIDE) < 3, -9999, IMAGE.astype(np.int32)), "undeclared-nodata"),
+        (np.where(np.arange(SIDE) < 3, 65_535, IMAGE.astype(np.int32)).astype(np.uint16), "undeclared-nodata"),
         (np.minimum(IMAGE.astype(np.int32) + 2600, 65_535).astype(np.uint16), "cloud"),
     ],
 )

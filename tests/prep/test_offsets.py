@@ -86,6 +86,10 @@ def test_nothing_is_said_where_nothing_was_measured_or_the_scale_is_unknown() ->
 
 def of_means(number: int, means: np.ndarray, bands: Sequence[Band]) -> Entry:
     measures = {f"mean.{band.name}": float(value) for band, value in zip(bands, means, strict=True)}
+    low, high = 0.00125, 0.39875  # Between which medians are told apart.
+    measures |= {
+        f"middle.{band.name}": min(max(float(v) / 1e4, low), high) for band, v in zip(bands, means, strict=True)
+    }
     name = f"{number:03d}.tif"
     return Entry(image=name, mask=None, group=name, time="1", verdict=Verdict.ACCEPTED, measures=measures)
 
@@ -113,6 +117,8 @@ def test_few_bands_only_warn_and_cloud_sand_or_few_files_say_nothing_of_scales()
     plain = [of_means(i, FIELDS * (10_000 + 50 * i), BANDS) for i in range(6)]
     others = [of_means(6, SAND * 10_000, BANDS), of_means(7, (FIELDS + 3 * CLOUD) * 10_000, BANDS)]
     assert scales([*plain, *others], BANDS, Limits()) == {}
+    holed = plain[5].measures | {f"mean.{band.name}": 5000.0 + 900 * FIELDS[i] for i, band in enumerate(BANDS)}
+    assert scales([*plain[:5], plain[5].model_copy(update={"measures": holed})], BANDS, Limits()) == {}
     assert scales([*plain[:2], of_means(2, FIELDS * 1000, BANDS)], BANDS, Limits()) == {}
     few = [of_means(i, FIELDS[[1, 2, 3, 7]] * (1000 if i == 5 else 10_000), FOUR) for i in range(6)]
     assert {i: level for i, (level, _) in scales(few, FOUR, Limits()).items()} == {5: "warn"}

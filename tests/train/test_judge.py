@@ -247,6 +247,18 @@ def test_a_permuted_scene_with_names_is_put_in_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, values[7] > 1500)
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(65_535, "uint16"), (-9999, "int16"), (-9999, "float32")])
+def test_no_data_without_a_tag_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: int, dtype: str
+) -> None:
+    values = picture(9).astype(dtype)
+    values[:, :4] = value
+    mapped(write(tmp_path / "s.tif", values))
+    assert f"{value} in 8.3% of the pixels, which often stands for no data" in capsys.readouterr().err
+    assert (mapped(write(tmp_path / "tagged.tif", values, nodata=value))[:4] == 255).all()
+    assert "no tag" not in capsys.readouterr().err
+
+
 def test_snow_is_told_and_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = picture(9)
     values[:5] *= 4

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from greenprep.checks.measure import FILLERS, PixelStatistics
+from greenprep.checks.measure import PixelStatistics
 from greenprep.checks.quality import quality_findings
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
@@ -15,6 +15,7 @@ from greenschemas.choices import NanPolicy
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
+from greenschemas.value_checks import FILLERS
 
 __all__ = ["image_findings"]
 

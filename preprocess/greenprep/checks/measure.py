@@ -21,12 +21,11 @@ from greenprep.raw.pair import Pixels
 from greenschemas.bands import Band, Role, where_role
 from greenschemas.labels import LabelCounts
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
+from greenschemas.value_checks import FILLERS, holds_filler
 
 __all__ = ["PixelStatistics", "RowStatistics", "checksum", "darkest", "image_digest", "measure_pixels"]
 
 Array = NDArray[Any]
-FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20)
-"""Values that stand for no data in many collections."""
 CENTRE = 0.15
 """Reflectance that textures are centred on: any constant near the data does."""
 DARK_STEP, DARK_BINS = 0.0025, 160
@@ -152,7 +151,7 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         flagged=_count(pixels.cloud),
         has_flags=pixels.cloud is not None,
         bright_cloud=present.size * (-1.0 if bright_cloud is None else bright_cloud),
-        undeclared_nodata=_fillers(image[reflectance], pixels.empty, low[reflectance]),
+        undeclared_nodata=_fillers(image[reflectance], pixels.empty, low[reflectance], high[reflectance]),
         labels=pixels.labels,
         class_sum=coded / FRACTION_SCALE,
         single=int(np.count_nonzero(coded)) == 1,
@@ -232,11 +231,11 @@ def _top(values: Array, high: Array) -> Array:
     return out
 
 
-def _fillers(reflectances: Array, empty: NDArray[np.bool_] | None, low: Array) -> Array:
+def _fillers(reflectances: Array, empty: NDArray[np.bool_] | None, low: Array, high: Array) -> Array:
     out = np.zeros(len(FILLERS), np.int64)
-    for at, value in enumerate(FILLERS):
-        if low.min(initial=0) <= value * (1 - 1e-7):
-            same = (np.isclose(reflectances, value, rtol=1e-6, atol=0)).any(axis=0)
+    for at, value in enumerate(FILLERS if len(reflectances) else ()):
+        if low.min(initial=0) <= value * (1 - 1e-7) if value < 0 else high.min(initial=np.inf) >= value:
+            same = holds_filler(reflectances, value)
             out[at] = np.count_nonzero(same if empty is None else same & ~empty)
     return out
 

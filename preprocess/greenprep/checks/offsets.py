@@ -25,6 +25,8 @@ __all__ = ["mixed_offsets", "mixed_scales", "unlike_tags"]
 
 Floats = NDArray[np.float64]
 
+_MOVED = 1.2
+"""Ratio of medians that goes with any factor."""
 _ENOUGH = 3
 """Files without the offset that a likely one is compared with, where its group has none."""
 _FEW_BANDS = 5
@@ -45,16 +47,25 @@ def mixed_scales(
     """
     names = [band.name for band in bands if band.role is Role.REFLECTANCE and band.common != "cirrus"]
     whole = limits.reflectance_scale
-    measured = [i for i in alive if all(f"mean.{name}" in entries[i].measures for name in names)]
+    keys = [f"{kind}.{name}" for kind in ("mean", "middle") for name in names]
+    measured = [i for i in alive if all(key in entries[i].measures for key in keys)]
     if whole is None or not names or len(measured) <= _ENOUGH:
         return
-    means = np.array([[entries[i].measures[f"mean.{name}"] for name in names] for i in measured])
+    table = np.array([[entries[i].measures[key] for key in keys] for i in measured])
+    means, middles = table[:, : len(names)], table[:, len(names) :]
     unknown = np.full(len(names), np.nan)
     # Of two halves the brighter one: a median between them is like neither.
-    usual = Levels(unknown, np.quantile(means, 0.5, axis=0, method="higher"), unknown, unknown)
+    mean_of, middle_of = (np.quantile(one, 0.5, axis=0, method="higher") for one in (means, middles))
+    usual = Levels(unknown, mean_of, unknown, unknown)
     # Files of 8 bits do not come here: `reflectance-scale` refuses them by themselves, or whole is 255.
     factors = [find_factor(Levels(unknown, mean, np.full(len(names), np.inf), unknown), usual, whole) for mean in means]
-    unlike = [(i, factor) for i, factor in zip(measured, factors, strict=True) if factor is not None]
+    # Medians are counted up to 0.4 only, but no few pixels, such as undeclared no data, move them as they do means.
+    moved = np.median(middles / middle_of, axis=1)
+    unlike = [
+        (i, factor)
+        for i, factor, ratio in zip(measured, factors, moved, strict=True)
+        if factor is not None and (ratio > _MOVED if factor.ratio > 1 else ratio < 1 / _MOVED)
+    ]
     for i, factor in unlike:
         found = f"values about {factor.ratio:.3g} times those of most files: {factor.cause}"
         limit = f"one scale; {len(unlike)} of {len(measured)} files are on another"

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from greenschemas.bands import Role
 from greenschemas.contract import Contract
 from greenschemas.errors import SourceError
-from greenschemas.value_checks import Levels, Offset, find_factor, find_offset, levels_of, looks_wrapped, robust_z
+from greenschemas.value_checks import (
+    FILLERS,
+    Levels,
+    Offset,
+    find_factor,
+    find_offset,
+    holds_filler,
+    levels_of,
+    looks_wrapped,
+    robust_z,
+)
 from greentrain.maps.scene import Scene
 
 __all__ = ["Doubt", "Usual", "believed", "check", "doubts", "farthest", "offset_in", "tags_of", "usual_of"]
@@ -29,6 +39,8 @@ _BELOW = 0.02
 """Negative reflectance that no correction for the atmosphere leaves in the darkest hundredth of a band."""
 _UNSAID = (1.0, 0.0)
 """Scale and offset of a band without tags."""
+_UNDECLARED = 1e-3
+"""Share of pixels with a usual value for no data that is told; as `limits.undeclared_max` of a recipe by default."""
 _STRETCHED = 0.01
 """Share of a band at the greatest value of its type that no sensor gives, but a stretch for display does."""
 
@@ -116,7 +128,7 @@ def doubts(scene: Scene, usual: Usual) -> Iterator[Doubt]:
         return
     names = [band.name for band in scene.reflectance]
     seen = [i for i, name in enumerate(names) if name in usual.names]
-    found = [*_tags(scene, usual, values)]
+    found = [*_tags(scene, usual, values), *_fillers(scene, values)]
     found += _numbers(scene, usual, values[seen], [names[i] for i in seen]) if seen else []
     yield from found
     offset = None if any(doubt.refused for doubt in found) else offset_in(scene, usual, values)
@@ -258,12 +270,28 @@ def _numbers(scene: Scene, usual: Usual, values: Floats, names: Sequence[str]) -
         )
     elif kind.kind in "iu" and kind.itemsize > 1:
         greatest = np.iinfo(kind).max * scene.correction.scale
-        worst = float((values >= greatest).mean(axis=1).max())
+        # In all bands at once it is no data: see `_fillers`.
+        single = ~holds_filler(values, greatest) if np.iinfo(kind).max in FILLERS else np.ones(values.shape[1], bool)
+        worst = float(((values >= greatest) & single).mean(axis=1).max())
         if worst > _STRETCHED and greatest > 2 * usual.high:
             yield Doubt(
                 True,
                 f"{worst:.1%} of a band at {greatest:g}, the greatest value of its type: a stretch for display",
                 "export the scene again, unscaled",
+            )
+
+
+def _fillers(scene: Scene, values: Floats) -> Iterator[Doubt]:
+    """Values for no data that no tag declares: each would be given a class."""
+    if scene.correction.tags:
+        return  # The numbers are no longer the file's own.
+    for filler in FILLERS:
+        share = float(holds_filler(values, filler * scene.correction.scale).mean())
+        if share > _UNDECLARED:
+            yield Doubt(
+                False,
+                f"{filler:g} in {share:.1%} of the pixels, which often stands for no data, and no tag says so",
+                f"set the scene's nodata tag (gdal_edit.py -a_nodata {filler:g}) if it does",
             )
 
 
