@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from greenprep.checks.measure import DARK_BINS, DARK_STEP
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
 from greenschemas.choices import OffsetPolicy
@@ -25,8 +26,8 @@ __all__ = ["mixed_offsets", "mixed_scales", "unlike_tags"]
 
 Floats = NDArray[np.float64]
 
-_MOVED = 1.2
-"""Ratio of medians that goes with any factor."""
+_NEAREST, _FARTHEST = DARK_STEP / 2, (DARK_BINS - 0.5) * DARK_STEP
+"""Between which medians are told apart, as reflectance."""
 _ENOUGH = 3
 """Files without the offset that a likely one is compared with, where its group has none."""
 _FEW_BANDS = 5
@@ -59,18 +60,25 @@ def mixed_scales(
     usual = Levels(unknown, mean_of, unknown, unknown)
     # Files of 8 bits do not come here: `reflectance-scale` refuses them by themselves, or whole is 255.
     factors = [find_factor(Levels(unknown, mean, np.full(len(names), np.inf), unknown), usual, whole) for mean in means]
-    # Medians are counted up to 0.4 only, but no few pixels, such as undeclared no data, move them as they do means.
-    moved = np.median(middles / middle_of, axis=1)
     unlike = [
         (i, factor)
-        for i, factor, ratio in zip(measured, factors, moved, strict=True)
-        if factor is not None and (ratio > _MOVED if factor.ratio > 1 else ratio < 1 / _MOVED)
+        for i, factor, middle in zip(measured, factors, middles, strict=True)
+        if factor is not None and _moved(middle, middle_of, factor.ratio)
     ]
     for i, factor in unlike:
         found = f"values about {factor.ratio:.3g} times those of most files: {factor.cause}"
         limit = f"one scale; {len(unlike)} of {len(measured)} files are on another"
         level = Level.WARN if len(names) <= _FEW_BANDS else None
         yield i, finding(Code.MIXED_SCALES, "image", found, limit=limit, limits=limits, level=level)
+
+
+def _moved(middle: Floats, usual: Floats, ratio: float) -> bool:
+    """Whether the medians (R,) moved by about that ratio, as far as they are told apart.
+
+    A few pixels, such as undeclared no data, move means and leave medians where they were.
+    """
+    due = (usual * ratio).clip(_NEAREST, _FARTHEST)
+    return bool(0.5 < np.median(middle / due) < 2)
 
 
 def mixed_offsets(
