@@ -407,8 +407,8 @@ CATALOGUE: dict[Code, Check] = {
         Check(
             Code.GRID_UNLIKE_GROUP,
             WARN,
-            "Coordinate system, pixel size or place differ from the rest of the group.",
-            "see whether the name is right",
+            "Coordinate system, pixel size or place differ from the rest of the group, or pixels by 1.5 from most.",
+            "see whether the name is right; resample the file (gdalwarp -tr)",
         ),
     )
 }

@@ -22,6 +22,7 @@ __all__ = [
     "FLOOR",
     "NO_FLOOR",
     "OFFSET",
+    "PIXEL_RATIO",
     "Factor",
     "Levels",
     "Offset",
@@ -40,6 +41,8 @@ Floats = NDArray[np.float64]
 
 FILLERS = (-9999.0, -32768.0, -3.4028234663852886e38, -99999.0, -1e20, 65_535.0)
 """Values that stand for no data in many collections."""
+PIXEL_RATIO = 1.5
+"""Ratio of pixel sizes above which things have another size than usual."""
 OFFSET = 0.1
 """Reflectance that baseline 04.00 adds: 1000 of 10,000."""
 _AGREE = 0.5

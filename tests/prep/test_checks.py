@@ -233,3 +233,16 @@ def test_a_grid_unlike_its_group_and_a_value_unlike_the_collection_are_flagged()
     assert found.pop("images/C_03.tif") == ["grid-unlike-group"]
     assert found.pop("images/C_20.tif") == ["outlier"]
     assert not any(found.values())
+
+
+@pytest.mark.parametrize(("side", "named"), [(10.0, False), (14.0, False), (16.0, True), (20.0, True), (6.0, True)])
+def test_pixels_of_another_size_than_most_files_have_are_flagged(side: float, named: bool) -> None:
+    sides = [10.0, 10.0, side, 10.0]
+    entries = [
+        Entry(
+            image=f"{i}.tif", mask=None, group=f"g{i}", time="1", verdict=Verdict.ACCEPTED, measures={"pixel_metres": s}
+        )
+        for i, s in enumerate(sides)
+    ]
+    flagged = [[(reason.code, reason.found) for reason in entry.reasons] for entry in collected(entries)]
+    assert flagged == [[], [], [("grid-unlike-group", f"pixels of {side:g} m")] if named else [], []]

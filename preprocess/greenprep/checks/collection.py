@@ -16,7 +16,7 @@ from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import MaskRules
-from greenschemas.value_checks import robust_z
+from greenschemas.value_checks import PIXEL_RATIO, robust_z
 
 __all__ = ["judge_collection"]
 
@@ -75,6 +75,7 @@ def judge_collection(
         )
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, limits)
+    _unlike_pixels(base, alive, found, limits)
     for i, reason in mixed_scales(base, alive, bands, limits):
         found[i].append(reason)
     alive = [i for i in alive if not _rejects(found[i])]
@@ -119,6 +120,18 @@ def _unlike_group(
                 found[i].append(
                     finding(Code.GRID_UNLIKE_GROUP, "image", _words(grid), limit=_words(usual), limits=limits)
                 )
+
+
+def _unlike_pixels(
+    entries: Sequence[Entry], alive: Iterable[int], found: dict[int, list[Reason]], limits: Limits
+) -> None:
+    """Files in whose pixels things have another size than in most files', as `greentrain predict` compares scenes."""
+    metres = {i: side for i in alive if (side := entries[i].measures.get("pixel_metres"))}
+    usual = float(np.median([*metres.values()])) if metres else 0.0
+    for i, side in metres.items():
+        if max(side / usual, usual / side) > PIXEL_RATIO:
+            words = f"pixels of {side:.3g} m", f"{usual:.3g} m, as in most files, within a factor of {PIXEL_RATIO:g}"
+            found[i].append(finding(Code.GRID_UNLIKE_GROUP, "image", words[0], limit=words[1], limits=limits))
 
 
 def _grid(entry: Entry) -> tuple[str, float, float, float, float]:

@@ -89,8 +89,9 @@ def _measures(statistics: PixelStatistics, bands: Sequence[Band], classes: Seque
 
 
 def _scaling(header: PairHeader, bands: Sequence[Band]) -> dict[str, float]:
-    """GDAL's scale and offset of the bands that have any, for the comparison with other files."""
-    out: dict[str, float] = {}
+    """Side of a pixel, and GDAL's scale and offset of the bands that have any, for the comparison with other files."""
+    metres = header.pixel_metres
+    out: dict[str, float] = {} if metres is None else {"pixel_metres": float(f"{metres:.{PLACES}g}")}
     for band, (scale, offset) in zip(bands, header.scaling, strict=bool(header.scaling)):
         if (scale, offset) != (1.0, 0.0):
             out |= {f"scale.{band.name}": scale, f"offset.{band.name}": offset}

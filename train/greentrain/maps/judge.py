@@ -16,6 +16,7 @@ from greenschemas.contract import Contract
 from greenschemas.errors import SourceError
 from greenschemas.value_checks import (
     FILLERS,
+    PIXEL_RATIO,
     Levels,
     Offset,
     find_factor,
@@ -31,8 +32,6 @@ __all__ = ["Doubt", "Usual", "believed", "check", "doubts", "farthest", "offset_
 
 Floats = NDArray[np.float64]
 
-_PIXEL = 1.5
-"""Ratio of pixel sizes above which objects have another size than the net has seen."""
 _OUTLIER = 8.0
 """Robust deviations from the usual above which a band is told; as `limits.outlier_z` of a recipe by default."""
 _BELOW = 0.02
@@ -235,7 +234,7 @@ def _placed(scene: Scene, usual: Usual) -> Iterator[Doubt]:
     size = f"{tall:.3g} m" if abs(tall / wide - 1) < 0.02 else f"{tall:.3g} x {wide:.3g} m"
     remedy = f"`--resample {usual.pixel_metres:.3g}` brings it to the pixels of training"
     degrees = "its CRS is in degrees: " if kind == "geographic" else ""
-    if away > _PIXEL:
+    if away > PIXEL_RATIO:
         yield Doubt(True, f"{degrees}pixels of {size}, in training {usual.pixel_metres:.3g} m", remedy)
     elif degrees:
         yield Doubt(False, f"{degrees}pixels are {size}", f"{remedy}, if the map looks odd")
