@@ -121,7 +121,9 @@ SPILL = 256
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-@pytest.mark.parametrize("card", [80, 90, 100])
+@pytest.mark.parametrize(
+    "card", [pytest.param(80, marks=pytest.mark.slow), 90, pytest.param(100, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("states", "length"), [(16, 1024), (4, 1024), (1, 64)])
 def test_kernels_compile_for_cards_that_are_not_here(card: int, states: int, length: int, tmp_path: Path) -> None:
     """States as in `base`, `tiny` and `detail`."""
