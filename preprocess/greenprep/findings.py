@@ -177,7 +177,7 @@ CATALOGUE: dict[Code, Check] = {
         Check(
             Code.SCALE,
             REJECT,
-            "The values are not on the recipe's scale of reflectance.",
+            "The values are not on the recipe's scale of reflectance; where all files are too dim for land, a warning.",
             "set `limits.reflectance_scale`, or export unscaled values",
             "reflectance_scale",
         ),

@@ -113,6 +113,17 @@ def test_files_on_another_scale_than_most_are_named_and_no_others(
     assert all(level == "reject" and cause in what for level, what in found.values())
 
 
+@given(factor=st.floats(0.02, 0.13), rows=st.integers(4, 9))
+def test_a_collection_too_dim_for_land_is_told_so_file_by_file(factor: float, rows: int) -> None:
+    entries = [of_means(i, FIELDS * 10_000 * factor * (1 + i / 100), BANDS) for i in range(rows)]
+    found = list(mixed_scales(entries, range(rows), BANDS, Limits()))
+    assert [(i, reason.code, reason.level.value) for i, reason in found] == [
+        (i, "reflectance-scale", "warn") for i in range(rows)
+    ]
+    assert all("likely another scale" in reason.found for _, reason in found)
+    assert list(mixed_scales(entries, range(rows), BANDS, Limits(reflectance_scale=1000))) == []
+
+
 def test_few_bands_only_warn_and_cloud_sand_or_few_files_say_nothing_of_scales() -> None:
     plain = [of_means(i, FIELDS * (10_000 + 50 * i), BANDS) for i in range(6)]
     others = [of_means(6, SAND * 10_000, BANDS), of_means(7, (FIELDS + 3 * CLOUD) * 10_000, BANDS)]

@@ -28,6 +28,9 @@ Floats = NDArray[np.float64]
 
 _NEAREST, _FARTHEST = DARK_STEP / 2, (DARK_BINS - 0.5) * DARK_STEP
 """Between which medians are told apart, as reflectance."""
+_DIM = 0.03
+"""Mean reflectance of the brightest band that next to no land is below: fields and forest have 0.2 in the near
+infrared, forest 0.04 in green."""
 _ENOUGH = 3
 """Files without the offset that a likely one is compared with, where its group has none."""
 _FEW_BANDS = 5
@@ -44,7 +47,8 @@ def mixed_scales(
 ) -> Iterator[tuple[int, Reason]]:
     """(index, finding) of the files all of whose bands lie by one factor above or below those of most files.
 
-    The factor is judged as `greentrain predict` judges that between a scene and training.
+    The factor is judged as `greentrain predict` judges that between a scene and training. Where most files are too dim
+    for land, all are told so: they may be on another scale together.
     """
     names = [band.name for band in bands if band.role is Role.REFLECTANCE and band.common != "cirrus"]
     whole = limits.reflectance_scale
@@ -58,6 +62,11 @@ def mixed_scales(
     # Of two halves the brighter one: a median between them is like neither.
     mean_of, middle_of = (np.quantile(one, 0.5, axis=0, method="higher") for one in (means, middles))
     usual = Levels(unknown, mean_of, unknown, unknown)
+    if (brightest := float(mean_of.max()) / whole) < _DIM:
+        found = f"likely another scale: no band's mean is above {brightest:.2g} of reflectance in most files"
+        for i in measured:
+            yield i, finding(Code.SCALE, "image", found, limit=f"{_DIM:g}", limits=limits, level=Level.WARN)
+        return
     # Files of 8 bits do not come here: `reflectance-scale` refuses them by themselves, or whole is 255.
     factors = [find_factor(Levels(unknown, mean, np.full(len(names), np.inf), unknown), usual, whole) for mean in means]
     unlike = [
