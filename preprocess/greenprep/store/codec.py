@@ -24,9 +24,9 @@ _ABSENT = np.uint64(2**64 - 1)
 
 # Blosc's own threads would finish blocks in any order, and the bytes would differ from run to run.
 numcodecs.blosc.use_threads = False
-# Encoding makes this lock, though it takes it for threads alone. Made here it is the server's, from which workers are
-# forked: a worker that is ended leaves nothing behind that Python would warn of.
-numcodecs.blosc.get_mutex()
+# At the first encoding the library makes a lock, although it takes it for threads alone. Made here it is the server's,
+# from which workers are forked: a worker that is ended leaves nothing behind that Python would warn of.
+Blosc(cname="lz4").encode(b"\0")
 
 
 def encode_chunk(values: NDArray[Any], fill: int) -> bytes:
