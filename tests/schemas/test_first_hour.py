@@ -14,7 +14,8 @@ from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
 from support.strangers import beside_each_other, embeddings, palette_chips, told_by_folders, worldcover
 
-gt = pytest.importorskip("greentrain", reason="maps need both sides")
+pytest.importorskip("torch", reason="maps need both sides")
+gt = pytest.importorskip("greentrain")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
 QUICK = {"preset": "tiny", "dims": [8, 16], "depths": [1, 1], "depths_decoder": [1, 1], "d_state": 1}
 
