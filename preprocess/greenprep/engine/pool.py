@@ -48,15 +48,18 @@ def run_batches(
     crew = _Crew(work, preload)
     waiting = [items[at : at + batch] for at in range(0, len(items), batch)][::-1]
     suspects: list[Item] = []
+
+    def hand_out() -> None:
+        while waiting and len(crew.busy) < workers:
+            crew.hand_out(waiting.pop())
+
     try:
-        while waiting or crew.busy:
-            while waiting and len(crew.busy) < workers:
-                crew.hand_out(waiting.pop())
+        hand_out()
+        while crew.busy:
             done = []
             for some, answers in crew.next():
                 suspects.extend(some) if answers is None else done.append(answers)
-            while waiting and len(crew.busy) < workers:  # So that nobody waits for what is done with the answers.
-                crew.hand_out(waiting.pop())
+            hand_out()  # First, so that nobody waits for what is done with the answers.
             yield from done
         for item in suspects:
             crew.hand_out([item])
