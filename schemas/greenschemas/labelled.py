@@ -100,7 +100,7 @@ def _find(store: Store, name: str) -> tuple[list[int], str]:
 
 def _places(store: Store, cells: Sequence[int]) -> list[tuple[int, int]]:
     """(row, column) where each of a file's cells begins, from the first row and column that any of them has."""
-    grids = [Grid(1, 1, tuple(store.read("transform", cell).tolist())) for cell in cells]
+    grids = [Grid(1, 1, tuple(transform)) for transform in store.read("transform")[cells].tolist()]
     at = (
         [tuple(round(place) for place in grid.pixel_in(grids[0], 0, 0)) for grid in grids]
         if len(grids) > 1
@@ -117,32 +117,38 @@ def _assembled(
 
     Between tiles stand 0 and, of fractions, no label.
     """
-    sizes = store.read("extent")[cells] + np.array(at)
-    height, width = (int(side) for side in sizes.max(axis=0))
+    extents = store.read("extent")[cells]
+    height, width = (int(side) for side in (extents + np.array(at)).max(axis=0))
     shape, dtype = store.group[array].shape, store.group[array].dtype  # type: ignore[union-attr]
     values = np.full((shape[1], height, width), UNLABELLED if array == "fraction" else 0, dtype)
     usable = np.zeros((height, width), bool)
-    for cell, (top, left) in zip(cells, at, strict=True):
-        extent = tuple(int(side) for side in store.read("extent", cell))
-        part = np.s_[top : top + extent[0], left : left + extent[1]]
-        _fill(store, cell, array, values[:, *part], usable[part])
+    source, rows, cols = (store.read(name) for name in ("source_index", "row", "col"))
+    for cell, (top, left), (high, wide) in zip(cells, at, extents.tolist(), strict=True):
+        part = np.s_[top : top + high, left : left + wide]
+        tiles = np.flatnonzero(source == cell)
+        _fill(store, array, tiles, rows[tiles], cols[tiles], values[:, *part], usable[part])
     return values, usable
 
 
-def _fill(store: Store, cell: int, array: str, values: NDArray[Any], usable: NDArray[np.bool_]) -> None:
-    """Put the tiles of one source into (C or K, H, W) values and (H, W) usable."""
+def _fill(
+    store: Store,
+    array: str,
+    tiles: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    values: NDArray[Any],
+    usable: NDArray[np.bool_],
+) -> None:
+    """Put the tiles of one source, which begin at these rows and columns, into (C or K, H, W) values and (H, W)."""
     size = store.contract.tile_size
-    tiles = np.flatnonzero(store.read("source_index") == cell)
-    rows, cols = store.read("row")[tiles], store.read("col")[tiles]
-    at = 0
+    places = zip(rows.tolist(), cols.tolist(), strict=True)
     for run in _runs(tiles, store.contract.shard_tiles):
         for tile, valid in zip(store.read(array, run), store.read("valid", run), strict=True):
-            row, col = int(rows[at]), int(cols[at])
+            row, col = next(places)
             here = np.s_[row : row + size, col : col + size]  # numpy cuts it off at the edge of the source
             inside = usable[here].shape
             values[:, *here] = tile[:, : inside[0], : inside[1]]
             usable[here] |= valid[: inside[0], : inside[1]] > 0
-            at += 1
 
 
 def _runs(tiles: NDArray[np.int64], longest: int) -> list[slice]:
