@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 from greentrain.maps.blend import Block, blocks
-from greentrain.maps.outputs import KEY
+from greentrain.maps.outputs import KEY, NO_CLASS
 from greentrain.maps.raster import Raster
 from greentrain.maps.zones import Zone
 
@@ -27,7 +27,6 @@ __all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summa
 
 _MAJOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
 _SIDE = 1024
-_NO_CLASS = 255
 _SHARES_WITHIN = 0.05
 """Of 1: shares may be rounded, to percent for one."""
 
@@ -120,7 +119,7 @@ def class_names(tags: Mapping[str, str], bands: Sequence[str | None], fractions:
         return joined
     if fractions:
         return tuple(name or f"class {index}" for index, name in enumerate(bands))
-    return tuple(f"class {index}" for index in range(_NO_CLASS))
+    return tuple(f"class {index}" for index in range(NO_CLASS))
 
 
 def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) -> tuple[Cover, ...]:
@@ -148,7 +147,7 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
 def _must_be_map(path: Path, values: NDArray[Any]) -> None:
     """values: (bands, pixels) of a raster that somebody else wrote: one class number each, or shares that sum to 1."""
     if len(values) == 1:
-        odd = values[0][(values[0] < 0) | (values[0] >= _NO_CLASS) | (values[0] % 1 != 0)]
+        odd = values[0][(values[0] < 0) | (values[0] >= NO_CLASS) | (values[0] % 1 != 0)]
         found = f"its one band holds {odd[0]:g}, which is no class number" if odd.size else ""
     else:
         odd = np.abs(values.sum(0, dtype=np.float64) - 1)
@@ -183,7 +182,7 @@ def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fract
                     "share": float(cover.pixels[k] / total) if total > 0 else None,
                 }
                 for k, name in enumerate(classes)
-                if fractions or len(classes) < _NO_CLASS or cover.pixels[k] > 0
+                if fractions or len(classes) < NO_CLASS or cover.pixels[k] > 0
             },
         }
 

@@ -6,13 +6,25 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from greenschemas.errors import ConfigError, SourceError, as_utf8
-from greentrain.maps.raster import open_raster
+from greenschemas.errors import ConfigError, SourceError
+from greentrain.maps.raster import must_be_utf8, open_raster
 
-__all__ = ["KEY", "check_names", "check_outputs", "is_done", "is_map", "map_paths", "pair_up", "spare_others"]
+__all__ = [
+    "KEY",
+    "NO_CLASS",
+    "check_names",
+    "check_outputs",
+    "is_done",
+    "is_map",
+    "map_paths",
+    "pair_up",
+    "spare_others",
+]
 
 KEY = "GREENSPACE_KEY"
 """Tag with the digest of all that a map depends on."""
+NO_CLASS = 255
+"""Value of the class map where the scene has no data."""
 _NAME_MAX = 249
 """Bytes of a file's name that a file system takes, less those of `.parts`."""
 _SUFFIXES = (".tif", ".tiff")
@@ -59,8 +71,7 @@ def check_outputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
 
 def check_names(scene: Path, maps: Iterable[Path]) -> None:
     """Raise SourceError for a scene whose name cannot be opened, or whose map's name no file system takes."""
-    if as_utf8(scene) != str(scene):
-        raise SourceError(scene, "its name is not UTF-8, and GDAL opens no such file", "rename it")
+    must_be_utf8(scene)
     longest = max(len(os.fsencode(path.name)) for path in maps)
     if longest > _NAME_MAX:
         raise SourceError(scene, f"the name of its map would have {longest} bytes", f"rename it: {_NAME_MAX} fit")

@@ -28,7 +28,7 @@ from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greentrain.maps.blend import Block, blocks, cut
 from greentrain.maps.judge import Usual, believed, check, farthest, offset_in, tags_of, usual_of
-from greentrain.maps.outputs import KEY, check_names, is_done, map_paths, spare_others
+from greentrain.maps.outputs import KEY, NO_CLASS, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
 from greentrain.maps.style import class_style, share_style, write_style
@@ -37,13 +37,10 @@ from greentrain.maps.windows import Probabilities, Seen, mean_and_spread, predic
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
 
-__all__ = ["NO_CLASS", "Classifier", "Options", "classifier_of", "count_blocks", "predict_scene"]
+__all__ = ["Classifier", "Options", "classifier_of", "count_blocks", "predict_scene"]
 
 _SURE = (8, 48, 107)
 """Colour of full confidence, for QGIS."""
-NO_CLASS = 255
-"""Value of the class map where the scene has no data."""
-
 Floats = NDArray[np.float32]
 
 
@@ -270,8 +267,8 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
         predict_block(net, len(classifier.classes), seen, block, (rows, cols), **how)
         for net in (classifier.probabilities, *classifier.others)
     ]
-    mean, spread = mean_and_spread(shares)
-    return _Piece(mean, spread if classifier.others else None, int(np.count_nonzero(part.cloud[own])))
+    mean, spread = mean_and_spread(shares) if classifier.others else (shares[0], None)
+    return _Piece(mean, spread, int(np.count_nonzero(part.cloud[own])))
 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:

@@ -281,10 +281,15 @@ def _safely() -> Iterator[None]:
         yield
 
 
-def _open(path: Path, expected: int | None) -> tuple[tuple[Any, ...], bool]:
-    """(the open file, or its pages where each is a band; whether its axes are turned)."""
+def must_be_utf8(path: Path) -> None:
+    """Raise SourceError for a file whose name GDAL cannot be told."""
     if as_utf8(path) != str(path):
         raise SourceError(path, "its name is not UTF-8, and GDAL opens no such file", "rename it")
+
+
+def _open(path: Path, expected: int | None) -> tuple[tuple[Any, ...], bool]:
+    """(the open file, or its pages where each is a band; whether its axes are turned)."""
+    must_be_utf8(path)
     with ExitStack() as opened, _safely():
         try:
             file = opened.enter_context(rasterio.open(path, driver="GTiff"))

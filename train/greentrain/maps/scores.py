@@ -21,7 +21,7 @@ from greenschemas.limits import Limits
 from greenschemas.recipe import MaskRules
 from greentrain.data.targets import TargetRule
 from greentrain.maps.blend import blocks
-from greentrain.maps.predict import NO_CLASS
+from greentrain.maps.outputs import NO_CLASS
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.scores.metrics import scores
 
