@@ -16,19 +16,17 @@ import torch
 from torch import Tensor
 
 from greenschemas.store import Store
-from greentrain.data.loader import Loader, open_loader
+from greentrain.data.loader import open_loader
 from greentrain.nets.build import OwnNet
 from greentrain.scores.metrics import confusion, scores
-from greentrain.study.trees import TreesBaseline
+from greentrain.study.train_tiles import random_train_tiles
+from greentrain.study.trees import QUICK_VALUES, TreesBaseline, quick_trees
 from greentrain.training.checkpoint import Trained, load_trained
 from greentrain.training.record import read_record, write_record
 
 __all__ = ["BesideTrees", "beside_trees"]
 
-_TRAIN_VALUES = 60_000_000
-"""Most values (240 MB) of random training tiles that are read for it."""
-_TRAIN_PIXELS, _SCORED_PIXELS = 60_000, 200_000
-_ITERATIONS = 100
+_SCORED_PIXELS = 200_000
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,9 @@ def beside_trees(run: Path, store: Store, best: Mapping[str, Any], model: OwnNet
 
 
 def _fitted(trained: Trained, store: Store) -> TreesBaseline:
-    most = max(1, _TRAIN_VALUES // (len(trained.normaliser.bands) * store.contract.tile_size**2))
-    parts: list[tuple[Tensor, ...]] = []
-    for batch in _batches(trained, store, "train", "random"):
-        target = trained.rule(batch["fraction"], batch["valid"])
-        parts.append((batch["image"], target.fraction, target.counted))
-        if sum(len(part[0]) for part in parts) >= most:
-            break
-    image, fraction, counted = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-    return TreesBaseline(max_pixels=_TRAIN_PIXELS, iterations=[_ITERATIONS]).fit(
-        image.astype(np.float32), fraction, counted
-    )
+    tiles = random_train_tiles(store, trained.normaliser.bands, QUICK_VALUES)
+    target = trained.rule(torch.from_numpy(tiles.fraction), torch.from_numpy(tiles.valid))
+    return quick_trees().fit(tiles.image, target.fraction.numpy(), target.counted.numpy())
 
 
 def _confusion(trees: TreesBaseline, trained: Trained, store: Store) -> Tensor:
@@ -86,7 +76,8 @@ def _confusion(trees: TreesBaseline, trained: Trained, store: Store) -> Tensor:
     classes, chance = len(trained.rule.classes), torch.Generator().manual_seed(0)
     share = _SCORED_PIXELS / max(len(store.usable_tiles("val")) * store.contract.tile_size**2, 1)
     counts = torch.zeros(classes, classes, dtype=torch.int64)
-    for batch in _batches(trained, store, "val", "sequential"):
+    bands = trained.normaliser.bands
+    for batch in open_loader(store, "val", 16, normalise=False, bands=bands, order="sequential", cache="none", ahead=1):
         target = trained.rule(batch["fraction"], batch["valid"])
         kept = target.counted & (torch.rand(target.counted.shape, generator=chance) < share)
         if kept.any():
@@ -94,9 +85,3 @@ def _confusion(trees: TreesBaseline, trained: Trained, store: Store) -> Tensor:
             found = torch.from_numpy(trees.predict(image.numpy().astype(np.float32)))
             counts += confusion(found, truth, torch.ones(1, 1, truth.shape[-1]))
     return counts
-
-
-def _batches(trained: Trained, store: Store, split: str, order: str) -> Loader:
-    return open_loader(
-        store, split, 16, normalise=False, bands=trained.normaliser.bands, order=order, cache="none", ahead=1
-    )

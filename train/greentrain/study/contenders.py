@@ -9,13 +9,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from greenschemas.bands import Role
@@ -24,8 +23,8 @@ from greenschemas.files import write_whole
 from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
-from greentrain.data.loader import open_loader
 from greentrain.study.baselines import Baseline, ConstantBaseline, IndexBaseline, LinearBaseline
+from greentrain.study.train_tiles import random_train_tiles
 from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import fit
@@ -92,7 +91,7 @@ def check_names(names: list[str]) -> tuple[str, ...]:
 def learn(name: str, task: Task) -> Learnt:
     """Train the model of that name on the train split, unless it is trained; raises StoreError or ConfigError."""
     if task.trained is not None:
-        return _trained(task.trained)
+        return _learnt(task.trained)
     match name:
         case "constant":
             return _without_net(ConstantBaseline(), task)
@@ -121,17 +120,15 @@ def _net(name: str, task: Task) -> Learnt:
     shutil.rmtree(run, ignore_errors=True)
     if fit(store, run, config.model_copy(update={"epochs": epochs})).signal is not None:
         raise KeyboardInterrupt  # told to stop: half a run must not be scored as one
+    return _learnt(run, f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget")
+
+
+def _learnt(run: Path, note: str | None = None) -> Learnt:
+    """A run as it is, with its last weights and not the best; without a note, one that was trained before."""
     trained = load_trained(run, "last")
     count = sum(weight.numel() for weight in trained.net.parameters())
-    note = f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget"
+    note = note or f"epochs: {trained.epoch}, trained before"
     return Learnt(trained.normaliser.bands, trained.probabilities, count, note)
-
-
-def _trained(run: Path) -> Learnt:
-    """A run as it is: its last weights and not the best, as with nets that are trained here."""
-    trained = load_trained(run, "last")
-    count = sum(weight.numel() for weight in trained.net.parameters())
-    return Learnt(trained.normaliser.bands, trained.probabilities, count, f"epochs: {trained.epoch}, trained before")
 
 
 def _epochs(store: Store, task: Task, memory: Path, config: Config) -> tuple[int, bool]:
@@ -178,32 +175,14 @@ def _without_net(model: Baseline, task: Task, only: Role | None = None) -> Learn
 
     `only`: see the bands of that role alone, where there are two at least.
     """
-    contract = open_store(task.store).contract
+    store = open_store(task.store)
+    contract = store.contract
     chosen = tuple(band.name for band in contract.bands if band.role is only)
     bands = chosen if len(chosen) > 1 else contract.features
-    tiles = _training_tiles(task, bands)
+    tiles = random_train_tiles(store, bands, _MOST_VALUES, seed=task.seed)
     model.fit(*tiles)
 
     def probabilities(raw: Tensor, valid: Tensor) -> Tensor:
         return torch.from_numpy(model.predict(raw.numpy().astype(np.float32)))
 
-    return Learnt(bands, probabilities, None, f"learnt from {len(tiles[0])} tiles")
-
-
-def _training_tiles(
-    task: Task, bands: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.integer]]:
-    """(raw images, fractions, valid, groups) of the train split, or of as many random tiles as fit in memory."""
-    store = open_store(task.store)
-    most = max(1, _MOST_VALUES // (len(bands) * store.contract.tile_size**2))
-    parts: list[dict[str, Tensor]] = []
-    count = 0
-    for batch in open_loader(store, "train", 16, seed=task.seed, normalise=False, bands=bands, cache="none"):
-        parts.append(batch)
-        count += len(batch["tile"])
-        if count >= most:
-            break
-    image, fraction, valid, tile = (
-        torch.cat([part[key] for part in parts]).numpy() for key in ("image", "fraction", "valid", "tile")
-    )
-    return image.astype(np.float32), fraction, valid, store.tile_group()[tile]
+    return Learnt(bands, probabilities, None, f"learnt from {len(tiles.image)} tiles")
