@@ -56,8 +56,7 @@ def mixed_scales(
     measured = [i for i in alive if all(key in entries[i].measures for key in keys)]
     if whole is None or not names or len(measured) <= _ENOUGH:
         return
-    table = np.array([[entries[i].measures[key] for key in keys] for i in measured])
-    means, middles = table[:, : len(names)], table[:, len(names) :]
+    means, middles = (_measures(entries, measured, kind, names) for kind in ("mean", "middle"))
     unknown = np.full(len(names), np.nan)
     # Of two halves the brighter one: a median between them is like neither.
     mean_of, middle_of = (np.quantile(one, 0.5, axis=0, method="higher") for one in (means, middles))
@@ -79,6 +78,11 @@ def mixed_scales(
         limit = f"one scale; {len(unlike)} of {len(measured)} files are on another"
         level = Level.WARN if len(names) <= _FEW_BANDS else None
         yield i, finding(Code.MIXED_SCALES, "image", found, limit=limit, limits=limits, level=level)
+
+
+def _measures(entries: Sequence[Entry], which: Sequence[int], kind: str, names: Sequence[str]) -> Floats:
+    """(F, R) what was measured of these bands in these entries; NaN where it was not."""
+    return np.array([[entries[i].measures.get(f"{kind}.{name}", np.nan) for name in names] for i in which])
 
 
 def _moved(middle: Floats, usual: Floats, ratio: float) -> bool:
@@ -134,10 +138,7 @@ class _Table:
         names = [band.name for band in bands if band.role is Role.REFLECTANCE]
         if whole is None or len(names) < 3:
             return None
-        dark, middle = (
-            np.array([[entries[i].measures.get(f"{kind}.{name}", np.nan) for name in names] for i in which])
-            for kind in ("dark", "middle")
-        )
+        dark, middle = (_measures(entries, which, kind, names) for kind in ("dark", "middle"))
         known = np.isfinite(dark).all(axis=1) if len(which) else np.zeros(0, bool)
         return cls(np.array(which, np.intp)[known], dark[known], middle[known]) if known.any() else None
 
