@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import yaml
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
 from greenschemas.recipe import Recipe
+from support.tiffs import write_tiff
 
 BANDS = ("blue", "green", "red", "nir", "qa")
 CLASSES = ("built", "green", "water")
@@ -45,20 +45,13 @@ def write_pair(root: Path, area: int, time: int, image, fraction, *, city="T", d
         (root / f"images/{city}/{stem}.tif", image.astype(dtype or image.dtype)),
         (root / f"masks/{city}_masks/{stem}_fractional_mask.tif", fraction),
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
         profile = {
-            "driver": "GTiff",
-            "count": len(data),
-            "height": data.shape[1],
-            "width": data.shape[2],
-            "dtype": data.dtype.name,
             "crs": "EPSG:32618",
             "transform": transform,
             "compress": "deflate",
             "nodata": nodata if data.dtype != np.float32 else None,
         } | options
-        with rasterio.open(path, "w", **profile) as target:
-            target.write(data)
+        write_tiff(path, data, **profile)
 
 
 class Collection:

@@ -9,6 +9,8 @@ import rasterio
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
+from support.tiffs import write_tiff
+
 __all__ = ["beside_each_other", "embeddings", "palette_chips", "told_by_folders", "worldcover"]
 
 SIDE = 72
@@ -29,21 +31,9 @@ def _reflectances(seed: int, ground: np.ndarray, bands: int) -> np.ndarray:
 
 
 def _write(path: Path, data: np.ndarray, at: int, names: tuple[str, ...] = (), **options: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "driver": "GTiff",
-        "count": len(data),
-        "height": data.shape[1],
-        "width": data.shape[2],
-        "dtype": data.dtype.name,
-        "crs": "EPSG:32632",
-        "transform": Affine(10, 0, 500_000 + 2_000 * at, 0, -10, 5_000_000),
-        "compress": "deflate",
-    }
-    with rasterio.open(path, "w", **profile | options) as file:
-        file.write(data)
-        if names:
-            file.descriptions = names
+    place = Affine(10, 0, 500_000 + 2_000 * at, 0, -10, 5_000_000)
+    profile = {"crs": "EPSG:32632", "transform": place, "compress": "deflate"}
+    write_tiff(path, data, names=names, **profile | options)
 
 
 def beside_each_other(raw: Path) -> Path:

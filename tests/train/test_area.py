@@ -13,6 +13,7 @@ from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, s
 from greentrain.maps.blend import Block
 from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.zones import Zone
+from support.tiffs import write_tiff
 
 UTM = Grid(40, 50, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())
 CLASSES = ("trees", "water")
@@ -116,16 +117,6 @@ def test_class_names_may_hold_commas(tmp_path: Path) -> None:
     ],
 )
 def test_an_image_is_no_map(tmp_path: Path, values: np.ndarray, says: str) -> None:
-    with rasterio.open(
-        tmp_path / "raw.tif",
-        "w",
-        driver="GTiff",
-        count=len(values),
-        height=40,
-        width=50,
-        dtype=values.dtype.name,
-        transform=rasterio.Affine(*UTM.transform),
-    ) as file:
-        file.write(values)
+    write_tiff(tmp_path / "raw.tif", values, transform=rasterio.Affine(*UTM.transform))
     with pytest.raises(SourceError, match=says):
         area_of(tmp_path / "raw.tif")

@@ -15,16 +15,8 @@ from greenschemas.store import open_store, write_contract
 from greentrain.config import load_config
 from greentrain.training import doctor
 from greentrain.training.doctor import Severity, all_checks, quick_checks, stop_if_failed
+from support.nets import QUICK
 from support.stores import write_tiny_store
-
-QUICK = (
-    "model.preset=tiny",
-    "model.dims=[8,16]",
-    "model.depths=[1,1]",
-    "model.depths_decoder=[1,1]",
-    "batch_size=4",
-    "accelerator=cpu",
-)
 
 
 @pytest.fixture

@@ -12,16 +12,8 @@ from greenschemas.store import open_store
 from greentrain.cli import app
 from greentrain.config import load_config
 from greentrain.study.floor import find_floor
+from support.nets import QUICK
 from support.stores import reseal, write_tiny_store
-
-QUICK = (
-    "model.preset=tiny",
-    "model.dims=[8,16]",
-    "model.depths=[1,1]",
-    "model.depths_decoder=[1,1]",
-    "batch_size=4",
-    "accelerator=cpu",
-)
 
 
 def write(path: Path, sources: int = 16) -> Path:

@@ -16,6 +16,7 @@ from greenschemas.values import quality_of
 from greentrain.maps.judge import Usual
 from greentrain.maps.predict import Classifier, Options, predict_scene
 from greentrain.maps.scene import Layout
+from support.tiffs import write_tiff
 
 BANDS = SENTINEL2_L1C_19[:13] + SENTINEL2_L1C_19[15:16]
 NAMES = tuple(band.name for band in BANDS)
@@ -75,23 +76,7 @@ def write(
     names: tuple[str, ...] = NAMES,
     nodata: float | None = None,
 ) -> Path:
-    count, height, width = values.shape
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=count,
-        height=height,
-        width=width,
-        dtype=values.dtype,
-        crs=crs,
-        transform=transform,
-        nodata=nodata,
-    ) as file:
-        file.write(values)
-        for index, name in enumerate(names, 1):
-            file.set_band_description(index, name)
-    return path
+    return write_tiff(path, values, names=names, crs=crs, transform=transform, nodata=nodata)
 
 
 def mapped(scene: Path, options: Options = PLAIN, **changed: object) -> np.ndarray:

@@ -19,6 +19,7 @@ from greenschemas.grid import Grid
 from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.scene import Layout, open_scene
 from greentrain.maps.zones import read_zones
+from support.tiffs import write_tiff
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
 BANDS = (Band(name="B1"), Band(name="B2"), Band(name="QA", role=Role.MASK))
@@ -36,21 +37,7 @@ def write_scene(
 ) -> Path:
     """A GeoTIFF of (C, H, W) as anybody writes one."""
     where = {"transform": rasterio.Affine(*UTM.transform), "crs": crs} if crs else {}
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=len(values),
-        height=values.shape[1],
-        width=values.shape[2],
-        dtype=values.dtype,
-        nodata=nodata,
-        **where,
-    ) as file:
-        file.write(values)
-        for index, name in enumerate(names, 1):
-            file.set_band_description(index, name)
-    return path
+    return write_tiff(path, values, names=names, nodata=nodata, **where)
 
 
 def test_a_class_map_is_cloud_optimised_coloured_and_on_the_grid(tmp_path: Path) -> None:

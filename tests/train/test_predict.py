@@ -20,10 +20,12 @@ from greentrain.maps.predict import Classifier, Options, predict_scene
 from greentrain.maps.scene import Layout
 from greentrain.maps.scores import score_map
 from greentrain.maps.windows import mean_and_spread
+from support.tiffs import write_tiff
 
 NAMES = ("B1", "B2", "QA")
 LAYOUT = Layout((Band(name="B1"), Band(name="B2"), Band(name="QA", role=Role.MASK)), ("B1", "B2"))
 RULE = target_rule("fractions", ("a", "b", "c"))
+PLACE = {"crs": "EPSG:32618", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 4e6)}
 
 
 def first_band_decides(image: Tensor, valid: Tensor) -> Tensor:
@@ -44,21 +46,7 @@ def classifier(**changed: object) -> Classifier:
 
 def scene(path: Path, height: int, width: int, *, names: tuple[str, ...] = NAMES) -> np.ndarray:
     values = np.random.default_rng(height).integers(500, 1500, (3, height, width)).astype(np.uint16)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=3,
-        height=height,
-        width=width,
-        dtype="uint16",
-        nodata=0,
-        crs="EPSG:32618",
-        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
-    ) as file:
-        file.write(values)
-        for index, name in enumerate(names, 1):
-            file.set_band_description(index, name)
+    write_tiff(path, values, names=names, nodata=0, **PLACE)
     return values
 
 
@@ -231,18 +219,7 @@ def test_scores_against_a_mask_are_those_of_the_pixels(tmp_path: Path, kind: str
     mask = {"index": label[None], "codes": code[None], "fraction": share}[kind]
     coded = MaskRules.model_validate({"classes": {20: "a", 30: "b", 40: "c"}})
     written = coded if kind == "codes" else MaskRules(classes=RULE.classes)
-    with rasterio.open(
-        tmp_path / "l.tif",
-        "w",
-        driver="GTiff",
-        count=len(mask),
-        height=30,
-        width=40,
-        dtype=mask.dtype,
-        crs="EPSG:32618",
-        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
-    ) as file:
-        file.write(mask)
+    write_tiff(tmp_path / "l.tif", mask, **PLACE)
     found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", RULE, written, Limits())
     confusion = np.array(found["confusion"])
     assert confusion.sum() == 29 * 40 and confusion[2].sum() == 120 and confusion[:2, :2].trace() == 26 * 40
@@ -259,18 +236,7 @@ def test_one_class_against_all_is_scored_as_two(tmp_path: Path, kind: str) -> No
     predict_scene(classifier(classes=rule.classes, probabilities=b_or_not), tmp_path / "s.tif", tmp_path / "m.tif")
     label = np.where(values[0] > 1000, 1, 2).astype(np.uint8)
     mask = label[None] if kind == "index" else (np.arange(3)[:, None, None] == label).astype(np.float32)
-    with rasterio.open(
-        tmp_path / "l.tif",
-        "w",
-        driver="GTiff",
-        count=len(mask),
-        height=30,
-        width=40,
-        dtype=mask.dtype,
-        crs="EPSG:32618",
-        transform=rasterio.Affine(10, 0, 4e5, 0, -10, 4e6),
-    ) as file:
-        file.write(mask)
+    write_tiff(tmp_path / "l.tif", mask, **PLACE)
     found = score_map(tmp_path / "m.tif", tmp_path / "l.tif", rule, MaskRules(classes=("a", "b", "c")), Limits())
     assert found["mean"]["iou"] == 1 and list(found["classes"]) == ["other", "b"]
 
