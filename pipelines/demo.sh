@@ -1,6 +1,6 @@
 #!/bin/sh
 # From synthetic raw GeoTIFFs with planted defects to a trained net and a map, in the commands a user would type.
-# About four minutes on two cores. Usage: pipelines/demo.sh OUT
+# About three minutes on two idle cores. Usage: pipelines/demo.sh OUT
 set -eu
 out=${1:?give a folder for what the demo writes}
 here=$(dirname "$0")
