@@ -28,6 +28,8 @@ NEED_MORE = [
     "greentrain.maps.zones",
     "greentrain.maps.predict",
     "greentrain.maps.area",
+    "greentrain.maps.districts",
+    "greentrain.maps.districts_page",
     "greentrain.maps.picture",
     "greentrain.maps.scores",
 ]

@@ -125,7 +125,7 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
         return use
 
     def window(path: Path) -> object:
-        return [(zone.window(grid), zone.inside(grid, 0, 0, 5, 4)) for zone in read_zones(path, grid)]
+        return [list(zone.blocks(grid)) for zone in read_zones(path, grid)]
 
     checkpoint = "run/checkpoints/step-00000001.pt"
     return {

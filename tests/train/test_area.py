@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
@@ -55,14 +56,15 @@ def test_half_a_pixel_counts_as_half(tmp_path: Path) -> None:
 
 def test_zones_add_up_to_the_whole(tmp_path: Path) -> None:
     def rectangle(name: str, west: float, east: float) -> Zone:
-        ring = [(west, 3.9996e6), (east, 3.9996e6), (east, 4e6), (west, 4e6), (west, 3.9996e6)]
-        return Zone(name, {"type": "Polygon", "coordinates": [ring]})
+        shape = shapely.box(west, 0, east, 40)
+        return Zone(name, shape, shape, "EPSG:32618")
 
-    zones = (rectangle("left", 4e5, 400200), rectangle("right", 400200, 400500), rectangle("far", 5e5, 6e5))
+    zones = (rectangle("left", 0, 20.25), rectangle("right", 20.25, 60), rectangle("far", 100, 110))
     found = area_of(class_map(tmp_path / "m.tif"), zones)
     left, right, far = found["zones"]
-    assert left["pixels"] == 19 * 40 and left["pixels_without_data"] == 40
+    assert left["pixels"] == 19.25 * 40 and left["pixels_without_data"] == 40 and left["pixels_outside"] == 0
     assert left["hectares"] + right["hectares"] == pytest.approx(found["hectares"])
+    assert right["pixels_outside"] == 400 and far["pixels_outside"] == 400
     assert far["pixels"] == 0 and far["classes"]["trees"]["share"] is None
 
 

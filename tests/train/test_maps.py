@@ -9,6 +9,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import shapely
 from rio_cogeo.cogeo import cog_validate
 from shapely import Point, box, to_wkb
 
@@ -18,7 +19,7 @@ from greenschemas.errors import ConfigError, SourceError
 from greenschemas.grid import Grid
 from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.scene import Layout, open_scene
-from greentrain.maps.zones import read_zones
+from greentrain.maps.zones import Zone, read_zones
 from support.tiffs import write_tiff
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
@@ -203,16 +204,60 @@ def zone_file(path: Path, *, crs: str | None = "EPSG:32618") -> Path:
     return path
 
 
-def test_a_zone_covers_the_pixels_whose_centres_it_holds(tmp_path: Path) -> None:
+def laid(zone: Zone, grid: Grid = UTM) -> np.ndarray:
+    """(H, W) the share of every pixel of the grid that the zone covers."""
+    found = np.zeros((grid.height, grid.width))
+    for block, share in zone.blocks(grid):
+        found[block.row : block.row + block.height, block.col : block.col + block.width] = share
+    return found
+
+
+def test_a_zone_covers_the_pixels_it_holds(tmp_path: Path) -> None:
     (zone,) = read_zones(zone_file(tmp_path / "z.geojson"), UTM)
-    assert (zone.name, zone.window(UTM)) == ("park", (20, 20, 50, 100))
-    inside = zone.inside(UTM, 10, 10, 100, 200)
-    assert inside.sum() == 5000 and inside[10:60, 10:110].all()
+    found = laid(zone)
+    assert zone.name == "park" and found[20:70, 20:120].min() == pytest.approx(1)
+    assert found.sum() == pytest.approx(5000) and zone.outside(UTM) == 0
 
 
-def test_a_zone_beside_the_map_has_no_pixels(tmp_path: Path) -> None:
-    (zone,) = read_zones(zone_file(tmp_path / "z.geojson"), Grid(10, 10, UTM.transform, UTM.crs))
-    assert zone.window(Grid(10, 10, UTM.transform, UTM.crs)) == (0, 0, 0, 0)
+def test_a_zone_beside_the_map_has_no_pixels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small = Grid(10, 10, UTM.transform, UTM.crs)
+    (zone,) = read_zones(zone_file(tmp_path / "z.geojson"), small)
+    assert not list(zone.blocks(small)) and zone.outside(small) == pytest.approx(5000)
+    assert "park: outside the map" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [15, 40])
+def test_zones_of_degrees_share_their_edges_on_the_map(tmp_path: Path, kept: int) -> None:
+    """Two zones whose common edge of 7 km is straight in degrees, and one of them with a corner more on it."""
+    west, east, north, south, middle = -76.2, -76.0, 36.87, 36.78, 36.82
+    on = west + (east - west) * kept / 100
+    lower = [[west, south], [east, south], [east, middle], [west, middle], [west, south]]
+    upper = [[west, middle], [on, middle], [east, middle], [east, north], [west, north], [west, middle]]
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for ring in (lower, upper)
+    ]
+    (tmp_path / "z.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    one, other = read_zones(tmp_path / "z.geojson", UTM)
+    bend = np.abs(laid(one) + laid(other) - 1).max()
+    assert 0 < bend < 0.005, "edges that are cut every kilometre bend by centimetres, of pixels of ten metres"
+
+
+def test_zones_are_named_by_a_field_and_what_is_odd_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bow = shapely.Polygon([(400000, 4079000), (401000, 4079500), (401000, 4079000), (400000, 4079500)])
+    shapes = [bow, shapely.box(400500, 4079000, 402000, 4080000), shapely.Polygon(), shapely.Point(0, 0)]
+    columns = [np.array(["bow", "box", "none", "dot"], object), np.array([7, 8, 9, 10])]
+    wkb = np.array([to_wkb(one) for one in shapes], object)
+    pyogrio.raw.write(tmp_path / "z.gpkg", wkb, columns, ["Quarter", "id"], geometry_type="Unknown", crs="EPSG:32618")
+    zones = read_zones(tmp_path / "z.gpkg", UTM, "quarter")
+    assert [zone.name for zone in zones] == ["bow", "box"] and zones[0].shape.is_valid
+    assert laid(zones[0]).sum() == pytest.approx(2500)  # two triangles of 500 x 500 m
+    said = " ".join(capfd.readouterr().err.split())
+    assert "2 of 4 features are no polygons" in said and "bow: the outline crosses itself" in said
+    assert "1 pair, most of all bow and box, by 1250 pixels" in said
+    assert [zone.name for zone in read_zones(tmp_path / "z.gpkg", UTM)] == ["7", "8"]
+    with pytest.raises(ConfigError, match=r"no field city .*Its fields are: Quarter, id"):
+        read_zones(tmp_path / "z.gpkg", UTM, "city")
 
 
 def test_zones_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
@@ -248,7 +293,8 @@ def test_zones_of_other_formats_are_those_of_geojson(
     (due,) = read_zones(zone_file(tmp_path / "z.geojson"), UTM)
     capfd.readouterr()
     (zone,) = read_zones(ogr_zones(tmp_path / name), UTM)
-    assert zone.name == due.name and (zone.inside(UTM, 0, 0, 100, 200) == due.inside(UTM, 0, 0, 100, 200)).all()
+    assert zone.name == due.name
+    np.testing.assert_allclose(laid(zone), laid(due), atol=1e-9)
     assert ("1 of 2 features are no polygons" in capfd.readouterr().err) == (name == "z.gpkg")
 
 

@@ -133,23 +133,47 @@ def _draw(
 def area(
     map: Annotated[Path, typer.Argument(help="Class map or map of fractions, as `greentrain predict` writes.")],
     zones: Annotated[Path | None, typer.Option(help="Polygons: GeoJSON, GeoPackage or Shapefile.")] = None,
+    name: Annotated[str | None, typer.Option(help="Field that names the zones; else name or id.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the zones' numbers as a table.")] = None,
+    gpkg: Annotated[Path | None, typer.Option(help="Write the zones with their numbers as a GeoPackage.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page: the zones by share of green, a table.")] = None,
+    green: Annotated[
+        list[str] | None, typer.Option(help="Class that counts as green, if its name does not say so; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Hectares and share of each class, for the whole map and for each zone.
 
-    From a map of fractions half a pixel of lawn counts as half; from a class map only whole pixels count.
+    From a map of fractions half a pixel of lawn counts as half; from a class map only whole pixels count. A pixel at
+    the edge of a zone counts by the share of it that the zone covers.
 
-    Example: greentrain area map_fractions.tif --zones districts.geojson
+    Example: greentrain area map_fractions.tif --zones districts.gpkg --name district --html districts.html
     """
     from greentrain.maps.area import class_names, measure, summary
+    from greentrain.maps.districts import green_classes, tabulate, write_csv, write_districts
+    from greentrain.maps.districts_page import write_zones_page
+    from greentrain.maps.outputs import check_outputs
     from greentrain.maps.raster import open_raster
     from greentrain.maps.zones import read_zones
 
+    outputs = [path for path in (csv, gpkg, html) if path is not None]
+    if zones is None and (outputs or name is not None or green):
+        raise ConfigError("area", "no zones to write or name", "give --zones FILE")
+    check_outputs([map, *([zones] if zones else [])], outputs)
     with open_raster(map) as raster:
         shares = len(raster.names) > 1
         classes = class_names(raster.tags, raster.names, shares)
-        wanted = read_zones(zones, raster.grid) if zones is not None else ()
-        found = summary(measure(raster, classes, wanted), classes, raster.crs_kind, fractions=shares)
+        counted = green_classes(classes, green or (), needed=html is not None)
+        wanted = read_zones(zones, raster.grid, name) if zones is not None else ()
+        covers = measure(raster, classes, wanted)
+        table = tabulate(covers[1:], classes, counted)
+        if csv is not None:
+            write_csv(csv, table)
+        if gpkg is not None:
+            write_districts(gpkg, wanted, table)
+        if html is not None:
+            write_zones_page(html, map, wanted, table, raster.grid)
+        found = summary(covers, classes, raster.crs_kind, fractions=shares)
     if as_json:
         print_json(found)
         return
@@ -190,7 +214,8 @@ def _area_table(part: dict[str, Any]) -> str:
         for name, row in part["classes"].items()
     ]
     rows.append(("all", number(part["hectares"], 2), f"{part['pixels']:.1f}", ""))
-    rest = f"\nno data: {part['pixels_without_data']} pixels" if part["pixels_without_data"] else ""
+    missing = {"no data": part["pixels_without_data"], "outside the map": part["pixels_outside"]}
+    rest = "".join(f"\n{what}: {round(pixels, 1):.10g} pixels" for what, pixels in missing.items() if pixels)
     return text_table((part["name"], "hectares", "pixels", "share"), rows) + rest
 
 

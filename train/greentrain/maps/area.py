@@ -1,7 +1,9 @@
 """Ground covered by each class: hectares and shares, whole map or zone by zone.
 
 From a map of fractions it adds up the shares of the pixels, so that half a pixel of lawn counts as half; from a class
-map it counts pixels. Letters: K classes, H rows, W columns, all of one block.
+map it counts pixels. At the edge of a zone a pixel counts by the share of it that the zone covers.
+
+Letters: K classes, H rows, W columns, all of one block.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +55,27 @@ class Cover:
     """(K,) pixels of each class; fractions of pixels where the map holds fractions."""
     hectares: Floats
     """(K,) the same in hectares; NaN where the map has no CRS."""
-    empty: int = 0
+    empty: float = 0
     """Pixels without data."""
-    zone: Zone | None = field(default=None, repr=False)
+    outside: float = 0
+    """Pixels of the zone, or what would be such, beyond the map's edge."""
 
-    def add(self, values: NDArray[Any], usable: NDArray[np.bool_], size: Floats) -> None:
+    def add(self, values: NDArray[Any], usable: NDArray[np.bool_], part: Floats, size: Floats) -> None:
         """Add a map's values where `usable` (H, W): shares (K, H, W), or classes (1, H, W), each a whole pixel.
 
-        size: (H, W) hectares a pixel.
+        part: (H, W) share of each pixel that counts. size: (H, W) hectares a pixel.
         """
-        k, here = len(self.pixels), size[usable]
+        k, counts = len(self.pixels), part[usable]
+        here = size[usable] * counts
         if len(values) > 1:
             share = values[:, usable].astype(np.float64)
-            self.pixels += share.sum(1)
+            self.pixels += share @ counts
             self.hectares += share @ here
         else:
             label = values[0][usable].astype(np.int64)
-            self.pixels += np.bincount(label, minlength=k)
+            self.pixels += np.bincount(label, counts, k)
             self.hectares += np.bincount(label, here, k)
+        self.empty += float(part[~usable].sum())
 
 
 def pixel_hectares(ground: Ground, block: Block) -> Floats:
@@ -129,18 +134,18 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
     """
     ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
     k = len(classes)
-    covers = [Cover(zone.name if zone else "whole map", np.zeros(k), np.zeros(k), zone=zone) for zone in (None, *zones)]
-    for cover in covers:
-        for block in _blocks_of(cover.zone, raster.grid):
-            box = (block.row, block.col, block.height, block.width)
-            values, usable = raster.read(*box)
-            inside = np.ones_like(usable) if cover.zone is None else cover.zone.inside(raster.grid, *box)
-            if KEY not in raster.tags and cover.zone is None:
+    covers = []
+    for zone in (None, *zones):
+        cover = Cover(zone.name if zone else "whole map", np.zeros(k), np.zeros(k))
+        cover.outside = zone.outside(raster.grid) if zone else 0.0
+        for block, part in zone.blocks(raster.grid) if zone else _whole(raster.grid):
+            values, usable = raster.read(block.row, block.col, block.height, block.width)
+            if KEY not in raster.tags and zone is None:
                 _must_be_map(raster.path, values[:, usable])
             if len(values) == 1:
                 usable &= values[0] < k
-            cover.add(values, usable & inside, pixel_hectares(ground, block))
-            cover.empty += int((inside & ~usable).sum())
+            cover.add(values, usable, part, pixel_hectares(ground, block))
+        covers.append(cover)
     return tuple(covers)
 
 
@@ -158,10 +163,9 @@ def _must_be_map(path: Path, values: NDArray[Any]) -> None:
         )
 
 
-def _blocks_of(zone: Zone | None, grid: Grid) -> Iterator[Block]:
-    row, col, height, width = zone.window(grid) if zone else (0, 0, grid.height, grid.width)
-    for b in blocks(height, width, _SIDE):
-        yield Block(b.index, b.row + row, b.col + col, b.height, b.width)
+def _whole(grid: Grid) -> Iterator[tuple[Block, Floats]]:
+    for block in blocks(grid.height, grid.width, _SIDE):
+        yield block, np.ones((block.height, block.width))
 
 
 def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fractions: bool) -> dict[str, Any]:
@@ -175,6 +179,7 @@ def summary(covers: Sequence[Cover], classes: Sequence[str], kind: str, *, fract
             "hectares": float(cover.hectares.sum()) if placed else None,
             "pixels": total,
             "pixels_without_data": cover.empty,
+            "pixels_outside": cover.outside,
             "classes": {
                 name: {
                     "hectares": float(cover.hectares[k]) if placed else None,

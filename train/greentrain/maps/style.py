@@ -1,8 +1,8 @@
-"""How QGIS shows a map: a style file beside it, which it reads by itself. Pure, but for writing it.
+"""How QGIS shows a map or polygons: a style file beside it, which it reads by itself. Pure, but for writing it.
 
 QGIS would give each of the 256 possible values of a class map an entry without a name, and show the first three shares
-of a map of fractions as red, green and blue. Format: QGIS 3, `QgsPalettedRasterRenderer` and
-`QgsSingleBandPseudoColorRenderer`.
+of a map of fractions as red, green and blue. Format: QGIS 3, `QgsPalettedRasterRenderer`,
+`QgsSingleBandPseudoColorRenderer`, `QgsCategorizedSymbolRenderer` and `QgsGraduatedSymbolRenderer`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from xml.etree import ElementTree as xml
 from greenschemas.colours import Colour, as_hex
 from greenschemas.files import write_whole
 
-__all__ = ["class_style", "share_style", "write_style"]
+__all__ = ["class_style", "green_shade", "polygon_style", "share_style", "write_style", "zone_style"]
 
 _MARK = "made by greentrain predict"
 _PALE: Colour = (247, 247, 247)
+_GREEN: tuple[Colour, Colour] = ((240, 246, 226), (10, 88, 48))
+_STEPS = 5
 
 
 def class_style(classes: Sequence[str], colours: Sequence[Colour]) -> str:
@@ -46,6 +48,34 @@ def share_style(name: str, colour: Colour) -> str:
     return _text(root)
 
 
+def green_shade(at: float) -> Colour:
+    """The colour of a zone: pale at 0, dark green at 1."""
+    red, green, blue = (round(low + at * (high - low)) for low, high in zip(*_GREEN, strict=True))
+    return red, green, blue
+
+
+def polygon_style(field: str, classes: Sequence[str], colours: Sequence[Colour]) -> str:
+    """Of polygons whose `field` holds a class: each class in its colour, without outlines."""
+    root, renderer = _vectors("categorizedSymbol", field)
+    rows, symbols = xml.SubElement(renderer, "categories"), xml.SubElement(renderer, "symbols")
+    for index, (name, colour) in enumerate(zip(classes, colours, strict=True)):
+        xml.SubElement(rows, "category", value=name, label=name, symbol=str(index), render="true", type="string")
+        _fill(symbols, index, colour, "no")
+    return _text(root)
+
+
+def zone_style(field: str, low: float, high: float) -> str:
+    """Of zones whose `field` holds a share of green between `low` and `high`: five steps from pale to dark."""
+    root, renderer = _vectors("graduatedSymbol", field)
+    rows, symbols = xml.SubElement(renderer, "ranges"), xml.SubElement(renderer, "symbols")
+    for index in range(_STEPS):
+        lower, upper = (low + (high - low) * (index + more) / _STEPS for more in (0, 1))
+        said = {"lower": str(lower), "upper": str(upper), "label": f"{lower:.1%} to {upper:.1%}"}
+        xml.SubElement(rows, "range", said, symbol=str(index), render="true")
+        _fill(symbols, index, green_shade(index / (_STEPS - 1)), "solid")
+    return _text(root)
+
+
 def write_style(map: Path, style: str) -> None:
     """Write the style beside the map, unless a person has saved one of their own there."""
     path = map.with_suffix(".qml")
@@ -59,6 +89,20 @@ def _renderer(kind: str, **attributes: str) -> tuple[xml.Element, xml.Element]:
     pipe = xml.SubElement(root, "pipe")
     said = {"type": kind, "band": "1", "opacity": "1", "alphaBand": "-1", **attributes}
     return root, xml.SubElement(pipe, "rasterrenderer", said)
+
+
+def _vectors(kind: str, field: str) -> tuple[xml.Element, xml.Element]:
+    root = xml.Element("qgis", version="3.22")
+    root.append(xml.Comment(_MARK))
+    return root, xml.SubElement(root, "renderer-v2", type=kind, attr=field)
+
+
+def _fill(symbols: xml.Element, index: int, colour: Colour, outline: str) -> None:
+    symbol = xml.SubElement(symbols, "symbol", type="fill", name=str(index), alpha="1")
+    layer = xml.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1"})
+    said = {"color": "{},{},{},255".format(*colour), "outline_color": "90,100,94,255", "outline_style": outline}
+    for key, value in said.items():
+        xml.SubElement(layer, "prop", k=key, v=value)
 
 
 def _text(root: xml.Element) -> str:
