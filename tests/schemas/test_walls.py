@@ -32,6 +32,9 @@ NEED_MORE = [
     "greentrain.maps.districts_page",
     "greentrain.maps.picture",
     "greentrain.maps.scores",
+    "greentrain.maps.warp",
+    "greentrain.maps.sample",
+    "greentrain.maps.reference",
 ]
 
 

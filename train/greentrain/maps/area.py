@@ -25,7 +25,7 @@ from greentrain.maps.outputs import KEY, NO_CLASS
 from greentrain.maps.raster import Raster
 from greentrain.maps.zones import Zone
 
-__all__ = ["Cover", "Ground", "class_names", "measure", "pixel_hectares", "summary"]
+__all__ = ["Cover", "Ground", "class_names", "measure", "must_be_map", "pixel_hectares", "summary"]
 
 _MAJOR, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
 _SIDE = 1024
@@ -141,7 +141,7 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
         for block, part in zone.blocks(raster.grid) if zone else _whole(raster.grid):
             values, usable = raster.read(block.row, block.col, block.height, block.width)
             if KEY not in raster.tags and zone is None:
-                _must_be_map(raster.path, values[:, usable])
+                must_be_map(raster.path, values[:, usable])
             if len(values) == 1:
                 usable &= values[0] < k
             cover.add(values, usable, part, pixel_hectares(ground, block))
@@ -149,8 +149,11 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
     return tuple(covers)
 
 
-def _must_be_map(path: Path, values: NDArray[Any]) -> None:
-    """values: (bands, pixels) of a raster that somebody else wrote: one class number each, or shares that sum to 1."""
+def must_be_map(path: Path, values: NDArray[Any]) -> None:
+    """Raise SourceError unless a raster that somebody else wrote holds class numbers, or shares that sum to 1.
+
+    values: (bands, pixels) of it.
+    """
     if len(values) == 1:
         odd = values[0][(values[0] < 0) | (values[0] >= NO_CLASS) | (values[0] % 1 != 0)]
         found = f"its one band holds {odd[0]:g}, which is no class number" if odd.size else ""

@@ -1,4 +1,4 @@
-"""GeoTIFFs in and out: with `zones`, the only modules of greentrain that know GDAL.
+"""GeoTIFFs in and out: with `zones` and `warp`, the only modules of greentrain that know GDAL.
 
 Reads a raster window by window, however its bands are laid out, and writes cloud-optimised GeoTIFFs on the scene's own
 grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
@@ -104,6 +104,11 @@ class Raster:
     ) -> None:
         for each in self._sets:
             each.close()
+
+    @property
+    def dataset(self) -> Any:
+        """The open file, as rasterio has it."""
+        return self._sets[0]
 
     @property
     def linear_unit(self) -> float:

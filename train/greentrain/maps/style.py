@@ -14,9 +14,9 @@ from xml.etree import ElementTree as xml
 from greenschemas.colours import Colour, as_hex
 from greenschemas.files import write_whole
 
-__all__ = ["class_style", "green_shade", "polygon_style", "share_style", "write_style", "zone_style"]
+__all__ = ["class_style", "green_shade", "polygon_style", "share_style", "write_form", "write_style", "zone_style"]
 
-_MARK = "made by greentrain predict"
+_MARK = "made by greentrain"
 _PALE: Colour = (247, 247, 247)
 _GREEN: tuple[Colour, Colour] = ((240, 246, 226), (10, 88, 48))
 _STEPS = 5
@@ -108,3 +108,25 @@ def _fill(symbols: xml.Element, index: int, colour: Colour, outline: str) -> Non
 def _text(root: xml.Element) -> str:
     xml.indent(root)
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{xml.tostring(root, encoding='unicode')}\n"
+
+
+def write_form(sample: Path, classes: Sequence[str]) -> None:
+    """Write the style of a sample's points beside it, by which QGIS asks for `reference` by a list of the classes.
+
+    What the map says is hidden in the form, so that nobody is led by it. classes: empty where shares are asked for,
+    which are typed in.
+    """
+    root = xml.Element("qgis", version="3.22")
+    root.append(xml.Comment(_MARK))
+    fields = xml.SubElement(root, "fieldConfiguration")
+    for name in ("stratum", "stratum_pixels", "mapped"):
+        xml.SubElement(xml.SubElement(fields, "field", name=name), "editWidget", type="Hidden")
+    if classes:
+        field = xml.SubElement(fields, "field", name="reference")
+        config = xml.SubElement(xml.SubElement(field, "editWidget", type="ValueMap"), "config")
+        values = xml.SubElement(xml.SubElement(config, "Option", type="Map"), "Option", type="List", name="map")
+        for name in classes:
+            xml.SubElement(
+                xml.SubElement(values, "Option", type="Map"), "Option", type="QString", name=name, value=name
+            )
+    write_style(sample, _text(root))

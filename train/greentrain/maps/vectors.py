@@ -1,7 +1,8 @@
-"""Polygons out, as GeoPackage. Memory stays at one batch."""
+"""Shapes out, as GeoPackage. Memory stays at one batch."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ Batch = tuple[list[shapely.Geometry], Mapping[str, list[Any]]]
 """(shapes, values of each field in the order of the shapes); numbers are float or int, None where there is none."""
 
 
-def write_gpkg(path: Path, crs: str, batches: Iterable[Batch]) -> None:
-    """Write multipolygons with their fields, one layer named after the file; `path` appears whole or not at all.
+def write_gpkg(path: Path, crs: str, batches: Iterable[Batch], kind: str = "MultiPolygon") -> None:
+    """Write shapes of a kind with their fields, one layer named after the file; `path` appears whole or not at all.
 
     Every batch has the fields of the first one, and a batch without shapes writes the fields alone.
     """
     draft = beside(path, ".draft.gpkg")  # GDAL wants the ending
     draft.unlink(missing_ok=True)
     try:
-        with whole(path) as done:
+        with whole(path) as done, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none, and that was said of it
             for shapes, fields in batches:
                 pyogrio.raw.write(
                     draft,
@@ -35,9 +37,10 @@ def write_gpkg(path: Path, crs: str, batches: Iterable[Batch]) -> None:
                     list(fields),
                     layer=path.stem,
                     driver="GPKG",
-                    geometry_type="MultiPolygon",
-                    crs=crs,
+                    geometry_type=kind,
+                    crs=crs or None,
                     append=draft.exists(),
+                    dataset_options={"VERSION": "1.2"},  # which the QGIS of a stable Debian knows without a warning
                 )
             draft.replace(done)
     finally:
