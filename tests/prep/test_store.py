@@ -122,7 +122,7 @@ def test_commands_print_what_people_and_machines_read(built, tmp_path):
     assert "data:image/png;base64," in page.read_text() and "http://" not in page.read_text()
 
 
-def test_a_leak_ends_audit_with_one(collection):
+def test_a_leak_ends_split_and_audit_with_one(collection):
     collection.add(7, 1)
     image, fraction = collection.pixels["images/T/T_2020_7_1_GeoTIFF.tif"]
     collection.write(7, 2, image + 40, fraction, city="U")
@@ -132,7 +132,7 @@ def test_a_leak_ends_audit_with_one(collection):
     rows = [f"{name},{'val' if name.startswith('U') else 'train'}" for name in names]
     (collection.folder / "s.csv").write_text("group,split\n" + "\n".join(rows))
     result = CliRunner().invoke(app, ["split", str(store), "--file", str(collection.folder / "s.csv")])
-    assert "ground" in result.output
+    assert result.exit_code == 1 and "ground" in result.output
     assert "ground" in invoke("audit", store, code=1)
 
 

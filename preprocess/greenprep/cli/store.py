@@ -136,7 +136,8 @@ def split(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Deal groups out to train, val and test, audit the result, and write the statistics of train.
+    """Deal groups out to train, val and test, audit the result, and write the statistics of train; exit with 1 if the
+    audit finds ground or pictures that stand in two splits: `greentrain fit` refuses such a store.
 
     What is not given comes from the store's recipe. Where that says nothing, a fifth goes to val and nothing to test,
     in whole groups, with seed 0.
@@ -162,13 +163,15 @@ def split(
     )
     if as_json:
         print_json({"split": contract.model_dump(mode="json")["split"], "audit": found.as_json()})
-        return
-    from greenprep.inspect.tables import audit_text, remarks, split_text
+    else:
+        from greenprep.inspect.tables import audit_text, remarks, split_text
 
-    typer.echo(split_text(contract))
-    typer.echo(audit_text(found))
-    for remark in remarks(contract, found):
-        say(remark)
+        typer.echo(split_text(contract))
+        typer.echo(audit_text(found))
+        for remark in remarks(contract, found):
+            say(remark)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
