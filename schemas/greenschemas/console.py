@@ -99,9 +99,9 @@ def say(text: str) -> None:
     _stderr.print(as_text(text), markup=False)
 
 
-def print_json(value: object) -> None:
-    """A result for machines, on stdout."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+def print_json(value: object, *, indent: int | None = 1) -> None:
+    """A result for machines, on stdout; indent: None for one line of many."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     typer.echo(text.encode("utf-8", "backslashreplace").decode())  # \udcff: JSON's own way to write it.
 
 

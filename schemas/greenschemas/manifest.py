@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ from greenschemas.files import write_whole
 from greenschemas.frozen import Frozen
 
 __all__ = [
+    "LOG_NAME",
     "MANIFEST_NAME",
     "RECIPE_NAME",
     "SUMMARY_NAME",
@@ -25,6 +26,7 @@ __all__ = [
     "Reason",
     "Summary",
     "Verdict",
+    "parse_line",
     "read_entry",
     "read_manifest",
     "write_manifest",
@@ -33,6 +35,8 @@ __all__ = [
 MANIFEST_NAME = "manifest.jsonl"
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
+LOG_NAME = "watch.jsonl"
+"""What `greenprep watch` has said, in the order in which it did; the manifest follows it."""
 
 
 class Level(StrEnum):
@@ -179,11 +183,15 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
 
 def read_entry(where: str, line: bytes) -> Entry:
     """The entry on one line of a manifest; raises SourceError, at `where`, for a line that is none."""
+    return Entry.parse(where, parse_line(where, line), SourceError)
+
+
+def parse_line(where: str, line: bytes) -> Any:
+    """The JSON of one line of a manifest; raises SourceError, at `where`, where it is none."""
     try:
-        data = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError) as problem:  # Not JSON, not UTF-8, or brackets in brackets without an end.
         found = problem.msg if isinstance(problem, json.JSONDecodeError) else "bytes that are no text"
         raise SourceError(
             where, f"not JSON ({found})", "remove the line: `greenprep clean` looks at that pair again"
         ) from None
-    return Entry.parse(where, data, SourceError)

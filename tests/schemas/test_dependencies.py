@@ -18,6 +18,7 @@ EXTRA = {"greenschemas": None, "greenprep": "prep", "greentrain": "train"}
 # Of another extra than the package's own; where it is missing, our own error asks for it.
 BORROWED = {
     "greenschemas": {"xarray": "prep"},
+    "greenprep": {"watchfiles": "service"},
     "greentrain": {"rasterio": "prep", "onnxruntime": "onnx", "onnxscript": "onnx"},
 }
 # Comes with a CUDA build of torch, and is done without elsewhere.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenprep.split.assign import places_of
 from greenprep.split.grow import Dealt
 from greenprep.store.arrays import SourceTable, TileTable, has_checksums, shard_key
 from greenprep.store.histogram import Histogram
@@ -23,7 +24,7 @@ from greenprep.store.location import Location, link_or_copy
 from greenprep.store.moments import Moments
 from greenschemas.contract import Contract
 from greenschemas.errors import StoreError
-from greenschemas.layout import NO_SPLIT, TILED, without_cell
+from greenschemas.layout import TILED, without_cell
 from greenschemas.recipe import Recipe
 from greenschemas.store import Store, open_store
 
@@ -116,11 +117,7 @@ class ExistingStore:
         """How its groups were dealt out; None for a store without a split."""
         if self.contract.split is None:
             return None
-        used = np.unique(self.store.tile_group()[self.store.usable_tiles()])
-        folds = self.store.read("fold") if "fold" in self.store.group else np.full(self.contract.groups, NO_SPLIT)
-        names, splits = self.store.texts("group_name"), self.store.splits()
-        places = {str(names[g]): (int(splits[g]), int(folds[g])) for g in used.tolist()}
-        return Dealt(self.contract.split.recipe, places, self.deal_new)
+        return Dealt(self.contract.split.recipe, places_of(self.store), self.deal_new)
 
     def with_sources(self, more: SourceTable) -> SourceTable:
         """Its sources, then `more`."""

@@ -80,10 +80,12 @@ def assemble(
     store: Location,
     accepted: Sequence[Accepted],
     existing: ExistingStore | None = None,
+    founders: int | None = None,
 ) -> Contract:
     """Write the whole store, contract included, into `target_of(store)`.
 
-    accepted: sorted by path. existing: the store that these are added to. Raises StoreError where no tile is left.
+    accepted: in the order of the store. existing: the store that these are added to. founders: how many of the first of
+    them say what the stored numbers mean, None for all. Raises StoreError where no tile is left.
     """
     contract = _contract(inputs, accepted, existing)
     target, ledger = target_of(store), Ledger(inputs.build / "ledger")
@@ -97,7 +99,7 @@ def assemble(
     watched = _Extremes(moments, len(contract.bands))
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder) / "s", contract, sources, tiles, watched, _codes(accepted, existing), digests)
-        values = _values(accepted, contract, existing, watched)
+        values = _values(accepted[:founders], contract, existing, watched)
         bands = adopt_dead(contract.bands, watched.constant)
         contract = contract.model_copy(update={"bands": bands, "values": values})
         contract = write_contract(zarr.open_group(f"{folder}/s", mode="r+"), contract)

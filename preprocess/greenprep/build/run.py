@@ -14,6 +14,7 @@ from pathlib import Path
 
 from greenprep.build.append import ExistingStore, open_existing
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
+from greenprep.build.batches import Record, read_record
 from greenprep.build.ledger import open_scratch
 from greenprep.build.outputs import check_manifest_folder, check_store_location
 from greenprep.build.read import BuildInputs
@@ -33,8 +34,9 @@ from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.lock import folder_writer, only_writer
 from greenschemas.manifest import RECIPE_NAME, Entry, Summary, Verdict, read_manifest, write_manifest
 from greenschemas.recipe import Recipe, TileRules, load_recipe, write_recipe
+from greenschemas.store import open_store
 
-__all__ = ["BuildResult", "run", "tile"]
+__all__ = ["BuildResult", "Built", "grow", "run", "tile"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def tile(
 ) -> BuildResult:
     """Cut the accepted pairs of a clean folder into tiles and write a store, without a split.
 
+    Of a folder that `greenprep watch` keeps: the store that it fed, in the order of its batches, with its split.
+
     size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
     workers: processes of this machine; None: one a processor; 0: this process itself.
     scheduler: address of a Dask scheduler, instead, or `local` for a Dask cluster of this machine.
@@ -87,22 +91,65 @@ def tile(
         existing = _existing(
             Location.at(store), recipe, clean, append=append, unassigned=unassigned, overwrite=overwrite
         )
-        return _tile(clean, store, recipe, existing, workers, scheduler)
+        entries = tuple(sorted(read_manifest(clean), key=_name))
+        summary, new = Summary.of(entries, recipe.hash()), _to_add(entries, existing)
+        if existing is not None and not new:
+            return _unchanged(existing, entries, summary, clean)
+        record = read_record(clean)
+        new.sort(key=lambda entry: record.order(_name(entry)))
+        plan = record.plan(SplitPlan(recipe.split))
+        built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
+        return BuildResult(built.contract, entries, summary, clean, str(store), built.audit, built.without_tiles)
 
 
-def _tile(
+def grow(clean: Path, store: Path, recipe: Recipe, entries: Sequence[Entry], *, workers: int | None = None) -> Built:
+    """Bring accepted pairs of a clean folder into a local store; a store that is not there yet is begun, and split.
+
+    entries: those that stand in the store already are left out; recipe: that of the folder. The batch is written down
+    in the folder (`batches.jsonl`), from which `tile` builds the same store anew. Raises as `tile` does, and
+    ConfigError where a first batch has not enough ground to be split.
+    """
+    place = Location.at(store)
+    with only_writer(store, "greenprep watch"):
+        begun = (place / "zarr.json").exists()
+        existing = _existing(place, recipe, clean, append=begun, unassigned=False, overwrite=False)
+        record = read_record(clean)
+        if existing is not None:
+            record = record.follow(existing.store)
+        known = {} if existing is None else existing.paths
+        new = sorted((entry for entry in entries if _name(entry) not in known), key=_name)
+        if existing is not None and not new:
+            return Built(existing.contract, None, ())
+        plan = SplitPlan(recipe.split) if existing is None else None
+        built = _built(clean, store, recipe, new, existing, plan, workers, None, record)
+        record.follow(open_store(store))
+        return built
+
+
+@dataclass(frozen=True)
+class Built:
+    """What stands in a store after a build."""
+
+    contract: Contract
+    audit: Audit | None
+    """None where the store has no split, or nothing was new."""
+    without_tiles: tuple[str, ...]
+    """As in `BuildResult`."""
+
+
+def _built(
     clean: Path,
     store: str | Path,
     recipe: Recipe,
+    new: Sequence[Entry],
     existing: ExistingStore | None,
+    plan: SplitPlan | None,
     workers: int | None,
     scheduler: str | None,
-) -> BuildResult:
-    entries = tuple(sorted(read_manifest(clean), key=_name))
-    place, summary = Location.at(store), Summary.of(entries, recipe.hash())
-    new = _to_add(entries, existing)
-    if existing is not None and not new:
-        return _unchanged(existing, entries, summary, clean)
+    record: Record,
+) -> Built:
+    """Build from `new`, in their order. plan: how to split a new store, None: not at all; a grown one keeps its own."""
+    place = Location.at(store)
     candidates = [Candidate(entry.image, entry.mask, entry.group, entry.time, entry.parts) for entry in new]
     open_scratch(build_location(place))
     inputs = BuildInputs.of(clean, recipe, build_location(place), judge=False)
@@ -116,11 +163,14 @@ def _tile(
                     "run `greenprep clean` again: the file was changed",
                 )
         accepted = [Accepted(source, entry) for source, entry in zip(sources, new, strict=True)]
-        contract, audit = assemble(work, inputs, place, accepted, existing), None
-    if existing is not None and existing.dealt is not None:
-        contract, audit = write_split(target_of(place).url, SplitPlan.around(existing.dealt))
+        founders = record.founders(map(_name, new)) if existing is None else None
+        contract, audit = assemble(work, inputs, place, accepted, existing, founders), None
+    if existing is not None:
+        plan = None if existing.dealt is None else SplitPlan.around(existing.dealt)
+    if plan is not None:
+        contract, audit = write_split(target_of(place).url, plan)
     finish(place)
-    return BuildResult(contract, entries, summary, clean, str(store), audit, _without(accepted))
+    return Built(contract, audit, _without(accepted))
 
 
 def run(

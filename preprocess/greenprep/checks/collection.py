@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from greenschemas.manifest import Entry, Level, Reason, Verdict
 from greenschemas.recipe import MaskRules
 from greenschemas.value_checks import PIXEL_RATIO, robust_z
 
-__all__ = ["judge_collection"]
+__all__ = ["judge_collection", "judge_newcomers"]
 
 ENOUGH = 8
 """Files below which nothing is said about outliers."""
@@ -45,8 +45,35 @@ def judge_collection(
     Findings of an earlier call are dropped first, so that a grown collection is judged anew. Of equal files the first
     by path stays. Rejected files are compared with nothing.
     """
-    ordered = sorted(entries, key=lambda entry: (entry.image or entry.mask or "", entry.mask or ""))
-    base = [_without(entry) for entry in ordered]
+    base = [_without(entry) for entry in _by_path(entries)]
+    return _with_findings(base, _findings(base, bands, rules, limits))
+
+
+def judge_newcomers(
+    known: Sequence[Entry], new: Iterable[Entry], bands: Sequence[Band], rules: MaskRules, limits: Limits
+) -> tuple[Entry, ...]:
+    """The entries of `new`, sorted by path, with what they show beside those that were judged before, which stay.
+
+    Of equal files the one that was there stays, whatever its path.
+    """
+    base = [*known, *(_without(entry) for entry in _by_path(new))]
+    return _with_findings(base, _findings(base, bands, rules, limits))[len(known) :]
+
+
+def _by_path(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry.image or entry.mask or "", entry.mask or ""))
+
+
+def _with_findings(entries: Sequence[Entry], found: Mapping[int, list[Reason]]) -> tuple[Entry, ...]:
+    return tuple(
+        with_reasons(entry, [*entry.reasons, *found[i]]) if i in found else entry for i, entry in enumerate(entries)
+    )
+
+
+def _findings(
+    base: Sequence[Entry], bands: Sequence[Band], rules: MaskRules, limits: Limits
+) -> dict[int, list[Reason]]:
+    """What is found of each entry, by its place; of those that are alike in something, the first stays."""
     found: dict[int, list[Reason]] = defaultdict(list)
     for i, reason in one_off(base, rules, limits):
         found[i].append(reason)
@@ -83,9 +110,7 @@ def judge_collection(
         found[i].append(reason)
     alive = [i for i in alive if not _rejects(found[i])]
     _outliers(base, alive, found, bands, limits)
-    return tuple(
-        with_reasons(entry, [*entry.reasons, *found[i]]) if found[i] else entry for i, entry in enumerate(base)
-    )
+    return {i: reasons for i, reasons in found.items() if reasons}
 
 
 def _without(entry: Entry) -> Entry:

@@ -28,6 +28,7 @@ from greenschemas.limits import Limits
 from greenschemas.lock import LOCK_NAME, folder_writer
 from greenschemas.machine import cores
 from greenschemas.manifest import (
+    LOG_NAME,
     MANIFEST_NAME,
     RECIPE_NAME,
     SUMMARY_NAME,
@@ -40,7 +41,16 @@ from greenschemas.manifest import (
 )
 from greenschemas.recipe import Recipe, load_recipe, recipe_of, write_recipe
 
-__all__ = ["CleanResult", "clean", "reject_repairs"]
+__all__ = [
+    "JOURNAL_NAME",
+    "CleanResult",
+    "check_folders",
+    "check_owned",
+    "clean",
+    "judge_pairs",
+    "pair_files",
+    "reject_repairs",
+]
 
 JOURNAL_NAME = "manifest.part"
 BATCH = 8
@@ -80,7 +90,7 @@ def clean(
     raw, out, recipe = Path(raw), Path(out), recipe_of(recipe)
     if not repair:
         recipe = reject_repairs(recipe)
-    _check_folders(raw, out, dry_run)
+    check_folders(raw, out, dry_run)
     candidates = find_pairs(raw, recipe.pairing)
     if not candidates:
         raise ConfigError(
@@ -106,7 +116,7 @@ def _clean(
     tick: Callable[[int, int], None] | None,
 ) -> CleanResult:
     if not dry_run:
-        _check_owned(out)
+        check_owned(out)
     old = {} if dry_run else _earlier(out, recipe)
     kept = (
         {}
@@ -122,7 +132,7 @@ def _clean(
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal, progress("cleaning", len(kept) + len(todo)) as bar:
         bar.advance(len(kept))
-        for answers in _verdicts(raw, None if dry_run else out, recipe, todo, workers):
+        for answers in judge_pairs(raw, None if dry_run else out, recipe, todo, workers):
             for entry in answers:
                 entries[entry_key(entry)] = entry
                 journal(entry)
@@ -136,6 +146,7 @@ def _clean(
         sync_tree(out)  # What the manifest says stands there must not be lost where the manifest is not.
         write_manifest(out, judged, summary)
         (out / JOURNAL_NAME).unlink(missing_ok=True)
+        (out / LOG_NAME).unlink(missing_ok=True)  # The next `greenprep watch` begins with this manifest.
         from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
 
         write_clean_report(raw, out, recipe, judged, summary)
@@ -157,7 +168,8 @@ def _key(candidate: Candidate) -> tuple[str, str]:
     return candidate.image or "", candidate.mask or ""
 
 
-def _check_folders(raw: Path, out: Path, dry_run: bool) -> None:
+def check_folders(raw: Path, out: Path, dry_run: bool = False) -> None:
+    """Raise ConfigError where RAW is no folder, or OUT a file, or one of them lies in the other."""
     if not raw.is_dir():
         raise ConfigError(raw, "no such folder", "give the folder that holds the images and masks")
     real_raw, real_out = raw.resolve(), out.resolve()
@@ -169,7 +181,7 @@ def _check_folders(raw: Path, out: Path, dry_run: bool) -> None:
         raise ConfigError(out, "is a file", "choose a folder")
 
 
-def _check_owned(out: Path) -> None:
+def check_owned(out: Path) -> None:
     """Raise ConfigError where OUT holds what no earlier run wrote; while it is locked: none is just beginning."""
     if {path.name for path in out.iterdir()} - {LOCK_NAME} and not (out / RECIPE_NAME).is_file():
         raise ConfigError(out, "is not empty, and no earlier run of clean wrote it", "choose an empty or new folder")
@@ -209,7 +221,7 @@ def _same_recipe(path: Path, recipe: Recipe) -> bool:
 def _still_good(raw: Path, out: Path, entry: Entry, candidate: Candidate) -> bool:
     if entry.stamp is None or entry.stamp != stamp_of(raw, candidate).text:
         return False
-    return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in _outputs(out, entry))
+    return entry.verdict is Verdict.REJECTED or all(path.is_file() for path in pair_files(out, entry))
 
 
 def _out_of_sight(
@@ -256,9 +268,10 @@ def _append(file: TextIO, entry: Entry) -> None:
     file.flush()
 
 
-def _verdicts(
+def judge_pairs(
     raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate], workers: int
 ) -> Iterator[list[Entry]]:
+    """The verdicts on some pairs as they come, in no order; what is accepted stands below `out` (None: nowhere)."""
     if not todo:
         return
     batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
@@ -280,21 +293,21 @@ def _settle(
     raw: Path, out: Path, recipe: Recipe, judged: Sequence[Entry], old: Iterable[Entry], candidates: Sequence[Candidate]
 ) -> None:
     """Make what stands below OUT what the verdicts say: the checks over the collection may have changed some."""
-    wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in _outputs(out, entry)}
-    written = {path for entry in (*judged, *old) for path in _outputs(out, entry)}
+    wanted = {path for entry in judged if entry.verdict is not Verdict.REJECTED for path in pair_files(out, entry)}
+    written = {path for entry in (*judged, *old) for path in pair_files(out, entry)}
     for path in written - wanted:
         if not path.is_dir():  # An entry may stand for a folder that could not be looked into.
             path.unlink(missing_ok=True)
     lacking = {
         entry_key(entry)
         for entry in judged
-        if entry.verdict is not Verdict.REJECTED and not all(path.is_file() for path in _outputs(out, entry))
+        if entry.verdict is not Verdict.REJECTED and not all(path.is_file() for path in pair_files(out, entry))
     }
     again = [candidate for candidate in candidates if _key(candidate) in lacking]
-    for _ in _verdicts(raw, out, recipe, again, 1):
+    for _ in judge_pairs(raw, out, recipe, again, 1):
         pass
 
 
-def _outputs(out: Path, entry: Entry) -> list[Path]:
+def pair_files(out: Path, entry: Entry) -> list[Path]:
     """Where an accepted or repaired pair stands below `out`."""
     return [out / relative for relative in (entry.image, entry.mask) if relative is not None]

@@ -7,6 +7,7 @@ import typer
 from greenprep.cli import clean as cli_clean
 from greenprep.cli import init as cli_init
 from greenprep.cli import store as cli_store
+from greenprep.cli import watch as cli_watch
 from greenschemas.console import add_version, run
 
 __all__ = ["app", "main"]
@@ -22,6 +23,7 @@ add_version(app)
 app.add_typer(cli_init.app)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
+app.add_typer(cli_watch.app)
 
 
 def main() -> None:

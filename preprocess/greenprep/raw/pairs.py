@@ -16,7 +16,10 @@ from greenschemas.errors import SourceError, as_utf8
 from greenschemas.name_pattern import copy_number, has_parts, original_name, regex_of
 from greenschemas.recipe import Pairing
 
-__all__ = ["SIDECARS", "Candidate", "find_pairs", "pair_names"]
+__all__ = ["ANSWERS", "SIDECARS", "Candidate", "all_files", "find_pairs", "pair_names", "pairs_among"]
+
+ANSWERS = (".verdict.json", ".verdict.txt")
+"""Endings of what `greenprep watch` writes beside a file: no pattern finds it."""
 
 SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj")
 """Endings of files that GDAL would read beside a TIFF: never opened here, and no strays."""
@@ -56,7 +59,11 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     A folder that may not be looked into is one of them, with that as its problem. Sidecar files are left out; other
     kinds of file that no pattern asks for are none of our business.
     """
-    names, unseen = _all_files(raw)
+    return pairs_among(*all_files(raw), pairing)
+
+
+def pairs_among(names: set[str], unseen: set[str], pairing: Pairing) -> tuple[Candidate, ...]:
+    """As `find_pairs`, of what `all_files` found."""
     sidecars = {name for name in names if name.endswith(SIDECARS)}
     strays = {as_utf8(name) for name in names - sidecars if name.lower().endswith((".tif", ".tiff"))}
     images, masks = (_found(names - sidecars, pattern) for pattern in (pairing.images, pairing.masks))
@@ -65,7 +72,7 @@ def find_pairs(raw: Path, pairing: Pairing) -> tuple[Candidate, ...]:
     return tuple(_with_sidecars(candidate, sidecars) for candidate in found) if sidecars else found
 
 
-def _all_files(raw: Path) -> tuple[set[str], set[str]]:
+def all_files(raw: Path) -> tuple[set[str], set[str]]:
     """(files, folders that may not be looked into) below `raw`, with forward slashes.
 
     Linked folders are looked into like others, but for those that lead back to a folder that they stand in, or above
@@ -91,7 +98,8 @@ def _all_files(raw: Path) -> tuple[set[str], set[str]]:
         inner[:] = [name for name in inner if not any(f"{one}/".startswith(f"{real[name]}/") for one in above)]
         trail |= {os.path.join(folder, name): (*above, real[name]) for name in inner}
         below = Path(folder).relative_to(raw).as_posix()
-        found.update(names if below == "." else (f"{below}/{name}" for name in names))
+        mine = (name for name in names if not name.endswith(ANSWERS))
+        found.update(mine if below == "." else (f"{below}/{name}" for name in mine))
     return found, unseen
 
 

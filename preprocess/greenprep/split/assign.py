@@ -27,7 +27,7 @@ from greenschemas.lock import only_writer
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["SplitPlan", "rules_of", "split", "split_store", "write_split"]
+__all__ = ["SplitPlan", "places_of", "rules_of", "split", "split_store", "write_split"]
 
 _LISTED = 5
 """Leaks that the contract lists."""
@@ -74,6 +74,14 @@ class SplitPlan:
             "exclude": True if self.exclude else None,
         }
         return {**self.rules.model_dump(), **{key: value for key, value in more.items() if value is not None}}
+
+
+def places_of(store: Store) -> dict[str, tuple[int, int]]:
+    """(split, fold) of each group that has a usable tile, by name; fold is NO_SPLIT where there are none."""
+    used = np.unique(store.tile_group()[store.usable_tiles()]).tolist()
+    folds = store.read("fold") if "fold" in store.group else np.full(store.contract.groups, NO_SPLIT)
+    names, splits = store.texts("group_name"), store.splits()
+    return {str(names[g]): (int(splits[g]), int(folds[g])) for g in used}
 
 
 def split(

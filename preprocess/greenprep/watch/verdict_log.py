@@ -1,0 +1,143 @@
+"""`CLEAN/watch.jsonl`: every verdict of the watcher as a line, appended whole; the last one on a pair stands.
+
+In memory is what tells pairs apart and where their lines are, not the lines: 100,000 of them are a gigabyte. The
+manifest, which other commands read, is written from this file now and then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from heapq import heappush, heappushpop
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from greenschemas.codes import Code
+from greenschemas.files import whole, write_whole
+from greenschemas.manifest import LOG_NAME, MANIFEST_NAME, SUMMARY_NAME, Entry, Summary, Verdict, parse_line, read_entry
+
+__all__ = ["Key", "Known", "VerdictLog", "key_of"]
+
+_HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
+_USUAL = 1000
+"""Pairs, a sample of all that were accepted, that newcomers are compared with."""
+Key = tuple[str, str]
+"""Image and mask, empty for one that is not there."""
+
+
+class Known(NamedTuple):
+    """What is in memory of a verdict."""
+
+    stamp: str
+    verdict: str
+    codes: tuple[str, ...]
+    """Of its reasons."""
+    start: int
+    """Where its line begins in the log."""
+    length: int
+
+    @property
+    def good(self) -> bool:
+        """Whether it was accepted, as it was or repaired."""
+        return self.verdict != Verdict.REJECTED
+
+
+def key_of(entry: Entry) -> Key:
+    """What tells a pair from all others."""
+    return entry.image or "", entry.mask or ""
+
+
+class VerdictLog:
+    """The verdicts of one clean folder; whoever holds the lock of that folder may append."""
+
+    def __init__(self, clean: Path) -> None:
+        """Read what is there; without a log, it begins with the manifest. A line that a kill cut off is dropped.
+
+        Raises SourceError for a line that is no verdict.
+        """
+        self.clean, self.path = clean, clean / LOG_NAME
+        self.known: dict[Key, Known] = {}
+        self._alike: defaultdict[str, list[Key]] = defaultdict(list)
+        """Pairs by checksum of the image and by group: those that a newcomer may clash with."""
+        self._usual: list[tuple[int, Key]] = []
+        """A heap: those of the smallest hashes, which come from all times alike."""
+        self._end = 0
+        if not self.path.is_file():
+            write_whole(self.path, b"".join(_seed(clean / MANIFEST_NAME)))
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.endswith(b"\n"):
+                    self._learn(parse_line(f"{self.path}:{number}", line), len(line))
+        os.truncate(self.path, self._end)
+
+    def _learn(self, entry: dict[str, Any], length: int) -> None:
+        key = entry["image"] or "", entry["mask"] or ""
+        codes = tuple(reason["code"] for reason in entry["reasons"])
+        before = self.known.get(key)
+        self.known[key] = known = Known(entry["stamp"] or "", entry["verdict"], codes, self._end, length)
+        self._end += length
+        if known.good:
+            for mark in (entry["image_checksum"], f"group {entry['group']}"):
+                if mark and (before is None or key not in self._alike[mark]):
+                    self._alike[mark].append(key)
+            if before is None or not before.good:
+                rank = -int.from_bytes(blake2b("\0".join(key).encode(), digest_size=8).digest())
+                (heappush if len(self._usual) < _USUAL else heappushpop)(self._usual, (rank, key))
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write verdicts down, on the disk when this returns. Raises OSError, and then none of them is there."""
+        lines = [f"{entry.to_json()}\n".encode() for entry in entries]
+        with self.path.open("r+b", buffering=0) as file:
+            file.seek(self._end)
+            try:
+                if file.write(b"".join(lines)) != sum(map(len, lines)):
+                    raise OSError(28, "No space left on device", str(self.path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(self._end)
+                raise
+        for entry, line in zip(entries, lines, strict=True):
+            self._learn(entry.model_dump(mode="json"), len(line))
+
+    def read(self, keys: Iterable[Key]) -> Iterator[Entry]:
+        """The verdicts that stand on some pairs, in the order in which they fell."""
+        with self.path.open("rb") as file:
+            for known in sorted((self.known[key] for key in keys), key=lambda known: known.start):
+                file.seek(known.start)
+                yield read_entry(str(self.path), file.read(known.length))
+
+    def beside(self, new: Sequence[Entry]) -> list[Entry]:
+        """Accepted pairs to judge `new` beside: all that show the same pixels or ground, and a sample of the others."""
+        marks = {mark for entry in new for mark in (entry.image_checksum, f"group {entry.group}") if mark}
+        alike = {key for mark in marks for key in self._alike.get(mark, ())}
+        keys = alike | {key for _, key in self._usual}
+        return list(self.read(key for key in keys - {key_of(entry) for entry in new} if self.known[key].good))
+
+    def write_manifest(self, recipe_hash: str) -> Summary:
+        """Write the manifest and its sums as `clean` does; returns the sums."""
+        verdicts = Counter(known.verdict for known in self.known.values())
+        codes = Counter(code for known in self.known.values() for code in set(known.codes))
+        summary = Summary(
+            found=len(self.known),
+            **{verdict.value: verdicts[verdict.value] for verdict in Verdict},
+            reasons=dict(sorted(codes.items())),
+            recipe_hash=recipe_hash,
+        )
+        with self.path.open("rb") as log, whole(self.clean / MANIFEST_NAME) as draft, draft.open("wb") as manifest:
+            for key in sorted(self.known, key=lambda key: (key[0] or key[1], key[1])):
+                log.seek(self.known[key].start)
+                manifest.write(log.read(self.known[key].length))
+        write_whole(self.clean / SUMMARY_NAME, f"{summary.to_json()}\n")
+        return summary
+
+
+def _seed(manifest: Path) -> Iterator[bytes]:
+    """Lines of a manifest that `clean` wrote, but for files without a partner, which wait for it here."""
+    if manifest.is_file():
+        with manifest.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                entry = parse_line(f"{manifest}:{number}", line)
+                if _HALVES.isdisjoint(reason["code"] for reason in entry["reasons"]):
+                    yield line

@@ -1,0 +1,118 @@
+"""`greenprep watch` from its start to its end: the locks it holds, what it goes on after, and how it stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from greenprep.clean.clean import JOURNAL_NAME, check_folders, check_owned
+from greenprep.watch.wakes import wakes
+from greenprep.watch.watcher import Pace, Places, Tell, Watcher
+from greenschemas.errors import ConfigError, GreenError
+from greenschemas.lock import folder_writer
+from greenschemas.machine import cores
+from greenschemas.manifest import RECIPE_NAME, Summary
+from greenschemas.recipe import Recipe, load_recipe, recipe_of, write_recipe
+
+__all__ = ["watch", "watch_once"]
+
+_RETRY = 10.0
+"""Seconds after which the watcher begins anew, where a full disk or a lost folder stopped it."""
+
+
+def watch(
+    places: Places,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    pace: Pace,
+    workers: int | None = None,
+    poll: bool = False,
+    stop: threading.Event,
+    tell: Tell,
+) -> None:
+    """Answer what comes into the inbox, and let the store grow by it, until `stop` is set.
+
+    recipe: or its file; None: that of the clean folder, or the default. poll: look every second, and ask nobody.
+    tell: is given what happens. A full disk, or an inbox that is gone for a while, is told and waited for.
+    Raises ConfigError for folders that cannot be used, or were judged by another recipe, and LockedError where another
+    process writes to the clean folder.
+    """
+    rules = _rules(places, recipe)
+    with folder_writer(places.clean, "greenprep watch"):
+        _begin(places, rules)
+
+        def make() -> Watcher:
+            return Watcher(places, rules, pace, workers or cores(), tell)
+
+        watcher, said = make(), ""
+        while not stop.is_set():
+            try:
+                for names in wakes(places.inbox, poll=poll, stop=stop, cost=watcher.inbox.cost_of_a_look):
+                    watcher.look(names)
+                    watcher.step()
+                    said = ""
+                watcher.write_page()
+            except (GreenError, OSError) as problem:
+                if str(problem) != said:
+                    said = str(problem)
+                    tell({"event": "problem", "message": f"{problem} Tried again every {_RETRY:g} s."})
+                watcher = _again(make, stop) or watcher
+
+
+def _again(make: Callable[[], Watcher], stop: threading.Event) -> Watcher | None:
+    """A new watcher, from what is on the disk, as soon as one can be made."""
+    while not stop.wait(_RETRY):
+        try:
+            return make()
+        except (GreenError, OSError):
+            continue
+    return None
+
+
+def watch_once(
+    places: Places, recipe: Recipe | str | Path | None = None, *, pace: Pace, workers: int | None = None, tell: Tell
+) -> Summary:
+    """As `watch`, for what has settled now: judged, answered, all accepted pairs in the store; then the sums."""
+    rules = _rules(places, recipe)
+    with folder_writer(places.clean, "greenprep watch"):
+        _begin(places, rules)
+        watcher = Watcher(places, rules, pace, workers or cores(), tell)
+        watcher.look(None)
+        while watcher.inbox.restless and not watcher.inbox.settled():
+            time.sleep(pace.settle / 4)
+        watcher.look(None)
+        watcher.step()
+        summary = watcher.write_page()
+        watcher.grow()
+        return summary
+
+
+def _rules(places: Places, recipe: Recipe | str | Path | None) -> Recipe:
+    """The recipe without paths; raises ConfigError where the folders cannot be used by it."""
+    check_folders(places.inbox, places.clean)
+    kept = places.clean / RECIPE_NAME
+    if recipe is None and kept.is_file():
+        return load_recipe(kept)
+    rules = recipe_of(recipe)
+    if kept.is_file() and load_recipe(kept).hash() != rules.hash():
+        raise ConfigError(
+            places.clean,
+            "its pairs were judged by another recipe",
+            f"judge them by this one first (`greenprep clean {places.inbox} {places.clean} --recipe FILE`), or give "
+            "another folder",
+        )
+    return rules
+
+
+def _begin(places: Places, rules: Recipe) -> None:
+    """See that the clean folder is ours, and begin it; while it is locked."""
+    check_owned(places.clean)
+    if (places.clean / JOURNAL_NAME).is_file():
+        raise ConfigError(
+            places.clean,
+            "a `greenprep clean` was stopped there, and has not said yet what it found",
+            "give it again, to its end",
+        )
+    write_recipe(places.clean / RECIPE_NAME, rules)

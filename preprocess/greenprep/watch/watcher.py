@@ -1,0 +1,246 @@
+"""`greenprep watch`: look, judge what has settled, answer, let the store grow; what is on the disk is the state.
+
+A verdict is written to the log first, then answered, so that a watcher that was killed at any moment finds out from the
+log and the answers what is left to do. What the store holds is asked of the store. Nothing here is a second cleaner:
+pairs are judged by the work of `clean`, and brought into the store by that of `tile --append`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenprep.build.batches import read_record
+from greenprep.build.run import grow
+from greenprep.checks.collection import judge_newcomers
+from greenprep.clean.clean import judge_pairs, pair_files
+from greenprep.raw.pairs import Candidate
+from greenprep.watch.answers import Answers
+from greenprep.watch.inbox import Inbox
+from greenprep.watch.verdict_log import Key, VerdictLog, key_of
+from greenschemas.codes import Code
+from greenschemas.errors import GreenError
+from greenschemas.files import sync_tree
+from greenschemas.manifest import Entry, Summary, Verdict
+from greenschemas.recipe import Recipe
+from greenschemas.store import open_store
+
+__all__ = ["Pace", "Places", "Tell", "Watcher"]
+
+_SLICE = 256
+"""Pairs that are judged beside each other, written down and answered together."""
+_HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
+_BY_NAMES = frozenset({Code.STRAY, Code.AMBIGUOUS_PARTNER})
+_SHARE = 4
+"""After a batch no other is begun for so many times as long, unless there is nothing else to do."""
+_PAGE_SHARE = 9
+"""The manifest and the page take a tenth of the time at most."""
+_RETRY = 30.0
+"""Seconds after which a batch that could not be brought in is tried again."""
+
+Tell = Callable[[dict[str, Any]], None]
+"""Is given what happens, as an event: `verdict`, `waiting`, `batch` or `problem`."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is."""
+
+    inbox: Path
+    clean: Path
+    store: Path
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When something is done; seconds."""
+
+    settle: float = 2.0
+    """For which a file must have stayed as it is."""
+    every: float = 600.0
+    """After which accepted pairs come into the store, however few they are."""
+    batch: int = 50
+    """Pairs that come into the store as soon as there are so many."""
+    patience: float = 3600.0
+    """After which a file without a partner is told that it waits."""
+
+
+class Watcher:
+    """One watcher of an inbox, with what it knows from the disk; it must hold the lock of the clean folder."""
+
+    def __init__(self, places: Places, recipe: Recipe, pace: Pace, workers: int, tell: Tell) -> None:
+        """Read the state, and give the answers that a watcher before it did not get to give."""
+        self._places, self._recipe, self._pace, self._workers, self._tell = places, recipe, pace, workers, tell
+        self.inbox = Inbox(places.inbox, pace.settle)
+        self._log = VerdictLog(places.clean)
+        self._answers = Answers(places.inbox, places.clean)
+        self._stored = _stored(places)
+        self._waiting = {
+            key: float("-inf") for key, known in self._log.known.items() if known.good and key[0] not in self._stored
+        }
+        """Since when accepted pairs wait to come into the store."""
+        self._halves: dict[str, tuple[float, Candidate]] = {}
+        """When files without a partner are to be told."""
+        self._tried: dict[Key, str] = {}
+        """Stamps of pairs on which the program itself failed: not tried again while they stay as they are."""
+        self._held = ""
+        self._next_batch = self._next_page = 0.0
+        self._changed = True
+        unanswered = [key for key in self._log.known if any(self._answers.lacking(name) for name in filter(None, key))]
+        self._answers.give(self._log.read(unanswered), {})
+
+    def look(self, names: set[str] | None) -> None:
+        """See what became of some files below the inbox; None: of all."""
+        self.inbox.look() if names is None else self.inbox.look_at(names)
+        if self.inbox.settled() or names is None:
+            self._judge_due()
+
+    def step(self) -> None:
+        """Do what is due: tell halves, let the store grow, write the page."""
+        self._tell_halves()
+        now = time.monotonic()
+        if self._waiting and now >= self._next_batch:
+            oldest = min(self._waiting.values())
+            if len(self._waiting) >= self._pace.batch or now - oldest >= self._pace.every:
+                self._try_to_grow()
+        if self._changed and now >= self._next_page:
+            self.write_page()
+
+    def _judge_due(self) -> None:
+        due, halves = [], {}
+        for candidate, stamp in self.inbox.candidates(self._recipe.pairing):
+            if candidate.problem in _HALVES:
+                halves[candidate.name] = self._halves.get(candidate.name) or (self._patience_ends(candidate), candidate)
+            elif self._is_due(candidate, stamp):
+                due.append(candidate)
+                self._tried[_key(candidate)] = stamp
+        self._halves = halves
+        for at in range(0, len(due), _SLICE):
+            self._judge(due[at : at + _SLICE])
+            self.step()
+
+    def _is_due(self, candidate: Candidate, stamp: str) -> bool:
+        known = self._log.known.get(_key(candidate))
+        if known is None:
+            return self._tried.get(_key(candidate)) != stamp
+        if known.stamp != stamp:
+            return self._tried.get(_key(candidate)) != stamp
+        return candidate.problem is None and not _BY_NAMES.isdisjoint(known.codes)
+
+    def _judge(self, candidates: Sequence[Candidate]) -> None:
+        """Judge some pairs, write the verdicts down, and answer."""
+        places, recipe = self._places, self._recipe
+        again = {key: key[0] in self._stored for key in map(_key, candidates) if key in self._log.known}
+        self._answers.withdraw(name for key in again for name in key if name)
+        found = [
+            entry
+            for answers in judge_pairs(places.inbox, places.clean, recipe, candidates, self._workers)
+            for entry in answers
+            if entry.verdict is not Verdict.REJECTED or self._is_here(entry)
+        ]
+        judged = judge_newcomers(self._log.beside(found), found, recipe.bands, recipe.mask, recipe.limits)
+        for entry in judged:
+            if entry.verdict is Verdict.REJECTED:
+                for path in pair_files(places.clean, entry):
+                    path.unlink(missing_ok=True)
+        sync_tree(places.clean)  # What the log calls accepted must not be lost where the log is not.
+        self._log.append(judged)
+        self._answers.give(judged, again)
+        self._note(judged, again)
+
+    def _note(self, judged: Sequence[Entry], again: dict[Key, bool]) -> None:
+        now = time.monotonic()
+        for entry in judged:
+            key = key_of(entry)
+            self._waiting.pop(key, None)
+            if entry.verdict is not Verdict.REJECTED and key[0] not in self._stored:
+                self._waiting[key] = now
+            self._tell(
+                {
+                    "event": "verdict",
+                    "image": entry.image,
+                    "mask": entry.mask,
+                    "verdict": entry.verdict.value,
+                    "codes": [reason.code for reason in entry.reasons],
+                    "again": key in again,
+                }
+            )
+        self._changed = self._changed or bool(judged)
+
+    def _is_here(self, entry: Entry) -> bool:
+        """Whether the files of an entry have not vanished while they were read."""
+        return all((self._places.inbox / name).exists() for name in (entry.image, entry.mask) if name)
+
+    def _patience_ends(self, candidate: Candidate) -> float:
+        return time.monotonic() + self._pace.patience - self.inbox.age(candidate.name)
+
+    def _tell_halves(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, (due, _) in self._halves.items() if due <= now]:
+            _, candidate = self._halves[name]
+            self._halves[name] = float("inf"), candidate
+            if self._answers.lacking(name):
+                self._answers.wait(candidate)
+                self._tell({"event": "waiting", "image": candidate.image, "mask": candidate.mask})
+
+    def _try_to_grow(self) -> None:
+        """Let the store grow; where it cannot, say so once, and go on judging."""
+        began = time.monotonic()
+        try:
+            self.grow()
+            self._held = ""
+        except (GreenError, OSError) as problem:
+            if str(problem) != self._held:
+                self._held = str(problem)
+                self._tell({"event": "problem", "message": f"{problem} The pairs wait, and are tried again."})
+            self._next_batch = time.monotonic() + _RETRY
+            return
+        self._next_batch = time.monotonic() + _SHARE * (time.monotonic() - began)
+
+    def grow(self) -> None:
+        """Bring all accepted pairs that wait into the store. Raises what `build.run.grow` raises."""
+        places, keys = self._places, list(self._waiting)
+        if not keys:
+            return
+        built = grow(places.clean, places.store, self._recipe, list(self._log.read(keys)), workers=self._workers)
+        self._stored.update(image for image, _ in keys)
+        self._waiting.clear()
+        audit = None if built.audit is None else "passed" if built.audit.passed else "failed"
+        contract = built.contract
+        self._tell(
+            {
+                "event": "batch",
+                "added": len(keys),
+                "sources": contract.sources,
+                "tiles": contract.tiles,
+                "split": None if contract.split is None else contract.split.tiles,
+                "audit": audit,
+                "leaks": [] if built.audit is None else [str(leak) for leak in built.audit.leaks],
+            }
+        )
+
+    def write_page(self) -> Summary:
+        """Write the manifest and the report."""
+        from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
+
+        began = time.monotonic()
+        summary = self._log.write_manifest(self._recipe.hash())
+        entries = sorted(self._log.read(self._log.known), key=lambda entry: entry.image or entry.mask or "")
+        write_clean_report(self._places.inbox, self._places.clean, self._recipe, entries, summary)
+        self._changed = False
+        self._next_page = time.monotonic() + max(5.0, _PAGE_SHARE * (time.monotonic() - began))
+        return summary
+
+
+def _key(candidate: Candidate) -> Key:
+    return candidate.image or "", candidate.mask or ""
+
+
+def _stored(places: Places) -> set[str]:
+    """Paths of the sources of the store, none where there is none yet; the record of its batches then says the same."""
+    if not (places.store / "zarr.json").exists():
+        return set()
+    return set(read_record(places.clean).follow(open_store(places.store)).sources)
