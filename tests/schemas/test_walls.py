@@ -30,6 +30,8 @@ NEED_MORE = [
     "greentrain.maps.area",
     "greentrain.maps.districts",
     "greentrain.maps.districts_page",
+    "greentrain.maps.patches",
+    "greentrain.maps.polygons",
     "greentrain.maps.picture",
     "greentrain.maps.scores",
     "greentrain.maps.warp",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from typer.testing import CliRunner
@@ -66,6 +67,13 @@ def test_predict_writes_map_picture_and_scores(folder: Path, tmp_path: Path) -> 
     assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
     with rasterio.open(tmp_path / "m.tif") as file:
         assert (file.shape, file.crs.to_epsg(), file.dtypes[0]) == ((50, 70), 32618, "uint8")
+
+
+def test_predict_writes_polygons_of_one_scene_or_of_many(folder: Path, tmp_path: Path) -> None:
+    say("predict", folder / "run", folder / "a.tif", tmp_path / "m.tif", "--polygons", tmp_path / "p.gpkg")
+    say("predict", folder / "run", folder / "a.tif", "--out", tmp_path / "maps", "--polygons", tmp_path / "of_many")
+    found = [pyogrio.raw.read(path) for path in (tmp_path / "p.gpkg", tmp_path / "of_many" / "a_map.gpkg")]
+    assert [sum(columns[1]) for _, _, _, columns in found] == pytest.approx([35.0, 35.0]), "hectares of 50 x 70 pixels"
 
 
 def test_predict_takes_several_runs_of_the_same_classes(folder: Path, tmp_path: Path) -> None:

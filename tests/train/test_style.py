@@ -12,11 +12,13 @@ from xml.etree import ElementTree as xml
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from greenschemas.colours import as_hex, class_colours
 from greenschemas.grid import Grid
 from greentrain.maps.raster import Layer, write_map
-from greentrain.maps.style import class_style, share_style, write_style
+from greentrain.maps.style import class_style, green_shade, polygon_style, share_style, write_style, zone_style
+from greentrain.maps.vectors import write_gpkg
 
 CLASSES = ("trees", "water", 'Bäume & <"Büsche">')
 UTM = Grid(30, 40, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())
@@ -34,6 +36,24 @@ for path in sys.argv[1:]:
     pixels = [[one.name(), one.alpha()] for one in shown]
     legend = [[label, colour.name()] for label, colour in renderer.legendSymbologyItems()]
     found[path] = {"type": renderer.type(), "bands": renderer.usesBands(), "legend": legend, "pixels": pixels}
+print(json.dumps(found))
+"""
+
+VECTORS = """
+import json, sys
+from qgis.core import QgsApplication, QgsMapRendererSequentialJob, QgsMapSettings, QgsVectorLayer
+from qgis.PyQt.QtCore import QSize
+app = QgsApplication([], False); app.initQgis()
+found = {}
+for path in sys.argv[1:]:
+    layer = QgsVectorLayer(path, "zones", "ogr")
+    settings = QgsMapSettings()
+    settings.setLayers([layer]); settings.setExtent(layer.extent()); settings.setOutputSize(QSize(90, 30))
+    job = QgsMapRendererSequentialJob(settings); job.start(); job.waitForFinished()
+    image = job.renderedImage()
+    legend = [[item.label(), item.symbol().color().name()] for item in layer.renderer().legendSymbolItems()]
+    pixels = [image.pixelColor(x, 15).name() for x in (15, 45, 75)]
+    found[path] = {"type": layer.renderer().type(), "legend": legend, "pixels": pixels}
 print(json.dumps(found))
 """
 
@@ -62,6 +82,20 @@ def qgis() -> str:
     return python
 
 
+def in_qgis(python: str, code: str, folder: Path, *paths: Path) -> list[dict]:
+    """What a program in QGIS's Python says of each of the paths."""
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        [python, "-c", code, *map(str, paths)],
+        env=outside | {"QT_QPA_PLATFORM": "offscreen", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout.splitlines()[-1]).values())
+
+
 def test_qgis_shows_classes_by_name_and_shares_by_a_ramp(qgis: str, tmp_path: Path) -> None:
     colours = class_colours(CLASSES)
     label = np.full((1, 30, 40), 255, np.uint8)
@@ -72,16 +106,7 @@ def test_qgis_shows_classes_by_name_and_shares_by_a_ramp(qgis: str, tmp_path: Pa
     share[0, 10:20], share[0, 20:] = 0.5, 1
     write_map(tmp_path / "f.tif", UTM, Layer(CLASSES, "float32", float("nan")), [(0, 0, share)], {})
     write_style(tmp_path / "f.tif", share_style(CLASSES[0], colours[0]))
-    outside = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(
-        [qgis, "-c", QGIS, str(tmp_path / "m.tif"), str(tmp_path / "f.tif")],
-        env=outside | {"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    classes, shares = json.loads(done.stdout.splitlines()[-1]).values()
+    classes, shares = in_qgis(qgis, QGIS, tmp_path, tmp_path / "m.tif", tmp_path / "f.tif")
     assert classes["type"] == "paletted" and classes["bands"] == [1]
     assert classes["legend"] == [[name, as_hex(colour)] for name, colour in zip(CLASSES, colours, strict=True)]
     assert [one[0] for one in classes["pixels"][:2]] == [as_hex(colours[0]), as_hex(colours[2])]
@@ -91,3 +116,17 @@ def test_qgis_shows_classes_by_name_and_shares_by_a_ramp(qgis: str, tmp_path: Pa
     middle = tuple((247 + part) // 2 for part in colours[0])
     assert (pale, full) == ("#f7f7f7", as_hex(colours[0]))
     assert all(abs(int(half[i : i + 2], 16) - m) <= 1 for i, m in zip((1, 3, 5), middle, strict=True))
+
+
+def test_qgis_colours_polygons_by_class_and_zones_by_green(qgis: str, tmp_path: Path) -> None:
+    squares = np.array([shapely.box(x, 0, x + 100, 100) for x in (0, 100, 200)], object)
+    columns = {"class": np.array(CLASSES, object), "share_of_green": np.array([0.2, 0.5, 0.3])}
+    colours = class_colours(CLASSES)
+    for name, style in (("p", polygon_style("class", CLASSES, colours)), ("z", zone_style("share_of_green", 0.2, 0.5))):
+        write_gpkg(tmp_path / f"{name}.gpkg", "EPSG:32618", [(squares, columns)])
+        write_style(tmp_path / f"{name}.gpkg", style)
+    classes, zones = in_qgis(qgis, VECTORS, tmp_path, tmp_path / "p.gpkg", tmp_path / "z.gpkg")
+    assert classes["type"] == "categorizedSymbol" and classes["pixels"] == [as_hex(colour) for colour in colours]
+    assert classes["legend"] == [[name, as_hex(colour)] for name, colour in zip(CLASSES, colours, strict=True)]
+    assert zones["type"] == "graduatedSymbol" and zones["legend"][0][0] == "20.0% to 26.0%"
+    assert zones["pixels"] == [as_hex(green_shade(at)) for at in (0, 1, 0.25)]

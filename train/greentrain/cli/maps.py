@@ -26,6 +26,12 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="SCENE.tif OUT.tif; with --out: scenes, or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the maps of many scenes: SCENE_map.tif each.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw a picture with a legend; with --out, a folder.")] = None,
+    polygons: Annotated[
+        Path | None, typer.Option(help="Also write the map's patches as GeoPackage; with --out, a folder.")
+    ] = None,
+    min_area: Annotated[
+        float, typer.Option(help="Hectares of the least patch of --polygons; smaller ones join what is around them.")
+    ] = 0.05,
     fractions: Annotated[bool, typer.Option(help="Also write OUT_fractions.tif: shares of a pixel.")] = False,
     confidence: Annotated[bool, typer.Option(help="Also write OUT_confidence.tif: probability and entropy.")] = False,
     ensemble: Annotated[
@@ -76,17 +82,20 @@ def predict(
         force=force,
         overwrite=overwrite,
     )
-    pictures = {
-        t: png if png is None or out is None else (png / t.relative_to(out)).with_suffix(".png") for _, t in pairs
-    }
+    pictures, patches = (
+        {t: to if to is None or out is None else (to / t.relative_to(out)).with_suffix(kind) for _, t in pairs}
+        for to, kind in ((png, ".png"), (polygons, ".gpkg"))
+    )
     outputs = [path for _, target in pairs for path in map_paths(target, fractions=fractions, confidence=confidence)]
-    outputs += [picture for picture in pictures.values() if picture is not None]
+    outputs += [path for path in (*pictures.values(), *patches.values()) if path is not None]
     check_outputs([*(scene for scene, _ in pairs), *([labels] if labels else [])], outputs)
     nets = [on_device(each, checkpoint, device) for each in (run, *(ensemble or []))]
     results, failures = [], []
     for scene, target in pairs:
         try:
             results.append(_draw(nets, scene, target, options, pictures[target], labels))
+            if (to := patches[target]) is not None:
+                results[-1]["polygons"] = _trace(target, to, min_area)
         except SourceError as problem:
             if len(pairs) == 1:
                 raise
@@ -104,7 +113,7 @@ def predict(
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         if result["maps"]:
-            typer.echo("\n".join([*result["maps"], *([result["picture"]] if "picture" in result else [])]))
+            typer.echo("\n".join([*result["maps"], *(result[key] for key in ("picture", "polygons") if key in result)]))
         if "scores" in result:
             typer.echo(_score_lines(result["scores"]))
 
@@ -129,6 +138,15 @@ def _draw(
         recipe = Recipe.parse(str(labels), trained.contract.recipe)
         result["scores"] = score_map(target, labels, trained.rule, recipe.mask, recipe.limits)
     return result
+
+
+def _trace(map: Path, out: Path, least: float) -> str:
+    from greentrain.maps.polygons import write_polygons
+
+    with progress("polygons", None) as bar:
+        count = write_polygons(map, out, least, bar)
+    say(f"{out}: {count:,} patches of at least {least:g} ha.")
+    return str(out)
 
 
 def area(

@@ -1,4 +1,4 @@
-"""GeoTIFFs in and out: with `zones` and `warp`, the only modules of greentrain that know GDAL.
+"""GeoTIFFs in and out: with `warp` and those of polygons, the only modules of greentrain that know GDAL.
 
 Reads a raster window by window, however its bands are laid out, and writes cloud-optimised GeoTIFFs on the scene's own
 grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
