@@ -37,6 +37,10 @@ NEED_MORE = [
     "greentrain.maps.warp",
     "greentrain.maps.sample",
     "greentrain.maps.reference",
+    "greentrain.maps.estimates",
+    "greentrain.maps.change",
+    "greentrain.maps.change_summary",
+    "greentrain.maps.change_page",
 ]
 
 

@@ -263,3 +263,23 @@ def test_a_store_that_moved_is_asked_for_by_its_option(folder: Path, tmp_path: P
         runner.invoke(whole, [*words, str(tmp_path / "run")], catch_exceptions=False)
     store = ["--store", str(folder / "s.zarr")]
     assert runner.invoke(whole, [*words, str(tmp_path / "run"), *store]).exit_code == 0
+
+
+def test_validation_tiles_give_a_first_look_and_say_what_it_is_not(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "m.tif"
+    say("predict", folder / "run", folder / "a.tif", made, "--force", "--fractions")
+    printed = say("area", made, "--reference", folder / "run")
+    assert "NOT FOR PUBLICATION: the 2 groups of validation tiles" in printed and "no probability sample" in printed
+    found = json.loads(say("area", made, "--reference", folder / "run", "--json"))["estimate"]
+    counts = np.array(found["counts"])
+    assert found["groups"] == 2 and counts.sum() == 4 * 30 * 32, "two tiles of two groups, less two rows of each"
+    rows = counts / counts.sum(1, keepdims=True)
+    mapped = np.array([row["mapped_hectares"] for row in found["classes"].values()])
+    due = (mapped[mapped > 0, None] * rows[mapped > 0]).sum(0)
+    np.testing.assert_allclose([row["hectares"]["value"] for row in found["classes"].values()], due)
+    for words, says in (
+        ([tmp_path / "m_fractions.tif", "--reference", folder / "run"], "is a map of fractions"),
+        ([folder / "mask.tif", "--reference", folder / "run"], "has other classes than"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            runner.invoke(app, ["area", *(str(word) for word in words)], catch_exceptions=False)

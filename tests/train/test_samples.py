@@ -22,9 +22,9 @@ from greenschemas.grid import Grid
 from greentrain.areas.estimate import accuracy
 from greentrain.cli import app
 from greentrain.maps import sample as sampling
+from greentrain.maps.estimates import estimate
 from greentrain.maps.points import read_points
 from greentrain.maps.raster import Layer, open_raster, write_map
-from greentrain.maps.reference import estimate
 from greentrain.maps.sample import draw_sample
 
 CLASSES = ("impervious", "low_vegetation", "trees")

@@ -1,19 +1,25 @@
-"""The command of `greentrain` that draws a sample, and what `area` prints of one. Parses, calls, reports."""
+"""The commands of `greentrain` that say how sure areas are: sample, change. Each parses, calls, reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from greenschemas.console import print_json, say, text_table
+from greenschemas.console import print_json, progress, say, text_table
 from greenschemas.errors import ConfigError
 
-__all__ = ["estimate_text", "sample"]
+if TYPE_CHECKING:
+    from greentrain.maps.area import Cover
+    from greentrain.maps.raster import Raster
+    from greentrain.maps.zones import Zone
+
+__all__ = ["change", "estimate_of", "estimate_text", "sample"]
 
 _SHOWN = 5
+_HOW = {"before": ",.2f", "after": ",.2f", "gain": ",.2f", "loss": ",.2f", "net": "+,.2f"}
 
 
 def sample(
@@ -62,6 +68,88 @@ def sample(
     say(f"Fill in the column `reference` of one of the two, then: greentrain area {map} --reference {target}")
 
 
+def change(
+    before: Annotated[Path, typer.Argument(help="Class map or map of fractions of the earlier date.")],
+    after: Annotated[Path, typer.Argument(help="That of the later date; brought to the grid of BEFORE if need be.")],
+    out: Annotated[Path, typer.Option(help="Map of change to write.")] = Path("change.tif"),
+    zones: Annotated[Path | None, typer.Option(help="Polygons: GeoJSON, GeoPackage or Shapefile.")] = None,
+    name: Annotated[str | None, typer.Option(help="Field that names the zones; else name or id.")] = None,
+    min_area: Annotated[
+        float, typer.Option(min=0, help="Hectares: pixels that touch and make up less are not called change.")
+    ] = 0.0,
+    reference: Annotated[
+        Path | None, typer.Option(help="Filled sample of the map of change (`greentrain sample OUT`): intervals.")
+    ] = None,
+    errors: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Filled samples of BEFORE and of AFTER, or their runs: intervals of the net change."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page: both maps, the change, tables.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that is no map of change of these two.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Gains and losses between two maps of one ground, in hectares, by class and zone; and the map of them.
+
+    Two maps differ where the ground has changed, and where one of them is wrong. What can be said of the ground alone
+    takes a sample: draw it from OUT, fill it in, and give the same command again with --reference.
+
+    Example: greentrain change map_2016.tif map_2023.tif --out change.tif --min-area 0.1 --html change.html
+    """
+    from greentrain.maps.change_page import write_change_page
+    from greentrain.maps.change_summary import Change, make_change
+    from greentrain.maps.outputs import check_outputs
+    from greentrain.maps.raster import open_raster
+
+    if reference is not None and errors is not None:
+        raise ConfigError("--errors", "--reference is given, too", "give the sample of the change alone: it says more")
+    inputs = [path for path in (before, after, zones, reference, *(errors or ())) if path is not None]
+    check_outputs(inputs, [out, *([html] if html is not None else [])])
+    with open_raster(before) as first, open_raster(after) as second, progress("change", None) as bar:
+        asked = Change(out, min_area, zones, name, reference, overwrite)
+        estimates = None if errors is None else (estimate_of(first, errors[0]), estimate_of(second, errors[1]))
+        found = make_change(first, second, asked, estimates, bar)
+        if html is not None:
+            write_change_page(html, first, second, found)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(_change_text(found))
+
+
+def _change_text(found: dict[str, Any]) -> str:
+    lines = [
+        f"Counted: {found['counted']}."
+        + (f" AFTER was brought {found['after_brought']}." if found["after_brought"] else "")
+    ]
+    if found["min_area_hectares"]:
+        lines.append(
+            f"Patches below {found['min_area_hectares']:g} hectares are not called change: "
+            f"{found['below_min_area_hectares']:,.2f} hectares of them."
+        )
+    lines += ["\n" + _change_table(part, found["unit"]) for part in (found, *found["zones"])]
+    if (estimate := found.get("estimate")) is not None:
+        lines += [
+            f"\n{estimate['says']}",
+            *(_net_table(part, found["unit"]) for part in (estimate, *estimate["zones"])),
+        ]
+    return "\n".join([*lines, found["map"]])
+
+
+def _change_table(part: dict[str, Any], unit: str) -> str:
+    flows = list(next(iter(part["classes"].values())))
+    rows = [(name, *(format(row[flow], _HOW[flow]) for flow in flows)) for name, row in part["classes"].items()]
+    return text_table((f"{part['name']}, {unit}", *flows), rows)
+
+
+def _net_table(part: dict[str, Any], unit: str) -> str:
+    flows = [flow for flow in ("gain", "loss", "net") if flow in next(iter(part["classes"].values()))]
+    rows = [
+        (name, *(text for flow in flows for text in (_number(row[flow], _HOW[flow]), _between(row[flow], _HOW[flow]))))
+        for name, row in part["classes"].items()
+    ]
+    return text_table((f"{part['name']}, {unit}", *(text for flow in flows for text in (flow, "95 %"))), rows)
+
+
 def _accuracies(words: Sequence[str]) -> dict[str, float]:
     """Of NAME=0.8 each."""
     found = {}
@@ -74,9 +162,32 @@ def _accuracies(words: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def estimate_of(
+    raster: Raster, reference: Path, zones: Sequence[Zone] = (), covers: Sequence[Cover] = ()
+) -> dict[str, Any]:
+    """What a filled sample, or the validation tiles of a run's folder, say of an open map, and of zones of it.
+
+    covers: what the map says of the zones.
+    """
+    from greentrain.maps.estimates import estimate, estimate_by_groups
+
+    if not reference.is_dir():
+        return estimate(raster, reference, zones, covers)
+    from greentrain.study.evaluate import confusion_of_groups
+
+    return estimate_by_groups(raster, *confusion_of_groups(reference), reference)
+
+
 def estimate_text(found: dict[str, Any]) -> str:
     """What a sample, or validation tiles, say of a map: a table under a line that says what it stands on."""
-    return "\n".join([*_origin(found), _share_table(found) if "share_of" in found else _class_table(found)])
+    lines = [*_origin(found), _share_table(found) if "share_of" in found else _class_table(found)]
+    return "\n".join([*lines, *(_zone_table(zone, found["unit"]) for zone in found.get("zones", ()))])
+
+
+def _zone_table(zone: dict[str, Any], unit: str) -> str:
+    rows = [(name, _number(row[unit], ",.2f"), _between(row[unit], ",.2f")) for name, row in zone["classes"].items()]
+    few = "" if rows[0][2] != "-" else ", too few for an estimate"
+    return f"\n{zone['name']}: {zone['points']} points{few}\n" + text_table(("", f"estimated {unit}", "95 %"), rows)
 
 
 def _origin(found: dict[str, Any]) -> list[str]:
@@ -136,7 +247,8 @@ def _number(row: dict[str, float | None], how: str) -> str:
 
 
 def _between(row: dict[str, float | None], how: str) -> str:
-    """The interval, cut off at 0: no area is less."""
+    """The interval; that of an area is cut off at 0, that of a net change is not."""
     if row["low"] is None or row["high"] is None:
         return "-"
-    return f"{max(row['low'], 0.0):{how}} to {row['high']:{how}}"
+    low = row["low"] if how.startswith("+") else max(row["low"], 0.0)
+    return f"{low:{how}} to {row['high']:{how}}"

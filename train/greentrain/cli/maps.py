@@ -10,7 +10,7 @@ import typer
 
 from greenschemas.console import print_json, progress, say, text_table
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.cli.areas import estimate_text
+from greentrain.cli.areas import estimate_of, estimate_text
 
 if TYPE_CHECKING:
     from greentrain.maps.predict import Options
@@ -160,7 +160,8 @@ def area(
         list[str] | None, typer.Option(help="Class that counts as green, if its name does not say so; may be repeated.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Sample of this map, filled in: accuracy, and areas with their intervals.")
+        Path | None,
+        typer.Option(help="Filled sample of the map: areas with intervals. Or its run: a first look by val tiles."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -179,7 +180,6 @@ def area(
     from greentrain.maps.districts_page import write_zones_page
     from greentrain.maps.outputs import check_outputs
     from greentrain.maps.raster import open_raster
-    from greentrain.maps.reference import estimate
     from greentrain.maps.zones import read_zones
 
     outputs = [path for path in (csv, gpkg, html) if path is not None]
@@ -201,7 +201,7 @@ def area(
             write_zones_page(html, map, wanted, table, raster.grid)
         found = summary(covers, classes, raster.crs_kind, fractions=shares)
         if reference is not None:
-            found["estimate"] = estimate(raster, reference)
+            found["estimate"] = estimate_of(raster, reference, wanted, covers[1:])
     if as_json:
         print_json(found)
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,15 @@ def class_names(tags: Mapping[str, str], bands: Sequence[str | None], fractions:
     return tuple(f"class {index}" for index in range(NO_CLASS))
 
 
-def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) -> tuple[Cover, ...]:
+def measure(
+    raster: Raster,
+    classes: Sequence[str],
+    zones: Sequence[Zone] = (),
+    parts: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+) -> tuple[Cover, ...]:
     """What covers the whole map, then each zone; memory stays at one block.
 
+    parts: what to add up instead of a map's own values (bands, H, W), one band a class.
     Raises SourceError where a pixel holds what no map does, such as a reflectance.
     """
     ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
@@ -140,7 +146,9 @@ def measure(raster: Raster, classes: Sequence[str], zones: Sequence[Zone] = ()) 
         cover.outside = zone.outside(raster.grid) if zone else 0.0
         for block, part in zone.blocks(raster.grid) if zone else _whole(raster.grid):
             values, usable = raster.read(block.row, block.col, block.height, block.width)
-            if KEY not in raster.tags and zone is None:
+            if parts is not None:
+                values = parts(values)
+            elif KEY not in raster.tags and zone is None:
                 must_be_map(raster.path, values[:, usable])
             if len(values) == 1:
                 usable &= values[0] < k

@@ -1,4 +1,4 @@
-"""`greentrain area --reference`: a sample that was filled in, held against the map from which it was drawn.
+"""A sample that was filled in, held against the map from which it was drawn.
 
 Letters: P filled points, S strata, K classes.
 """
@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.errors import SourceError, nearest
-from greentrain.areas.estimate import Accuracy, Estimate, Z, accuracy
-from greentrain.areas.shares import difference, regression
 from greentrain.maps.points import Filled, read_points
 from greentrain.maps.raster import Raster
 from greentrain.maps.sample import Frame, Question, frame_of, keys, pixel_of, question_of, shares
 
-__all__ = ["Sample", "accuracy_summary", "estimate", "match", "weight_of_classes"]
+__all__ = ["Sample", "match", "read_sample"]
 
 _SHOWN = 5
 _ANOTHER = "give the map that it was drawn from; another map needs a sample of its own, as `greentrain sample` draws it"
@@ -51,8 +49,11 @@ class Sample:
         return np.bincount(cell, minlength=classes**2).reshape(classes, classes)
 
 
-def estimate(raster: Raster, path: Path) -> dict[str, Any]:
-    """What a filled sample says of the map from which it was drawn, ready for JSON. Raises SourceError as `match`."""
+def read_sample(raster: Raster, path: Path) -> tuple[Sample, Frame, Question, dict[str, Any]]:
+    """A filled sample of a map, the map as it was drawn from, what was asked, and both in a few words, for JSON.
+
+    Raises SourceError as `match`.
+    """
     rows = read_points(path)
     asked = rows[0].share_of
     if (raster.count > 1) != bool(asked):
@@ -61,14 +62,8 @@ def estimate(raster: Raster, path: Path) -> dict[str, Any]:
     question = question_of(raster, asked)
     frame = frame_of(raster, question)
     sample = match(raster, question, frame, path, rows)
-    if question.bands:
-        found = _share_summary(sample, frame, question)
-    else:
-        counts = sample.counts(len(question.classes))
-        weight = weight_of_classes(frame, question.classes)
-        found = accuracy_summary(accuracy(weight, counts), counts, frame, question.classes)
-    about = {"from": "sample", "reference": str(path), "points": len(rows), "filled": len(sample.found)}
-    return {**about, "empty": list(sample.empty), **found}
+    about = {"reference": str(path), "points": len(rows), "filled": len(sample.found), "empty": list(sample.empty)}
+    return sample, frame, question, about
 
 
 def match(raster: Raster, question: Question, frame: Frame, path: Path, rows: Sequence[Filled]) -> Sample:
@@ -168,72 +163,3 @@ def _share(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value <= 1 else None
-
-
-def accuracy_summary(
-    found: Accuracy, counts: Counts, frame: Frame, classes: Sequence[str], z: float = Z
-) -> dict[str, Any]:
-    """All of an estimate, ready for JSON; areas in hectares, or in pixels where the map has no CRS.
-
-    counts: (K, K) what the estimate was made of, rows the map. z: standard errors that make the interval.
-    Classes that are neither on the map nor in the reference are left out.
-    """
-    total, unit = _size(frame)
-    kept = [k for k, name in enumerate(classes) if name in frame.strata or counts[:, k].any()]
-    size = dict(zip(frame.strata, frame.weight * total, strict=True))
-    columns = {
-        "users_accuracy": found.users.rows(z),
-        "producers_accuracy": found.producers.rows(z),
-        "share": found.share.rows(z),
-        unit: found.share.times(total).rows(z),
-    }
-    return {
-        "overall_accuracy": found.overall.rows(z)[0],
-        "unit": unit,
-        "classes": {
-            classes[k]: {
-                "points": int(counts[k].sum()),
-                f"mapped_{unit}": float(size.get(classes[k], 0.0)),
-                **{name: column[k] for name, column in columns.items()},
-            }
-            for k in kept
-        },
-        "counts": counts[np.ix_(kept, kept)].tolist(),
-        "matrix": np.where(np.isfinite(found.matrix), found.matrix, 0)[np.ix_(kept, kept)].tolist(),
-    }
-
-
-def weight_of_classes(frame: Frame, classes: Sequence[str]) -> Floats:
-    """(K,) share of the mapped ground that the map calls each class."""
-    weight = np.zeros(len(classes))
-    weight[[classes.index(name) for name in frame.strata]] = frame.weight
-    return weight
-
-
-def _share_summary(sample: Sample, frame: Frame, question: Question) -> dict[str, Any]:
-    """The mean share and the area of the asked classes, by both estimators, ready for JSON."""
-    total, unit = _size(frame)
-    pixels = frame.pixels / frame.pixels.sum()
-    mean = float(pixels @ frame.mean)
-    asked = pixels, mean, sample.stratum, sample.mapped, sample.found
-
-    def both(estimate: Estimate) -> dict[str, Any]:
-        return {"share": estimate.rows()[0], unit: estimate.times(total).rows()[0]}
-
-    return {
-        "share_of": question.share_of,
-        "unit": unit,
-        "mapped": {"share": mean, unit: mean * total},
-        "difference": both(difference(*asked)),
-        "regression": both(regression(*asked)),
-        "strata": {
-            name: {"points": int((sample.stratum == i).sum()), "pixels": int(frame.pixels[i])}
-            for i, name in enumerate(frame.strata)
-        },
-    }
-
-
-def _size(frame: Frame) -> tuple[float, str]:
-    if np.isnan(frame.hectares).any():
-        return float(frame.pixels.sum()), "pixels"
-    return float(frame.hectares.sum()), "hectares"

@@ -7,43 +7,84 @@ of a map of fractions as red, green and blue. Format: QGIS 3, `QgsPalettedRaster
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as xml
 
-from greenschemas.colours import Colour, as_hex
+import numpy as np
+from numpy.typing import NDArray
+
+from greenschemas.colours import NO_DATA, Colour, as_hex
 from greenschemas.files import write_whole
 
-__all__ = ["class_style", "green_shade", "polygon_style", "share_style", "write_form", "write_style", "zone_style"]
+__all__ = [
+    "DIFFERENCE",
+    "class_style",
+    "difference_style",
+    "green_shade",
+    "polygon_style",
+    "share_style",
+    "write_form",
+    "write_style",
+    "zone_style",
+]
 
 _MARK = "made by greentrain"
 _PALE: Colour = (247, 247, 247)
+DIFFERENCE: tuple[Colour, Colour] = ((140, 81, 10), (1, 102, 94))
+"""Of all that is lost, and all that is gained; told apart without red and green, too (ColorBrewer, BrBG)."""
 _GREEN: tuple[Colour, Colour] = ((240, 246, 226), (10, 88, 48))
 _STEPS = 5
 
 
-def class_style(classes: Sequence[str], colours: Sequence[Colour]) -> str:
-    """Of a map whose values are classes from 0: each with its name and colour, and no other value."""
+def class_style(classes: Sequence[str], colours: Sequence[Colour], shown: Iterable[int] | None = None) -> str:
+    """Of a map whose values are classes from 0: each with its name and colour, and no other value.
+
+    shown: values that get an entry; all by default.
+    """
     root, renderer = _renderer("paletted")
     palette = xml.SubElement(renderer, "colorPalette")
-    for value, (name, colour) in enumerate(zip(classes, colours, strict=True)):
-        xml.SubElement(palette, "paletteEntry", value=str(value), color=as_hex(colour), label=name, alpha="255")
+    for value in range(len(classes)) if shown is None else shown:
+        said = {"value": str(value), "color": as_hex(colours[value]), "label": classes[value]}
+        xml.SubElement(palette, "paletteEntry", said, alpha="255")
     return _text(root)
 
 
 def share_style(name: str, colour: Colour) -> str:
     """Of a map of shares: its first band, which is called `name`, from nearly white at 0 to its colour at 1."""
-    root, renderer = _renderer("singlebandpseudocolor", classificationMin="0", classificationMax="1")
+    return _ramp({0: (_PALE, f"{name}: 0"), 1: (colour, f"{name}: 1")})
+
+
+def difference_style(name: str) -> str:
+    """Of a map of differences of shares: its first band, brown where there is less, green where there is more."""
+    low, high = DIFFERENCE
+    return _ramp({-1: (low, f"{name}: all lost"), 0: (_PALE, f"{name}: as before"), 1: (high, f"{name}: all gained")})
+
+
+def difference_colours(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Picture (h, w, 3) of differences (h, w) from -1 to 1, in the colours of `difference_style`; NaN is white."""
+    known = np.isfinite(values)
+    at = np.where(known, values, 0).clip(-1, 1)[..., None]
+    low, high = (np.array(end, np.float64) for end in DIFFERENCE)
+    colour = np.array(_PALE) + np.abs(at) * (np.where(at < 0, low, high) - np.array(_PALE))
+    return np.where(known[..., None], colour.round(), np.array(NO_DATA)).astype(np.uint8)
+
+
+def _ramp(stops: Mapping[int, tuple[Colour, str]]) -> str:
+    """(colour, label) by value, ascending."""
+    low, high = str(min(stops)), str(max(stops))
+    root, renderer = _renderer("singlebandpseudocolor", classificationMin=low, classificationMax=high)
     shader = xml.SubElement(
         xml.SubElement(renderer, "rastershader"),
         "colorrampshader",
         colorRampType="INTERPOLATED",
         classificationMode="1",
-        minimumValue="0",
-        maximumValue="1",
+        minimumValue=low,
+        maximumValue=high,
         clip="0",
     )
-    for value, shade, label in ((0, _PALE, f"{name}: 0"), (1, colour, f"{name}: 1")):
+    for value, (shade, label) in stops.items():
         xml.SubElement(shader, "item", value=str(value), color=as_hex(shade), label=label, alpha="255")
     return _text(root)
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from greenschemas.console import progress
@@ -28,7 +30,7 @@ from greentrain.scores.metrics import bootstrap, confusion_by_group, scores
 from greentrain.training.checkpoint import Trained, load_trained
 from greentrain.training.record import open_store_of
 
-__all__ = ["check_fits", "evaluate", "probabilities"]
+__all__ = ["check_fits", "confusion_of_groups", "evaluate", "probabilities"]
 
 
 def evaluate(
@@ -78,6 +80,20 @@ def evaluate(
         "pixels": int(sums.groups.sum()),
         "tiles": sums.tiles,
     }
+
+
+def confusion_of_groups(
+    run: str | Path, split: str = "val", *, which: str = "best", batch_size: int = 16, device: str = "auto"
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """(names of the K classes, (G, K, K) confusion matrices) of the groups of a run's own split, rows the truth.
+
+    Groups without a labelled pixel are left out.
+    """
+    run, where = Path(run), find_device(device, "--device")
+    trained, store = load_trained(run, which), open_store_of(run)
+    trained.net.to(where)
+    groups = _sums(trained, store, split, batch_size, where, flips=False).groups
+    return trained.rule.classes, groups[groups.sum((1, 2)) > 0].numpy()
 
 
 @dataclass(frozen=True)
