@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from greenschemas.bands import Band, Role
 from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Reason
 
-__all__ = ["CATALOGUE", "Check", "as_markdown", "explain", "finding"]
+__all__ = ["CATALOGUE", "Check", "as_markdown", "explain", "finding", "notes_on"]
 
 REJECT, REPAIR, WARN = Level.REJECT, Level.REPAIR, Level.WARN
 About = Literal["image", "mask", "pair"]
@@ -143,21 +145,21 @@ CATALOGUE: dict[Code, Check] = {
         Check(
             Code.CONSTANT_BAND,
             REJECT,
-            "A reflectance band has one value in all usable pixels (for cirrus: a warning).",
+            "A reflectance, radar or embedding band has one value in all usable pixels (for cirrus: a warning).",
             "export the band again",
         ),
         Check(
             Code.NEAR_CONSTANT_BAND,
             WARN,
-            "A reflectance band's deviation is a tiny share of its mean.",
+            "The deviation of a reflectance, radar or embedding band is a tiny share of its mean.",
             "look at the band",
             "constant_std",
         ),
-        Check(Code.CONSTANT_IMAGE, REJECT, "Every reflectance band has one value only.", "export the image again"),
+        Check(Code.CONSTANT_IMAGE, REJECT, "Every band that is measured has one value only.", "export the image again"),
         Check(
             Code.IDENTICAL_BANDS,
             REJECT,
-            "Two reflectance bands are equal in every pixel.",
+            "Two reflectance, radar or embedding bands are equal in every pixel.",
             "export again: one band was written twice",
         ),
         Check(
@@ -228,9 +230,23 @@ CATALOGUE: dict[Code, Check] = {
             "see whether the numbers mean the same: export all files alike",
         ),
         Check(
+            Code.UNDECODABLE,
+            REJECT,
+            "Bands that the recipe decodes hold values that are decoded already, or are no bytes with a sign.",
+            "leave `decode` out of the recipe for decoded values",
+        ),
+        Check(
+            Code.OTHER_UNITS,
+            REJECT,
+            "Radar, embedding or derived bands are in other units than in most files: power among decibels, decoded "
+            "values among bytes, indices times 10,000.",
+            "export all files alike",
+        ),
+        Check(
             Code.OUTLIER,
             WARN,
-            "A band's mean or deviation lies far from the collection's (robust z-score by median and MAD).",
+            "The mean or deviation of a reflectance or radar band lies far from the collection's (robust z-score by "
+            "median and MAD).",
             "look at the picture in the report",
             "outlier_z",
         ),
@@ -238,7 +254,8 @@ CATALOGUE: dict[Code, Check] = {
         Check(
             Code.NAN,
             REJECT,
-            "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead.",
+            "The image holds NaN or infinity; with `nan: mask` such pixels are marked invalid instead. NaN and minus "
+            "infinity in a radar band are no data.",
             "fill or cut them, or set `limits.nan: mask`",
             "nan",
         ),
@@ -431,6 +448,29 @@ def finding(
     if limits is not None and code in limits.levels:
         due = Level(limits.levels[code])
     return Reason(code=code.value, level=due, file=about, found=found, limit=limit, remedy=remedy or check.remedy)
+
+
+NEED_REFLECTANCE = (
+    Code.BLANK,
+    Code.SATURATED,
+    Code.WRAPPED,
+    Code.SCALE,
+    Code.MIXED_SCALES,
+    Code.OFFSET,
+    Code.MIXED_OFFSETS,
+    Code.LIKELY_OFFSET,
+    Code.NOISE,
+    Code.SALT_PEPPER,
+)
+"""Checks that measure reflectances: of a collection without one they are not made."""
+
+
+def notes_on(bands: Sequence[Band]) -> dict[str, str]:
+    """What there is to say of a whole collection, by name: which checks its bands leave without an object."""
+    if any(band.role is Role.REFLECTANCE for band in bands):
+        return {}
+    names = ", ".join(code.value for code in NEED_REFLECTANCE)
+    return {"no-reflectance": f"no band is a reflectance, so that these checks were not made: {names}"}
 
 
 def explain(code: Code) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
+from pydantic import Field
+
+from greenschemas.decoding import Decoding
 from greenschemas.frozen import Frozen
 
-__all__ = ["HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "feature_names", "where_role"]
+__all__ = ["FEATURE_ROLES", "HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "decodings", "feature_names", "where_role"]
 
 
 class Role(StrEnum):
@@ -16,7 +19,13 @@ class Role(StrEnum):
     REFLECTANCE = "reflectance"
     """A measured reflectance: a feature."""
     DERIVED = "derived"
-    """Computed from others or from elsewhere (index, elevation, slope): a feature, with no scale of reflectance."""
+    """Computed from others or from elsewhere (index, slope): a feature, with no scale of reflectance."""
+    RADAR = "radar"
+    """Backscatter of a radar, in decibel or as power: a feature; NaN and minus infinity (no power) mean no data."""
+    EMBEDDING = "embedding"
+    """One number of many that another net made of the ground, such as AlphaEarth's 64: a feature."""
+    ELEVATION = "elevation"
+    """Metres above something: a feature; 0 is the sea, and flat ground is no fault."""
     MASK = "mask"
     """Quality flags: they say which pixels may be used, and are never a feature."""
     DEAD = "dead"
@@ -32,15 +41,22 @@ class Band(Frozen):
     """What it is good for."""
     common: str | None = None
     """Common name of the spectral range (STAC's list: `blue`, `green`, `red`, `nir`, …), for adapting weights."""
+    decode: Decoding | None = Field(None, exclude_if=lambda how: how is None)
+    """What makes a value of a stored number, where that is no straight line: `signed_square` for AlphaEarth's bytes."""
 
 
-FEATURE_ROLES = (Role.REFLECTANCE, Role.DERIVED)
+FEATURE_ROLES = (Role.REFLECTANCE, Role.DERIVED, Role.RADAR, Role.EMBEDDING, Role.ELEVATION)
 """What a net sees unless told otherwise: masks and dead bands are never features unless they are named."""
 
 
 def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
     """Names of the bands that a net may see unless told otherwise, in their order."""
     return tuple(band.name for band in bands if band.role in FEATURE_ROLES)
+
+
+def decodings(bands: Iterable[Band]) -> tuple[Decoding | None, ...]:
+    """The decoding of each band."""
+    return tuple(band.decode for band in bands)
 
 
 def where_role(bands: Iterable[Band], *roles: Role) -> slice | list[int]:

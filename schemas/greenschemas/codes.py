@@ -46,6 +46,8 @@ class Code(StrEnum):
     LIKELY_OFFSET = "likely-offset"
     VALUE_TAGS = "value-tags"
     UNLIKE_TAGS = "unlike-tags"
+    UNDECODABLE = "undecodable"
+    OTHER_UNITS = "other-units"
     OUTLIER = "outlier"
     # The pixels
     NAN = "nan"

@@ -27,7 +27,8 @@ class BandStats(Frozen):
     """Moments of one band."""
 
     mean: float
-    """Over the valid pixels of the train split and of no other, in the units of the store."""
+    """Over the valid pixels of the train split and of no other, in the units of the store; of a band with a decoding,
+    of the decoded values."""
     std: float = Field(ge=0)
     """Population standard deviation over the same pixels; 0 for a dead band."""
     minimum: float
@@ -131,6 +132,11 @@ class Contract(Frozen):
     def quality(self) -> dict[str, Quality]:
         """How quality bands are read, by name of the band."""
         return quality_of(self.declared_bands) if self.values is None else self.values.quality
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether what moments and histograms are of are whole numbers: those stored, and none decoded."""
+        return self.dtype.startswith(("int", "uint")) and not any(band.decode for band in self.bands)
 
     @property
     def clouds_masked(self) -> bool:

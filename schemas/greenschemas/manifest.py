@@ -131,6 +131,8 @@ class Summary(Frozen):
     reasons: dict[str, int]
     """Entries that carry a code at least once, by code."""
     recipe_hash: str
+    notes: dict[str, str] = Field(default_factory=dict, exclude_if=lambda notes: not notes)
+    """What is to be said of the collection as a whole, by name: checks that were not made, and why."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -139,8 +141,8 @@ class Summary(Frozen):
         return self
 
     @classmethod
-    def of(cls, entries: Iterable[Entry], recipe_hash: str) -> Self:
-        """The sums over `entries`."""
+    def of(cls, entries: Iterable[Entry], recipe_hash: str, notes: dict[str, str] | None = None) -> Self:
+        """The sums over `entries`, and what there is to say of them all."""
         verdicts: Counter[Verdict] = Counter()
         codes: Counter[str] = Counter()
         for entry in entries:
@@ -153,6 +155,7 @@ class Summary(Frozen):
             rejected=verdicts[Verdict.REJECTED],
             reasons=dict(sorted(codes.items())),
             recipe_hash=recipe_hash,
+            notes=notes or {},
         )
 
 

@@ -278,8 +278,8 @@ class Recipe(Frozen):
     """Which files are images, which are masks, and what their names say: either with parts in braces, or by globs and
     regular expressions."""
     bands: tuple[Band, ...] = Field(SENTINEL2_L1C_19, min_length=1)
-    """The bands of an image in their order: role is reflectance (unless said otherwise), derived or mask, common is
-    STAC's name of the part of the spectrum."""
+    """The bands of an image in their order: role is reflectance (unless said otherwise), derived, radar, embedding,
+    elevation or mask, common is STAC's name of the part of the spectrum."""
     mask: MaskRules = MaskRules()
     """How masks are written."""
     limits: Limits = Limits()

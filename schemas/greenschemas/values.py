@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from greenschemas.bands import Band, Role
+from greenschemas.bands import FEATURE_ROLES, Band, Role
+from greenschemas.decoding import EMPTY
 from greenschemas.frozen import Frozen
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Holes",
     "Quality",
     "Values",
+    "deciding_bands",
     "find_clouds",
     "find_holes",
     "quality_of",
@@ -111,7 +113,7 @@ class Holes:
     broken: Mask | None
     """NaN or infinity in any band."""
     black: Mask | None
-    """Zero in every reflectance band, where no tag says so."""
+    """Zero in every band of `deciding_bands`, where no tag says so."""
 
     @property
     def usable(self) -> Mask:
@@ -134,20 +136,22 @@ def find_holes(
     - alpha or internal mask says so, or any band is NaN or infinite;
     - every reflectance band is 0, with a tag or without one: dark water, 0 in one band, is no hole;
     - a feature band holds its nodata value; but 0, and any value of 8 bits, may as well be measured, and makes a hole
-      only where every reflectance band holds it.
+      only where every reflectance band holds it;
+    - a band with a decoding holds what that calls empty, or a radar band NaN or minus infinity: declared by what they
+      are.
+
+    Without a reflectance band all features decide in its place, but for elevations: 0 is the sea.
     """
-    # Where no band is called a reflectance, the others decide.
-    features = [i for i, band in enumerate(bands) if band.role in (Role.REFLECTANCE, Role.DERIVED)] or [
-        *range(len(bands))
-    ]
-    deciding = [i for i in features if bands[i].role is Role.REFLECTANCE] or features
+    features = [i for i, band in enumerate(bands) if band.role in FEATURE_ROLES] or [*range(len(bands))]
+    deciding = deciding_bands(bands)
     declared = None if inside is None or inside.all() else ~inside
     measurable = {i for i in features if nodata[i] == 0 or (nodata[i] is not None and raw.dtype.itemsize == 1)}
     for i in features:
         value = nodata[i]
         if value is not None and i not in measurable and not math.isnan(value):
             declared = _join(declared, raw[i] == value)
-    if all(i in measurable for i in deciding):
+    declared = _join(declared, _masked_code(raw, bands))
+    if deciding and all(i in measurable for i in deciding):
         declared = _join(declared, _all_equal(raw, deciding, [nodata[i] for i in deciding]))
     black = None
     if len(deciding) > 1 and any(nodata[i] != 0 for i in deciding):
@@ -158,7 +162,19 @@ def find_holes(
         if not finite.all():
             broken = ~finite
             declared = _join(declared, _tagged_nan(raw, features, nodata))
+            declared = _join(declared, _without_power(raw, bands))
     return Holes((raw.shape[1], raw.shape[2]), declared, broken, black)
+
+
+def deciding_bands(bands: Sequence[Band]) -> list[int]:
+    """Positions of the bands whose 0 everywhere means that there is nothing: reflectances, or else other features.
+
+    Empty where the features are all elevations; where there is no feature, every band.
+    """
+    for roles in ((Role.REFLECTANCE,), FEATURE_ROLES):
+        if at := [i for i, band in enumerate(bands) if band.role in roles]:
+            return [i for i in at if bands[i].role is not Role.ELEVATION]
+    return [*range(len(bands))]
 
 
 def quality_of(bands: Iterable[Band]) -> dict[str, Quality]:
@@ -210,6 +226,18 @@ def _tagged_nan(raw: NDArray[Any], features: Sequence[int], nodata: Sequence[flo
     """(h, w) true where a feature band whose tag is NaN is NaN."""
     tagged = [i for i in features if (value := nodata[i]) is not None and math.isnan(value)]
     return np.isnan(raw[tagged]).any(axis=0) if tagged else None
+
+
+def _masked_code(raw: NDArray[Any], bands: Sequence[Band]) -> Mask | None:
+    """(h, w) true where a band with a decoding holds what that calls empty."""
+    coded = [i for i, band in enumerate(bands) if band.decode is not None]
+    return (raw[coded] == EMPTY).any(axis=0) if coded else None
+
+
+def _without_power(raw: NDArray[Any], bands: Sequence[Band]) -> Mask | None:
+    """(h, w) true where a radar band has no power: the decibels of 0 are minus infinity, or NaN."""
+    radar = [i for i, band in enumerate(bands) if band.role is Role.RADAR]
+    return (np.isnan(raw[radar]) | np.isneginf(raw[radar])).any(axis=0) if radar else None
 
 
 def _join(one: Mask | None, other: Mask | None) -> Mask | None:

@@ -201,10 +201,10 @@ def test_files_alike_are_all_images_or_all_masks() -> None:
     [
         (("B02", "B03", "B04", "B08", "QA60"), "uint16", ("blue", "green", "red", "nir", None), "rrrrm"),
         (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "uint16", ("blue", "green", "red", "nir08"), "rrrr"),
-        (("red", "nir", "ndvi", "cop_dem"), "float32", ("red", "nir", None, None), "rrdd"),
+        (("red", "nir", "ndvi", "cop_dem"), "float32", ("red", "nir", None, None), "rrde"),
         ((None,) * 4, "uint8", ("red", "green", "blue", "nir"), "rrrr"),
         ((None,) * 4, "uint16", ("blue", "green", "red", "nir"), "rrrr"),
-        ((None,) * 64, "float64", (None,) * 64, "d" * 64),
+        ((None,) * 64, "float64", (None,) * 64, "n" * 64),
         (("Band 1", "Band 2", "Band 3"), "uint8", ("red", "green", "blue"), "rrr"),
         ((None,) * 5, "uint16", (None,) * 5, "rrrrr"),
     ],
@@ -213,7 +213,8 @@ def test_bands_come_from_descriptions_or_from_known_layouts(names, dtype, common
     bands, said = guess_bands([facts("a.tif", len(names), dtype, names=names)])
     assert tuple(band.common for band in bands) == common
     assert [band.role for band in bands] == [
-        {"r": Role.REFLECTANCE, "m": Role.MASK, "d": Role.DERIVED}[letter] for letter in roles
+        {"r": Role.REFLECTANCE, "m": Role.MASK, "d": Role.DERIVED, "e": Role.ELEVATION, "n": Role.EMBEDDING}[letter]
+        for letter in roles
     ]
     assert ("COULD NOT TELL" in said) == (names[0] in (None, "Band 1"))
 

@@ -30,7 +30,7 @@ from greenprep.store.codec import encode_chunk
 from greenprep.store.fingerprint import fingerprint
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge_all
-from greenschemas.bands import Band
+from greenschemas.bands import Band, decodings
 from greenschemas.errors import GreenError, SourceError, StoreError
 from greenschemas.frozen import digest
 from greenschemas.grid import IDENTITY
@@ -194,9 +194,9 @@ def _read_pair(task: ReadTask, candidate: Candidate, stamp: str, spill: list[byt
         if len(strips) > 1:
             return replace(part, strips=tuple(strips))
         if inputs.judge and task.strip is None:
-            return _judge_whole(pair, part, strips, stamp, _Cut(inputs.tile, spill))
+            return _judge_whole(pair, part, strips, stamp, _Cut(inputs, spill))
         try:
-            return _read_strip(pair, part, *strips[0], _Cut(inputs.tile, spill), measured=inputs.judge)
+            return _read_strip(pair, part, *strips[0], _Cut(inputs, spill), measured=inputs.judge)
         except BadFile as problem:
             if inputs.judge:
                 return replace(part, entry=judge_unreadable(pair, problem, stamp))
@@ -273,7 +273,8 @@ def _windows(
 class _Cut:
     """Cuts tiles out of pixels, and gathers what is known of them."""
 
-    def __init__(self, rules: TileRules, spill: list[bytes]) -> None:
+    def __init__(self, inputs: BuildInputs, spill: list[bytes]) -> None:
+        rules, self.how = inputs.tile, decodings(inputs.bands)
         self.rules, self.size, self.spill = rules, rules.size, spill
         self.at = sum(len(chunk) for chunk in spill)
         self.tiles: list[tuple[int, int]] = []
@@ -309,7 +310,7 @@ class _Cut:
         self.share.append(float(np.count_nonzero(valid)) / self.size**2)
         self.prints.append(fingerprint(values["image"]))
         self.low, self.high = min(self.low, float(image.min())), max(self.high, float(image.max()))
-        return Moments.of(image, valid, fraction)
+        return Moments.of(image, valid, fraction, self.how)
 
     def _spill(self, chunk: bytes) -> tuple[int, int]:
         self.spill.append(chunk)

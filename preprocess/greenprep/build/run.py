@@ -23,6 +23,7 @@ from greenprep.checks.collection import judge_collection
 from greenprep.checks.judge import judge
 from greenprep.checks.verdict import crashed
 from greenprep.engine.choose import engine, warm_up
+from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, write_split
@@ -223,7 +224,7 @@ def _run(
         entries = judge_collection(
             [_verdict(source, inputs) for source in sources], rules.bands, rules.mask, rules.limits
         )
-        summary = Summary.of(entries, rules.hash())
+        summary = Summary.of(entries, rules.hash(), notes_on(rules.bands))
         write_recipe(clean / RECIPE_NAME, rules)
         write_manifest(clean, entries, summary)
         by_name = {source.candidate.name: source for source in sources}

@@ -9,6 +9,7 @@ import numpy as np
 
 from greenprep.checks.class_codes import one_off
 from greenprep.checks.offsets import mixed_offsets, mixed_scales, unlike_tags
+from greenprep.checks.units import mixed_units
 from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
 from greenschemas.bands import Band, Role
@@ -30,6 +31,7 @@ COLLECTIVE = frozenset(
         Code.MIXED_OFFSETS,
         Code.LIKELY_OFFSET,
         Code.UNLIKE_TAGS,
+        Code.OTHER_UNITS,
         Code.OUTLIER,
         Code.GRID_UNLIKE_GROUP,
         Code.CLASS_CODES,
@@ -103,7 +105,7 @@ def _findings(
     alive = [i for i in alive if not _rejects(found[i])]
     _unlike_group(base, alive, found, limits)
     _unlike_pixels(base, alive, found, limits)
-    for i, reason in mixed_scales(base, alive, bands, limits):
+    for i, reason in (*mixed_scales(base, alive, bands, limits), *mixed_units(base, alive, bands, limits)):
         found[i].append(reason)
     alive = [i for i in alive if not _rejects(found[i])]
     for i, reason in (*mixed_offsets(base, alive, bands, limits), *unlike_tags(base, alive, limits)):
@@ -186,7 +188,7 @@ def _outliers(
     """Robust z-scores of means and deviations by band, by median and MAD, over all files that are not rejected."""
     if len(alive) < ENOUGH:
         return
-    names = [band.name for band in bands if band.role is Role.REFLECTANCE]
+    names = [band.name for band in bands if band.role in (Role.REFLECTANCE, Role.RADAR)]
     keys = [
         key
         for kind in ("mean", "std")

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from greenprep.checks.measure import PixelStatistics
+from greenprep.checks.measure import MEASURED, PixelStatistics
 from greenprep.checks.quality import quality_findings
+from greenprep.checks.units import undecodable
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
 from greenschemas.bands import Band, Role
@@ -36,6 +37,7 @@ def image_findings(
         *_content(statistics, header, bands, limits),
         *_bands(statistics, bands, limits),
         *_scale(statistics, header, bands, limits),
+        *undecodable(statistics, header.dtype, bands, limits),
         *_shares(statistics, header, limits),
         *quality_findings(statistics, bands, limits),
         *_texture(statistics, bands, limits),
@@ -99,12 +101,10 @@ def _whole(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band
 
 
 def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
-    reflectance = _reflectance(bands) if statistics.present > 1 else []
-    constant = [i for i in reflectance if statistics.low[i] == statistics.high[i]]
-    if constant and len(constant) == len(reflectance):
-        yield finding(
-            Code.CONSTANT_IMAGE, "image", "one value in each reflectance band", limit="a picture", limits=limits
-        )
+    measured = [i for i, band in enumerate(bands) if band.role in MEASURED] if statistics.present > 1 else []
+    constant = [i for i in measured if statistics.low[i] == statistics.high[i]]
+    if constant and len(constant) == len(measured):
+        yield finding(Code.CONSTANT_IMAGE, "image", "one value in each measured band", limit="a picture", limits=limits)
     else:
         for i in constant:
             cirrus = bands[i].common == "cirrus"
@@ -118,7 +118,7 @@ def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -
             )
     mean = statistics.total / statistics.present
     std = np.sqrt(np.maximum(statistics.square / statistics.present - mean * mean, 0))
-    for i in set(reflectance) - set(constant):
+    for i in set(measured) - set(constant):
         if std[i] < limits.constant_std * abs(mean[i]):
             yield finding(
                 Code.NEAR_CONSTANT_BAND,
@@ -136,7 +136,7 @@ def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -
                 limit="bands that differ",
                 limits=limits,
             )
-    worst = max(reflectance, key=lambda i: statistics.saturated[i], default=None)
+    worst = max(_reflectance(bands), key=lambda i: statistics.saturated[i], default=None)
     if worst is not None and statistics.saturated[worst] > limits.saturated_max * statistics.present:
         yield finding(
             Code.SATURATED,
@@ -150,7 +150,7 @@ def _bands(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -
 
 def _scale(statistics: PixelStatistics, header: PairHeader, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
     texture = statistics.texture
-    if texture.greys is not None and texture.pixels >= TEXTURE_MIN:
+    if _reflectance(bands) and texture.greys is not None and texture.pixels >= TEXTURE_MIN:
         jumps = float(np.sort(texture.jumps / max(texture.pairs[0], 1))[-2:].mean())
         share = texture.greys / np.maximum(texture.greys.sum(axis=1, keepdims=True), 1)
         even = float(1 - np.abs(share - 1 / share.shape[1]).sum(axis=1).min() / 2)
@@ -230,7 +230,7 @@ def _shares(statistics: PixelStatistics, header: PairHeader, limits: Limits) -> 
 def _texture(statistics: PixelStatistics, bands: Sequence[Band], limits: Limits) -> Iterator[Reason]:
     texture = statistics.texture
     deviation = np.sqrt(texture.variance)
-    if texture.pixels < TEXTURE_MIN or deviation.max() == 0:
+    if texture.pixels < TEXTURE_MIN or deviation.max() == 0 or not _reflectance(bands):
         return
     scale = limits.reflectance_scale or float(statistics.high[_reflectance(bands)].max(initial=1.0))
     lively = deviation > 0

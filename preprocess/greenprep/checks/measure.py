@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from greenprep.checks.texture import Fit, Texture, fit_of, looked_at, texture_of
 from greenprep.raw.clouds import bright_clouds
 from greenprep.raw.pair import Pixels
-from greenschemas.bands import Band, Role, where_role
+from greenschemas.bands import FEATURE_ROLES, Band, Role, where_role
 from greenschemas.labels import LabelCounts
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greenschemas.value_checks import FILLERS, holds_filler
 
-__all__ = ["PixelStatistics", "RowStatistics", "checksum", "darkest", "image_digest", "measure_pixels"]
+__all__ = ["MEASURED", "PixelStatistics", "RowStatistics", "checksum", "darkest", "image_digest", "measure_pixels"]
 
 Array = NDArray[Any]
+MEASURED = (Role.REFLECTANCE, Role.RADAR, Role.EMBEDDING)
+"""Roles of bands that never hold one value throughout, nor another's: an elevation may, and an index of two bands."""
 CENTRE = 0.15
 """Reflectance that textures are centred on: any constant near the data does."""
 DARK_STEP, DARK_BINS = 0.0025, 160
@@ -46,7 +48,7 @@ class RowStatistics:
     labels: bytes
     """As `image`, of the coded fractions and validity."""
     flat_rows: Array
-    """(h,) bool: some reflectance band has one value all along the row, or the row repeats the one before."""
+    """(h,) bool: some reflectance or radar band has one value all along the row, or the row repeats the one before."""
     means: Array
     """(N, h) float32: mean of each row of the bands looked at."""
 
@@ -61,7 +63,7 @@ class PixelStatistics:
     present: int
     """Pixels that hold something: valid or cloud. Sums below are over these."""
     content: int
-    """Present pixels with a reflectance band that is not 0."""
+    """Present pixels, of reflectances those with a band that is not 0."""
     nonfinite: int
     empty: int
     flagged: int
@@ -70,7 +72,7 @@ class PixelStatistics:
     bright_cloud: float
     """Sum over strips of pixels * share of cells that look like cloud; -1 a pixel where that cannot be told."""
     undeclared_nodata: Array
-    """(len(FILLERS),) pixels with that value in a reflectance band, not declared as empty."""
+    """(len(FILLERS),) pixels with that value in a feature band, not declared as empty."""
     labels: LabelCounts
     class_sum: Array
     """(K,) sum of fractions over labelled pixels."""
@@ -89,7 +91,7 @@ class PixelStatistics:
     saturated: Array
     """(C,) values equal to the greatest that the type can hold; all 0 for floats."""
     identical_bands: frozenset[tuple[int, int]]
-    """Pairs of reflectance bands that are equal in every pixel."""
+    """Pairs of MEASURED bands that are equal in every pixel."""
     texture: Texture
     columns: Array
     """(N, W) sums down the columns of the bands looked at."""
@@ -123,6 +125,8 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
     """
     image = pixels.image
     reflectance = where_role(bands, Role.REFLECTANCE)
+    if not reflectance:
+        reflectance_scale = None
     present = pixels.present
     whole = bool(present.all())
     values = image.reshape(len(image), -1) if whole else image[:, present]
@@ -137,7 +141,8 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         texture = texture_of(seen, CENTRE * scale, IMPULSE * scale)
         fit = fit_of(seen[::2], pixels.fraction, None if whole else present)
         bright_cloud = bright_clouds(image, bands, scale) if reflectance_scale else None
-    lit = image[reflectance or where_role(bands, Role.DERIVED)] != 0  # Embeddings have no reflectance.
+    # Zero is a value where there is no reflectance: what is empty is another question, see `find_holes`.
+    content = image[reflectance].any(axis=0) & present if reflectance else present
     # Where there is no label, all classes hold UNLABELLED.
     without = _count(pixels.fraction[0] == UNLABELLED) * UNLABELLED
     coded = pixels.fraction.reshape(len(pixels.fraction), -1).sum(axis=1, dtype=np.int64) - without
@@ -145,13 +150,13 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         pixels=present.size,
         valid=_count(pixels.valid),
         present=_count(present),
-        content=_count(lit.any(axis=0) & present),
+        content=_count(content),
         nonfinite=pixels.nonfinite,
         empty=_count(pixels.empty),
         flagged=_count(pixels.cloud),
         has_flags=pixels.cloud is not None,
         bright_cloud=present.size * (-1.0 if bright_cloud is None else bright_cloud),
-        undeclared_nodata=_fillers(image[reflectance], pixels.empty, low[reflectance], high[reflectance]),
+        undeclared_nodata=_fillers(image, bands, pixels.empty, low, high),
         labels=pixels.labels,
         class_sum=coded / FRACTION_SCALE,
         single=int(np.count_nonzero(coded)) == 1,
@@ -161,11 +166,11 @@ def measure_pixels(pixels: Pixels, bands: Sequence[Band], reflectance_scale: flo
         square=_squares(values),
         dark=_dark(image[reflectance], present, reflectance_scale),
         saturated=_top(values, high),
-        identical_bands=_twins(image, sums, reflectance),
+        identical_bands=_twins(image, sums, where_role(bands, *MEASURED)),
         texture=texture,
         columns=seen.sum(axis=1, dtype=np.float64),
         fit=fit,
-        rows=(_rows(pixels, reflectance, seen),),
+        rows=(_rows(pixels, where_role(bands, Role.REFLECTANCE, Role.RADAR), seen),),
     )
 
 
@@ -231,35 +236,40 @@ def _top(values: Array, high: Array) -> Array:
     return out
 
 
-def _fillers(reflectances: Array, empty: NDArray[np.bool_] | None, low: Array, high: Array) -> Array:
+def _fillers(image: Array, bands: Sequence[Band], empty: NDArray[np.bool_] | None, low: Array, high: Array) -> Array:
+    """(len(FILLERS),) pixels that hold it: below 0 in any feature band, above in all the reflectances."""
     out = np.zeros(len(FILLERS), np.int64)
-    for at, value in enumerate(FILLERS if len(reflectances) else ()):
-        if low.min(initial=0) <= value * (1 - 1e-7) if value < 0 else high.min(initial=np.inf) >= value:
-            same = holds_filler(reflectances, value)
+    features, reflectance = where_role(bands, *FEATURE_ROLES), where_role(bands, Role.REFLECTANCE)
+    for at, value in enumerate(FILLERS):
+        where = features if value < 0 else reflectance
+        if not where:
+            continue
+        if low[where].min(initial=0) <= value * (1 - 1e-7) if value < 0 else high[where].min(initial=np.inf) >= value:
+            same = holds_filler(image[where], value)
             out[at] = np.count_nonzero(same if empty is None else same & ~empty)
     return out
 
 
-def _twins(image: Array, sums: Array, reflectance: slice | list[int]) -> frozenset[tuple[int, int]]:
-    """Equal pairs among the reflectance bands: bands of another sum are never looked at."""
+def _twins(image: Array, sums: Array, measured: slice | list[int]) -> frozenset[tuple[int, int]]:
+    """Equal pairs among some bands: bands of another sum are never looked at."""
     by_sum: dict[float, list[int]] = {}
-    for band in np.arange(len(image))[reflectance].tolist():
+    for band in np.arange(len(image))[measured].tolist():
         by_sum.setdefault(float(sums[band]), []).append(band)
     return frozenset(
         (one, other)
         for group in by_sum.values()
         for i, one in enumerate(group)
         for other in group[i + 1 :]
-        if np.array_equal(image[one], image[other])
+        if np.array_equal(image[one], image[other], equal_nan=image.dtype.kind == "f")
     )
 
 
-def _rows(pixels: Pixels, reflectance: slice | list[int], seen: Array) -> RowStatistics:
+def _rows(pixels: Pixels, lined: slice | list[int], seen: Array) -> RowStatistics:
     labels = np.concatenate([pixels.fraction, pixels.valid[None].view(np.uint8)])
     means = seen.mean(axis=2)
-    part = pixels.image[reflectance]
+    part = pixels.image[lined]
     flat_rows = np.zeros(part.shape[1], bool)
-    if part.shape[2] > 1:
+    if lined and part.shape[2] > 1:
         flat_rows = (part == part[:, :, :1]).all(axis=2).any(axis=0)
         for row in np.flatnonzero((means[:, 1:] == means[:, :-1]).all(axis=0)) + 1:
             flat_rows[row] |= np.array_equal(part[:, row], part[:, row - 1])

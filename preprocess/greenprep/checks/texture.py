@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greenschemas.bands import Band, Role
+from greenschemas.bands import FEATURE_ROLES, Band, Role
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
 __all__ = ["SHIFTS", "Fit", "Texture", "fit_of", "looked_at", "texture_of"]
@@ -88,9 +88,10 @@ def _sum(one: Any, other: Any) -> Any:
 
 def looked_at(bands: Sequence[Band]) -> list[int]:
     """Indices of the bands that textures are measured in: blue, red and near infrared, or the first three."""
-    features = [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
-    common = [i for i in features if bands[i].common in LOOKED_AT]
-    return common or features[:3] or list(range(min(3, len(bands))))
+    reflectance = [i for i, band in enumerate(bands) if band.role is Role.REFLECTANCE]
+    common = [i for i in reflectance if bands[i].common in LOOKED_AT]
+    features = [i for i, band in enumerate(bands) if band.role in FEATURE_ROLES]
+    return common or reflectance[:3] or features[:3] or list(range(min(3, len(bands))))
 
 
 def texture_of(image: Array, centre: float, threshold: float) -> Texture:

@@ -18,6 +18,7 @@ from greenprep.checks.verdict import crashed
 from greenprep.clean.misfit import misfit
 from greenprep.clean.task import PRELOAD, clean_batch
 from greenprep.engine.pool import run_batches
+from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
 from greenschemas.codes import REPAIRS, Code
@@ -140,7 +141,7 @@ def _clean(
             if tick is not None:
                 tick(len(entries), len(kept) + len(todo))
     judged = judge_collection(entries.values(), recipe.bands, recipe.mask, recipe.limits)
-    summary = Summary.of(judged, recipe.hash())
+    summary = Summary.of(judged, recipe.hash(), notes_on(recipe.bands))
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)
         sync_tree(out)  # What the manifest says stands there must not be lost where the manifest is not.

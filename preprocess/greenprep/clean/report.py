@@ -123,7 +123,8 @@ def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
         except BadFile:
             return entry, [], []
     names = [band.name for band in recipe.bands]
-    image = true_colour(pixels.image[[names.index(name) for name in visible_bands(recipe.bands)]])
+    planes = pixels.image[[names.index(name) for name in visible_bands(recipe.bands)]]
+    image = true_colour(planes, pixels.valid if pixels.cloud is None else pixels.valid | pixels.cloud)
     label = labels_of(pixels.fraction)
     pictures = {"image": thumbnail(image, SIDE)}
     if (label != UNLABELLED).any():

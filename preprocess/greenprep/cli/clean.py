@@ -137,6 +137,7 @@ def in_words(entries: Iterable[Entry], summary: Summary, out: Path | None) -> st
     for level in ("reject", "repair", "warn"):
         rows = sorted((-count, code) for (of, code), count in counts.items() if of == level)
         lines += [f"{level}:", *(f"  {-count:6}  {code}" for count, code in rows)] if rows else []
+    lines += [f"{name}: {said}" for name, said in summary.notes.items()]
     if out is not None:
         lines.append(
             f"Each file and why: {out / 'report.html'} and {out / 'manifest.jsonl'}; "

@@ -33,6 +33,12 @@ class FileFacts:
     """(coordinate system, transform); None where it has none."""
     high: float = 0.0
     """99th percentile of the values looked at that are finite and not 0."""
+    highs: tuple[float, ...] = ()
+    """As `high`, of each band."""
+    middle: float = 0.0
+    """Their median."""
+    low: float = 0.0
+    """Their first percentile."""
     nan: float = 0.0
     """Share of the pixels looked at with NaN or infinity in a band."""
     values: tuple[tuple[float, int], ...] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ def _facts(raw: Path, name: str) -> FileFacts:
         pixels = tiff.read((grid.height - height) // 2, height, (grid.width - width) // 2, width)
         numbers = pixels[np.isfinite(pixels)]
         some = numbers[numbers != 0]
+        low, middle, high = np.quantile(some, (0.01, 0.5, 0.99)).tolist() if some.size else (0.0, 0.0, 0.0)
         values, counts = np.unique(numbers[:: max(1, numbers.size // 1_000_000)], return_counts=True)
         return FileFacts(
             path=name,
@@ -59,13 +61,22 @@ def _facts(raw: Path, name: str) -> FileFacts:
             names=tiff.names,
             nodata=tiff.nodata,
             place=(grid.crs, grid.transform) if grid.crs else None,
-            high=float(np.quantile(some, 0.99)) if some.size else 0.0,
+            low=low,
+            middle=middle,
+            high=high,
+            highs=tuple(_high(band) for band in pixels),
             nan=float(1 - np.isfinite(pixels).all(axis=0).mean()),
             values=tuple(zip(values.tolist(), counts.tolist(), strict=True)) if len(values) <= CODES_MAX else None,
             whole=_whole(pixels),
         )
     finally:
         tiff.close()
+
+
+def _high(values: NDArray[Any]) -> float:
+    """99th percentile of those that are finite and not 0; 0 where there is none."""
+    some = values[np.isfinite(values) & (values != 0)]
+    return float(np.quantile(some, 0.99)) if some.size else 0.0
 
 
 def _open(path: Path) -> Tiff:

@@ -98,7 +98,7 @@ def _histograms(store: Store, codes: NDArray[np.int64]) -> Iterator[Chart]:
     by_split = {
         name: merged(store, codes == code).histogram for code, name in enumerate(_NAMES) if (codes == code).any()
     }
-    integer = np.dtype(store.contract.dtype).kind in "iu"
+    integer = store.contract.whole_numbers
     for name in store.contract.features:
         edges, shares = bin_shares(by_split, store.contract.band_index(name), integer=integer)
         middle, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)

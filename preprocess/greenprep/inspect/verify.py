@@ -14,6 +14,7 @@ from greenprep.store.arrays import FILLS, has_checksums, shard_count, shard_key,
 from greenprep.store.codec import decode_chunk, digest_of, shard_chunks
 from greenprep.store.location import Location
 from greenprep.store.moments import Moments, merge
+from greenschemas.bands import decodings
 from greenschemas.errors import StoreError
 from greenschemas.integrity import missing_shards, read_files
 from greenschemas.layout import SPLITS, TILED
@@ -128,7 +129,7 @@ def _pixels(store: Store) -> Iterator[str]:
     """Checksums of all shards, and the moments of all groups from their pixels."""
     contract = store.contract
     groups = [Moments.empty(len(contract.bands), len(contract.classes)) for _ in range(contract.groups)]
-    owner, share = store.tile_group(), store.read("valid_share")
+    owner, share, how = store.tile_group(), store.read("valid_share"), decodings(contract.bands)
     digests = store.texts("shard_digest")
     for shard in range(shard_count(contract)):
         data = [_file(store, name, shard) for name in TILED]
@@ -144,7 +145,7 @@ def _pixels(store: Store) -> Iterator[str]:
             if abs(float(valid.mean()) - float(share[tile])) > 1e-6:
                 yield f"tile {tile}: valid_share {share[tile]}, its pixels say {valid.mean()}"
             at = int(owner[tile])
-            groups[at] = merge(groups[at], Moments.of(image, valid.astype(bool), fraction))
+            groups[at] = merge(groups[at], Moments.of(image, valid.astype(bool), fraction, how))
     yield from _moments(store, groups)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from greenprep.store.arrays import SourceTable, TileTable, write_store
 from greenprep.store.location import Location, link_or_copy, swap_into_place
 from greenprep.store.moments import Moments, merge_all
+from greenschemas.bands import decodings
 from greenschemas.layout import CELL, NO_SPLIT, TILED
 from greenschemas.store import Store, open_store, write_contract
 
@@ -109,13 +110,13 @@ def _text(values: NDArray[Any], suffix: Sequence[str] | None = None) -> NDArray[
 def _moments(store: Store, sources: SourceTable, tiles: TileTable) -> Iterator[Moments]:
     """Of each cell at all its times, in the order of the sorted names."""
     group = sources.group.astype(object)[tiles.source_index]
-    bands, classes = len(store.contract.bands), len(store.contract.classes)
+    how, classes = decodings(store.contract.bands), len(store.contract.classes)
     for name in sorted(set(group.tolist())):
         parts = (
-            Moments.of(store.read("image", tile), store.read("valid", tile) > 0, store.read("fraction", tile))
+            Moments.of(store.read("image", tile), store.read("valid", tile) > 0, store.read("fraction", tile), how)
             for tile in np.flatnonzero(group == name).tolist()
         )
-        yield merge_all(parts, bands, classes)
+        yield merge_all(parts, len(how), classes)
 
 
 def block_of_cells(groups: Sequence[str], smallest: float) -> list[str]:

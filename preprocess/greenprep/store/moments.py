@@ -6,7 +6,7 @@ Letters: C bands, K classes, h rows, w columns, N histogram bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Self
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.store.histogram import Histogram
+from greenschemas.decoding import Decoding, decoded
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 
 __all__ = ["Moments", "class_sums", "merge", "merge_all"]
@@ -59,10 +60,20 @@ class Moments:
         )
 
     @classmethod
-    def of(cls, image: NDArray[Any], valid: NDArray[np.bool_], fraction: NDArray[np.uint8]) -> Moments:
-        """Of the pixels of (C, h, w) `image` where (h, w) `valid` is true, and of the coded (K, h, w) `fraction`."""
+    def of(
+        cls,
+        image: NDArray[Any],
+        valid: NDArray[np.bool_],
+        fraction: NDArray[np.uint8],
+        how: Sequence[Decoding | None] = (),
+    ) -> Moments:
+        """Of the pixels of (C, h, w) `image` where (h, w) `valid` is true, and of the coded (K, h, w) `fraction`.
+
+        how: (C,) the decoding of each band, whose values are measured in place of its numbers; empty: none has one.
+        """
         bands = len(image)
         pixels = image.reshape(bands, -1) if valid.all() else image[:, valid]
+        pixels = decoded(pixels, how)
         blocks = (_of_pixels(pixels[:, at : at + _BLOCK], len(fraction)) for at in range(0, pixels.shape[1], _BLOCK))
         whole = merge_all(blocks, bands, len(fraction))
         class_sum, class_count = class_sums(fraction, valid)

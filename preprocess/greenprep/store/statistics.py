@@ -97,7 +97,7 @@ def levels(store: Store, chosen: NDArray[np.bool_]) -> tuple[BandLevels, ...]:
     some = np.zeros(len(chosen), bool)
     some[used[np.linspace(0, len(used) - 1, min(len(used), LEVEL_GROUPS)).astype(int)]] = True
     histogram = _histogram(store, some)
-    integer = np.dtype(store.contract.dtype).kind in "iu"
+    integer = store.contract.whole_numbers
     dark, median, bright = (histogram.percentiles(share, integer=integer) for share in (0.01, 0.5, 0.99))
     mean = store.read("mean")[used]
     away = np.abs(mean - np.median(mean, axis=0))
@@ -120,7 +120,7 @@ def stats_table(store: Store, split: str | None) -> dict[str, Any]:
     moments = merged(store, chosen)
     class_sum = store.read("class_sum")[chosen]
     whole = statistics(contract, moments, class_sum)
-    integer = np.dtype(contract.dtype).kind in "iu"
+    integer = contract.whole_numbers
     percentiles = {p: moments.histogram.percentiles(p / 100, integer=integer) for p in PERCENTILES}
     counted = max(1, int(moments.class_count.sum()))
     bands = {

@@ -40,12 +40,14 @@ def compare(
 
     Your own run beside them: greentrain compare city.zarr --models constant,spectral --run runs/city --out compared
     """
+    from greenschemas.store import open_store
     from greentrain.study.compare import ComparePlan, ranking
     from greentrain.study.compare import compare as compare_models
     from greentrain.study.compare_page import write_comparison
+    from greentrain.study.contenders import fitting
     from greentrain.training.checkpoint import load_trained
 
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    names = fitting([name.strip() for name in models.split(",") if name.strip()], open_store(store).contract)
     trained = None if run is None else (load_trained(run, "last").config.model.preset, run)
     names += () if trained is None else trained[:1]
     plan = ComparePlan(store, names, seeds, budget, out, split, tuple(changes or ()), trained)

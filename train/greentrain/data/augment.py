@@ -15,6 +15,7 @@ that was not there.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -47,9 +48,9 @@ class Augment(Frozen):
     fill: Literal["reflect", "invalid"] = "reflect"
     """What comes in from outside the tile: its mirror image, or pixels that do not count."""
     band_jitter: float = Field(0.0, ge=0, le=1)
-    """Standard deviation of each band's gain about 1, and of its offset about 0 in deviations of the band."""
+    """Standard deviation of each reflectance's gain about 1, and of its offset about 0 in deviations of the band."""
     haze: float = Field(0.0, ge=0, le=1)
-    """Largest share of a smooth white veil, two deviations above the mean in every band."""
+    """Largest share of a smooth white veil, two deviations above the mean in every reflectance."""
     band_drop: float = Field(0.0, ge=0, lt=1)
     """Probability that a band is set to its mean; one band at least stays."""
     mix_times: float = Field(0.0, ge=0, le=1)
@@ -78,12 +79,20 @@ def seed_of(*about: object) -> int:
 
 
 def augment(
-    batch: Samples, settings: Augment, generator: Generator, *, blend_labels: bool, ground: Tensor | None = None
+    batch: Samples,
+    settings: Augment,
+    generator: Generator,
+    *,
+    blend_labels: bool,
+    ground: Tensor | None = None,
+    lit: Sequence[bool] | None = None,
 ) -> Samples:
     """The batch, changed by chance as `settings` say.
 
     blend_labels: True where fractions are the target, so that scaling may interpolate them.
     ground: (B,), equal numbers for tiles of the same ground at several times; needed for `mix_times`.
+    lit: (C,) which bands are reflectances, that haze and light change; None: all. Decibels, embeddings and metres are
+    left as they are.
     """
     _check(batch, settings, blend_labels, ground)
     if ground is not None and settings.mix_times > 0:
@@ -99,7 +108,7 @@ def augment(
     if settings.scale > 0 or settings.rotate > 0:
         matrix = _matrices(len(batch.image), settings, generator)
         batch = resample(batch, matrix, settings.fill, blend_labels=blend_labels)
-    return batch._replace(image=_colour(batch.image, settings, generator))
+    return batch._replace(image=_colour(batch.image, settings, generator, lit))
 
 
 def _check(batch: Samples, settings: Augment, blend_labels: bool, ground: Tensor | None) -> None:
@@ -183,9 +192,10 @@ def _matrices(count: int, settings: Augment, generator: Generator) -> Tensor:
     return torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(count, 2, 3)
 
 
-def _colour(image: Tensor, settings: Augment, generator: Generator) -> Tensor:
-    """Band jitter, haze and band drop-out, in the order in which light, air and sensor come."""
+def _colour(image: Tensor, settings: Augment, generator: Generator, lit: Sequence[bool] | None) -> Tensor:
+    """Haze and band jitter of what is lit, and band drop-out, in the order in which air, light and sensor come."""
     count, bands = image.shape[:2]
+    before = image
     if settings.haze > 0:
         coarse = torch.rand((count, 1, 4, 4), generator=generator) * torch.rand((count, 1, 1, 1), generator=generator)
         veil = interpolate(coarse.to(image), image.shape[2:], mode="bilinear", align_corners=True)
@@ -193,6 +203,8 @@ def _colour(image: Tensor, settings: Augment, generator: Generator) -> Tensor:
     if settings.band_jitter > 0:
         gain, offset = (torch.randn((2, count, bands, 1, 1), generator=generator) * settings.band_jitter).to(image)
         image = image * (1 + gain) + offset
+    if lit is not None and image is not before:
+        image = torch.where(torch.tensor(lit, device=image.device).view(1, -1, 1, 1), image, before)
     if settings.band_drop > 0:
         draw = torch.rand((count, bands), generator=generator)
         dropped = (draw < settings.band_drop) & (draw < draw.amax(1, keepdim=True))

@@ -9,7 +9,7 @@ Letters: N tiles of a block of memory, n those asked for, B tiles of the batch, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from greenschemas.decoding import Decoding, decoded
 from greenschemas.layout import FRACTION_SCALE, UNLABELLED
 from greentrain.threads import forked, on_threads
 
@@ -56,12 +57,17 @@ def gather_normalised(
     clip: float | None,
     out: Floats,
     *,
+    how: Sequence[Decoding | None] = (),
     parallel: bool = False,
 ) -> None:
     """(image - mean) * scale, clipped, and 0 where invalid: rows of image (N, C, H, W) to places of out (B, C, H, W).
 
-    valid: (N, H, W), 0 where a pixel may not be used. mean, scale: (C,).
+    valid: (N, H, W), 0 where a pixel may not be used. mean, scale: (C,). how: (C,) what makes values of the numbers of
+    each band first; empty: nothing.
     """
+    if any(how):
+        values = decoded(image[rows].swapaxes(0, 1), how).swapaxes(0, 1)
+        image, valid, rows = np.ascontiguousarray(values), valid[rows], np.arange(len(rows))
     if image.dtype == np.float16:  # which numba does not know
         image, valid, rows = image[rows].astype(np.float32), valid[rows], np.arange(len(rows))
     most = np.float32(np.inf if clip is None else clip)

@@ -143,6 +143,7 @@ class Loader(IterableDataset[Batch]):
                 normaliser.scale,
                 normaliser.clip,
                 draft.image,
+                how=normaliser.how,
                 parallel=parallel,
             )
         elif block.image is not draft.image:  # else it was read into its place

@@ -12,18 +12,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.bands import Role, decodings
 from greenschemas.contract import Contract
+from greenschemas.decoding import Decoding
 from greenschemas.errors import ConfigError
 from greentrain.data.compose import gather_normalised
 
-__all__ = ["Normaliser", "band_positions", "build_normaliser"]
+__all__ = ["Normaliser", "band_positions", "build_normaliser", "lit_channels"]
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """(raw - mean) * scale, clipped, 0 where invalid; then a projection if there is one."""
+    """Decoded where a band has a decoding, (value - mean) * scale, clipped, 0 where invalid; then a projection."""
 
     bands: tuple[str, ...]
     """Names of the C bands that it reads."""
@@ -35,6 +37,8 @@ class Normaliser:
     """Greatest absolute value, in standard deviations."""
     projection: Floats | None = None
     """(P, C) applied to the normalised bands, such as principal components."""
+    how: tuple[Decoding | None, ...] = ()
+    """(C,) what makes values of the numbers of each band; empty: they are the values."""
 
     @property
     def channels(self) -> int:
@@ -45,7 +49,8 @@ class Normaliser:
         """(B, P, H, W) of raw values (B, C, H, W) and validity (B, H, W)."""
         out, rows = np.empty(raw.shape, np.float32), np.arange(len(raw))
         usable = np.ascontiguousarray(valid).view(np.uint8)
-        gather_normalised(np.ascontiguousarray(raw), usable, rows, rows, self.mean, self.scale, self.clip, out)
+        values = np.ascontiguousarray(raw)
+        gather_normalised(values, usable, rows, rows, self.mean, self.scale, self.clip, out, how=self.how)
         return self.project(out)
 
     def project(self, normalised: Floats) -> Floats:
@@ -91,4 +96,16 @@ def build_normaliser(
         mean = np.full_like(mean, contract.statistics.global_mean)
         std = np.where(std > 0, contract.statistics.global_std, 0.0)
     scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-    return Normaliser(names, mean.astype(np.float32), scale.astype(np.float32), clip, projection)
+    how = decodings(contract.bands[i] for i in at)
+    as_floats = mean.astype(np.float32), scale.astype(np.float32)
+    return Normaliser(names, *as_floats, clip, projection, how if any(how) else ())
+
+
+def lit_channels(contract: Contract, normaliser: Normaliser) -> tuple[bool, ...]:
+    """(P,) whether light makes a channel what it is, so that haze and a change of light change it: reflectances.
+
+    Principal components are, if any of their bands is.
+    """
+    roles = {band.name: band.role for band in contract.declared_bands}
+    lit = tuple(roles[name] is Role.REFLECTANCE for name in normaliser.bands)
+    return lit if normaliser.projection is None else (any(lit),) * normaliser.channels

@@ -6,14 +6,16 @@ Letters: R reflectance bands, N pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenschemas.bands import Role
+from greenschemas.bands import Role, decodings
 from greenschemas.contract import Contract
+from greenschemas.decoding import decoded
 from greenschemas.errors import SourceError
+from greenschemas.unit_checks import Size, apart
 from greenschemas.value_checks import (
     FILLERS,
     PIXEL_RATIO,
@@ -62,6 +64,8 @@ class Usual:
     pixel_metres: float | None = None
     tags: tuple[tuple[float, float], ...] = ()
     """(scale, offset) by GDAL's tags of each band; empty: not known."""
+    others: Mapping[str, Size] = field(default_factory=dict)
+    """How large the values of the other bands are, by name; of what they are decoded to, where they are."""
 
     def at(self, names: Sequence[str]) -> Levels:
         """Of these bands, NaN where nothing is known."""
@@ -106,6 +110,7 @@ def usual_of(contract: Contract) -> Usual | None:
         next((contract.bands[i].name for i in at if contract.bands[i].common == "cirrus"), None),
         None if values is None else values.pixel_metres,
         () if values is None else tuple((values.bands[i].scale, values.bands[i].offset) for i in at),
+        {band.name: Size(s.mean, s.std) for band, s in zip(contract.bands, contract.statistics.bands, strict=True)},
     )
 
 
@@ -122,12 +127,13 @@ def check(scene: Scene, usual: Usual, *, force: bool) -> tuple[str, ...]:
 def doubts(scene: Scene, usual: Usual) -> Iterator[Doubt]:
     """Everything about a scene's place and numbers that is unlike the run's own scenes, the gravest of a kind alone."""
     yield from _placed(scene, usual)
-    values = scene.sample()
+    values, others = scene.sample(), scene.sample(others=True)
     if values.shape[1] == 0:
         return
+    yield from _units(scene, usual, others)
     names = [band.name for band in scene.reflectance]
     seen = [i for i, name in enumerate(names) if name in usual.names]
-    found = [*_tags(scene, usual, values), *_fillers(scene, values)]
+    found = [*_tags(scene, usual, values), *_fillers(scene, values, others)]
     found += _numbers(scene, usual, values[seen], [names[i] for i in seen]) if seen else []
     yield from found
     offset = None if any(doubt.refused for doubt in found) else offset_in(scene, usual, values)
@@ -280,12 +286,26 @@ def _numbers(scene: Scene, usual: Usual, values: Floats, names: Sequence[str]) -
             )
 
 
-def _fillers(scene: Scene, values: Floats) -> Iterator[Doubt]:
+def _units(scene: Scene, usual: Usual, others: Floats) -> Iterator[Doubt]:
+    """Decibels, embeddings and indices in other units than in training."""
+    filled = np.any([holds_filler(others, filler) for filler in FILLERS if filler < 0], axis=0)
+    values = decoded(others[:, ~filled], decodings(scene.others))
+    if not values.size:
+        return
+    here = {band.name: Size(row.mean(), row.std()) for band, row in zip(scene.others, values, strict=True)}
+    if (unlike := apart(scene.others, here, usual.others)) is not None:
+        found = f"the values of its {unlike.role} bands are about {unlike.ratio:.3g} times those of training"
+        yield Doubt(True, f"{found}: {unlike.cause}", "give the scene in the units of the store")
+
+
+def _fillers(scene: Scene, values: Floats, others: Floats) -> Iterator[Doubt]:
     """Values for no data that no tag declares: each would be given a class."""
     if scene.correction.tags:
         return  # The numbers are no longer the file's own.
     for filler in FILLERS:
-        share = float(holds_filler(values, filler * scene.correction.scale).mean())
+        held = holds_filler(others, filler) if filler < 0 else np.zeros(others.shape[1], bool)
+        held |= bool(len(values)) & holds_filler(values, filler * scene.correction.scale)
+        share = float(held.mean())
         if share > _UNDECLARED:
             yield Doubt(
                 False,

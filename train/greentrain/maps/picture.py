@@ -41,7 +41,11 @@ def write_picture(
     title, pictures, bands = scene.name, [class_picture(label, classes)], visible_bands(contract.bands)
     try:
         with open_scene(scene, Layout(contract.declared_bands, bands)) as file:
-            pictures.insert(0, true_colour(file.raster.shrunk(_LONGEST, bands=file.bands, average=True)))
+            planes = file.raster.shrunk(_LONGEST, bands=file.bands, average=True)
+            usable = (planes != 0).any(0)
+            for plane, at in zip(planes, file.bands, strict=True):
+                usable &= plane != file.raster.nodata[at]
+            pictures.insert(0, true_colour(planes, usable))
             pictures = [picture[file.raster.grid.order] for picture in pictures]
         title += f"   ({', '.join(bands)} as red, green, blue)"
     except SourceError:

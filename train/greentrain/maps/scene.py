@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.band_names import match_names, says_nothing
-from greenschemas.bands import Band, Role
+from greenschemas.bands import FEATURE_ROLES, Band, Role
+from greenschemas.decoding import decoded, encoded
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 from greenschemas.ground import pixel_sides
@@ -123,6 +124,11 @@ class Scene:
         return tuple(band for band in self._here if band.role is Role.REFLECTANCE)
 
     @property
+    def others(self) -> tuple[Band, ...]:
+        """The other features of the layout that the file has: what `sample(others=True)` gives."""
+        return tuple(band for band in self._here if band.role in FEATURE_ROLES and band.role is not Role.REFLECTANCE)
+
+    @property
     def scaling(self) -> dict[str, tuple[float, float]]:
         """(scale, offset) of each reflectance band by GDAL's tags; (1, 0) where they say nothing."""
         return {band.name: self.raster.scaling[self.matched.at[band.name]] for band in self.reflectance}
@@ -149,13 +155,17 @@ class Scene:
             return self._resampled(row, col, height, width)
         return self._read(row, col, height, width)
 
-    def sample(self, windows: int = 16, side: int = 128) -> NDArray[np.float64]:
-        """(R, N) usable values of the `reflectance` bands, by tags and scaled, from windows spread over the file."""
+    def sample(self, windows: int = 16, side: int = 128, *, others: bool = False) -> NDArray[np.float64]:
+        """(R, N) usable values of the `reflectance` bands, by tags and scaled, from windows spread over the file.
+
+        others: numbers of the bands of `others` instead, as the file holds them.
+        """
+        bands = self.others if others else self.reflectance
+        at = [self._here.index(band) for band in bands]
         height, width = self.raster.grid.height, self.raster.grid.width
         across = max(1, math.isqrt(windows))
         rows = np.unique(np.linspace(0, max(0, height - side), across).astype(int))
         cols = np.unique(np.linspace(0, max(0, width - side), across).astype(int))
-        at = [i for i, band in enumerate(self._here) if band.role is Role.REFLECTANCE]
         parts = []
         for row in rows:
             for col in cols:
@@ -163,7 +173,7 @@ class Scene:
                 raw, usable, _ = self._raw(*box)
                 parts.append(raw[at][:, usable].astype(np.float64))
         values = np.concatenate(parts, axis=1)
-        for i, band in enumerate(self.reflectance):
+        for i, band in enumerate(() if others else bands):
             values[i] = _by_tags(values[i], self.correction.tags.get(band.name)) * self.correction.scale
         return values
 
@@ -201,9 +211,10 @@ class Scene:
         right = min(most_cols, math.ceil((col + width) * across) + margin)
         part = self._read(top, left, bottom - top, right - left)
         masks = np.stack([part.usable, part.cloud]).astype(np.float32)
-        known = np.where(part.usable, part.values, np.float32(np.nan))
+        how = [self._here[i].decode for i in self._order]
+        known = np.where(part.usable, decoded(part.values, how), np.float32(np.nan))
         at = row * down - top, col * across - left
-        values = resample(known, at, self._step, (height, width))
+        values = encoded(resample(known, at, self._step, (height, width)), how)
         usable, cloud = np.nan_to_num(resample(masks, at, self._step, (height, width))) >= 0.5
         usable &= np.isfinite(values).all(axis=0)
         return Window(np.where(usable, values, np.float32(0)), usable, cloud & ~usable)

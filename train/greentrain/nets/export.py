@@ -6,7 +6,7 @@ Letters: B batch, C bands, K classes, H rows, W columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from greenschemas.decoding import UNIT
 from greenschemas.errors import ConfigError
 from greenschemas.files import whole
 from greentrain.nets.vmunet import SS2D
@@ -46,16 +47,30 @@ class FromRaw(nn.Module):
     mean: Tensor
     scale: Tensor
     projection: Tensor | None
+    square: Tensor | None
 
-    def __init__(self, net: nn.Module, mean: Tensor, scale: Tensor, clip: float | None, projection: Tensor | None):
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Tensor,
+        scale: Tensor,
+        clip: float | None,
+        projection: Tensor | None,
+        square: Sequence[bool] = (),
+    ):
+        """square: (C,) the bands whose numbers are decoded as signed squares; empty: none."""
         super().__init__()
         self.net, self.clip = net, clip
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("projection", projection)
+        self.register_buffer("square", torch.tensor(square).view(1, -1, 1, 1) if any(square) else None)
 
     def forward(self, raw: Tensor) -> Tensor:
-        image = (raw - self.mean) * self.scale
+        image = raw
+        if self.square is not None:
+            image = torch.where(self.square, (raw / UNIT) * (raw / UNIT).abs(), raw)
+        image = (image - self.mean) * self.scale
         image = image if self.clip is None else image.clamp(-self.clip, self.clip)
         image = torch.where(raw.isnan(), torch.zeros_like(image), image)
         if self.projection is not None:

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from greenschemas.bands import Role
+from greenschemas.console import say
+from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError, nearest
 from greenschemas.files import write_whole
 from greenschemas.frozen import digest
@@ -29,7 +31,7 @@ from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import load_trained
 from greentrain.training.fit import fit
 
-__all__ = ["MODELS", "TREES", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "learn"]
+__all__ = ["MODELS", "TREES", "WITHOUT_CHANCE", "Learnt", "Task", "check_names", "clock", "fitting", "learn"]
 
 MODELS = ("constant", "index", "linear", "spectral", "context", "unet", "vmunet", "detail", "tiny", "small", "base")
 """What may be compared: `index` is a threshold on a normalised difference, `spectral` gradient boosting on single
@@ -86,6 +88,18 @@ def check_names(names: list[str]) -> tuple[str, ...]:
     if len(set(names)) < len(names) or not names:
         raise ConfigError("--models", f"{','.join(names) or 'none'}", "name at least one model, and each once")
     return tuple(names)
+
+
+def fitting(names: Sequence[str], contract: Contract) -> tuple[str, ...]:
+    """Those of the models that can learn from a store; says which cannot, raises ConfigError where none can."""
+    seen = sum(band.role is Role.REFLECTANCE for band in contract.bands)
+    if seen > 1 or "index" not in names:
+        return tuple(names)
+    why = f"`index` needs two reflectance bands, the store has {seen}"
+    if set(names) == {"index"}:
+        raise ConfigError("--models", why, f"give others, such as {', '.join(MODELS[2:5])}")
+    say(f"{why}: it is left out.")
+    return tuple(name for name in names if name != "index")
 
 
 def learn(name: str, task: Task) -> Learnt:
@@ -173,12 +187,11 @@ def _pace(store: Store, scratch: Path, config: Config) -> tuple[float, float]:
 def _without_net(model: Baseline, task: Task, only: Role | None = None) -> Learnt:
     """These take the time they take: far less than a net's, and no more would help them.
 
-    `only`: see the bands of that role alone, where there are two at least.
+    `only`: see the bands of that role alone.
     """
     store = open_store(task.store)
     contract = store.contract
-    chosen = tuple(band.name for band in contract.bands if band.role is only)
-    bands = chosen if len(chosen) > 1 else contract.features
+    bands = contract.features if only is None else tuple(band.name for band in contract.bands if band.role is only)
     tiles = random_train_tiles(store, bands, _MOST_VALUES, seed=task.seed)
     model.fit(*tiles)
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from greenschemas.console import say
 from greenschemas.contract import Contract
+from greenschemas.decoding import Decoding
 from greenschemas.errors import ConfigError
 from greenschemas.files import whole
 from greenschemas.frozen import digest
@@ -141,6 +142,7 @@ def describe_net(
             "scale": torch.from_numpy(normaliser.scale),
             "clip": normaliser.clip,
             "projection": None if normaliser.projection is None else torch.from_numpy(normaliser.projection),
+            "decode": [how and how.value for how in normaliser.how],
         },
     }
 
@@ -230,4 +232,5 @@ def _normaliser(saved: Mapping[str, Any]) -> Normaliser:
         np.asarray(saved["scale"]),
         saved["clip"],
         None if projection is None else np.asarray(projection),
+        tuple(how and Decoding(how) for how in saved.get("decode", ())),  # runs of before have none
     )

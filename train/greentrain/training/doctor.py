@@ -119,10 +119,7 @@ def _bands(store: Store, normaliser: Normaliser) -> Diagnosis:
     if flat or odd:
         why = [
             f"{', '.join(names)} {reason}"
-            for names, reason in (
-                (odd, "no reflectance (mask or dead)"),
-                (flat, "constant in the train split, seen as 0"),
-            )
+            for names, reason in ((odd, "no feature (mask or dead)"), (flat, "constant in the train split, seen as 0"))
             if names
         ]
         return Diagnosis("bands", Severity.WARN, f"{found}; {'; '.join(why)}", "leave them out of `bands`")

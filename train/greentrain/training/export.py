@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from greenschemas.decoding import encoded
 from greentrain.nets.export import Agreement, FromRaw, export_model
 from greentrain.training.checkpoint import load_trained
 
@@ -28,6 +29,8 @@ def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
     chance = torch.Generator().manual_seed(0)
     spread = torch.where(scale > 0, 1 / scale, 0.0).view(1, -1, 1, 1)
     raw = mean.view(1, -1, 1, 1) + spread * torch.randn(2, len(mean), size, size, generator=chance)
+    if seen.how:
+        raw = torch.from_numpy(encoded(raw.numpy().swapaxes(0, 1), seen.how).swapaxes(0, 1).copy())
     raw[:, :, : size // 8, : size // 8] = torch.nan
     about = {
         "bands": list(seen.bands),
@@ -35,7 +38,13 @@ def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
         "mean": mean.tolist(),
         "scale": scale.tolist(),
         "clip": seen.clip,
+        "decode": list(seen.how),
         "temperature": trained.temperature,
         "run": trained.identity,
     }
-    return export_model(FromRaw(trained.net, mean, scale, seen.clip, projection), raw, path, about)
+    return export_model(
+        FromRaw(trained.net, mean, scale, seen.clip, projection, [how is not None for how in seen.how]),
+        raw,
+        path,
+        about,
+    )

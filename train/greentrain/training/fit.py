@@ -33,6 +33,7 @@ from greenschemas.yaml_file import commented_yaml
 from greentrain.config import Config, differences
 from greentrain.data.augment import Samples, augment, generator_for, seed_of
 from greentrain.data.loader import Batch
+from greentrain.data.normalise import lit_channels
 from greentrain.nets.build import OwnNet
 from greentrain.scores.validate import validate
 from greentrain.training.checkpoint import (
@@ -254,6 +255,7 @@ def _augmented(batch: Batch, session: Session, position: Position) -> Samples:
         chance,
         blend_labels=not session.rule.hard,
         ground=ground,
+        lit=lit_channels(session.store.contract, session.normaliser),
     )
 
 
