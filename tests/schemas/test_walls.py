@@ -32,6 +32,7 @@ NEED_MORE = [
     "greentrain.maps.districts_page",
     "greentrain.maps.patches",
     "greentrain.maps.polygons",
+    "greentrain.maps.stac",
     "greentrain.maps.picture",
     "greentrain.maps.scores",
     "greentrain.maps.warp",

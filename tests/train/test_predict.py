@@ -79,7 +79,7 @@ def test_the_map_lies_where_the_scene_lies_and_says_who_made_it(tmp_path: Path) 
         assert (file.crs, file.transform, file.shape) == (source.crs, source.transform, source.shape)
         assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", 255)
         assert file.tags()["GREENSPACE_RUN"] == "net" and file.tags()["GREENSPACE_CLASSES"] == "a,b,c"
-    assert {path.name for path in tmp_path.iterdir()} == {"s.tif", "m.tif", "m.qml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"s.tif", "m.tif", "m.qml", "m.stac.json"}
 
 
 def test_fractions_sum_to_one_and_agree_with_the_class_map(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from greentrain.maps.judge import Usual, believed, check, farthest, offset_in, t
 from greentrain.maps.outputs import KEY, NO_CLASS, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
+from greentrain.maps.stac import write_item
 from greentrain.maps.style import class_style, share_style, write_style
 from greentrain.maps.windows import Probabilities, Seen, mean_and_spread, predict_block
 
@@ -326,7 +327,7 @@ def _clouds(parts: Path, grid: Grid, options: Options) -> float:
 def _assemble(
     parts: Path, scene: Scene, classifier: Classifier, out: Path, options: Options, tags: Mapping[str, str]
 ) -> None:
-    """Write the maps from the finished blocks, each with its style for QGIS, the class map last."""
+    """Write the maps from the finished blocks, each with its style for QGIS, the class map last; then their item."""
     classes, colours = classifier.classes, class_colours(classifier.classes)
 
     def pieces(
@@ -353,10 +354,13 @@ def _assemble(
             class_style(classes, colours),
         ),
     }
+    written = {}
     for path in map_paths(out, fractions=options.fractions, confidence=options.confidence):
         layer, make, style = layers[path]
         write_map(path, scene.written, layer, pieces(make), tags)
         write_style(path, style)
+        written[path] = layer
+    write_item(out, scene.written, written, classes, scene.path.name)
 
 
 def _certainty(arrays: Mapping[str, Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""A map's pixels in longitude and latitude, and on another map's grid: GDAL's warper, for `sample` and `change`."""
+"""A map's pixels in longitude and latitude, and on another map's grid: GDAL's warper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from greenschemas.grid import Grid
 from greentrain.maps.outputs import NO_CLASS
 from greentrain.maps.raster import Raster
 
-__all__ = ["OnGrid", "longitude_latitude"]
+__all__ = ["OnGrid", "authority_code", "longitude_latitude"]
 
 
 def longitude_latitude(
@@ -66,3 +66,9 @@ class OnGrid:
             resampling=Resampling.average if shares else Resampling.nearest,
         )
         return values, np.isfinite(values).all(0) if shares else values[0] != NO_CLASS
+
+
+def authority_code(grid: Grid) -> str | None:
+    """The CRS of a grid as `EPSG:32618`; None where it has none, or no such code."""
+    found = rasterio.CRS.from_user_input(grid.crs).to_authority() if grid.crs else None
+    return None if found is None else ":".join(found)
