@@ -91,6 +91,13 @@ CATALOGUE: dict[Code, Check] = {
         ),
         Check(Code.AMBIGUOUS_PARTNER, REJECT, "Several masks have the image's stem.", "keep the right one"),
         Check(
+            Code.SPLIT_EXPORT,
+            WARN,
+            "The file is a part of an export that Earth Engine split: its name ends with the row and column of its "
+            "first pixel.",
+            "put parts together first (`greenprep join RAW WHOLE`), of images and masks: else neighbours become groups",
+        ),
+        Check(
             Code.SIDECAR,
             WARN,
             "A sidecar (.aux.xml, .ovr, .msk, world file) lies beside the file; it is not read.",

@@ -22,6 +22,7 @@ class Code(StrEnum):
     MISSING_MASK = "missing-mask"
     MISSING_IMAGE = "missing-image"
     AMBIGUOUS_PARTNER = "ambiguous-partner"
+    SPLIT_EXPORT = "split-export"
     SIDECAR = "sidecar"
     DUPLICATE = "duplicate-content"
     SAME_GROUP_TIME = "same-group-time"

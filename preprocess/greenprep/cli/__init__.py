@@ -6,6 +6,7 @@ import typer
 
 from greenprep.cli import clean as cli_clean
 from greenprep.cli import init as cli_init
+from greenprep.cli import scenes as cli_scenes
 from greenprep.cli import store as cli_store
 from greenprep.cli import watch as cli_watch
 from greenschemas.console import add_version, run
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 add_version(app)
 app.add_typer(cli_init.app)
+app.add_typer(cli_scenes.app)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
 app.add_typer(cli_watch.app)

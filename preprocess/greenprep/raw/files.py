@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from greenprep.findings import About, finding
-from greenprep.raw.pairs import Candidate
+from greenprep.raw.pairs import SPLIT_PART, Candidate
 from greenprep.raw.tiff import BandLayout, Tiff, open_tiff
 from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Band
@@ -43,6 +43,8 @@ class Findings:
             about: About = "image" if self.candidate.mask is None else "pair"
             about = "mask" if self.candidate.image is None else about
             self.add(problem, about, self.candidate.name, limit="one image and one mask of the same stem")
+        if SPLIT_PART.fullmatch(PurePosixPath(self.candidate.name).name):
+            self.add(Code.SPLIT_EXPORT, "pair", PurePosixPath(self.candidate.name).name, limit="whole exports")
         if self.candidate.sidecars:
             self.add(Code.SIDECAR, "pair", ", ".join(self.candidate.sidecars), limit="not read")
 

@@ -16,7 +16,7 @@ from greenschemas.errors import SourceError, as_utf8
 from greenschemas.name_pattern import copy_number, has_parts, original_name, regex_of
 from greenschemas.recipe import Pairing
 
-__all__ = ["ANSWERS", "SIDECARS", "Candidate", "all_files", "find_pairs", "pair_names", "pairs_among"]
+__all__ = ["ANSWERS", "SIDECARS", "SPLIT_PART", "Candidate", "all_files", "find_pairs", "pair_names", "pairs_among"]
 
 ANSWERS = (".verdict.json", ".verdict.txt")
 """Endings of what `greenprep watch` writes beside a file: no pattern finds it."""
@@ -24,6 +24,9 @@ ANSWERS = (".verdict.json", ".verdict.txt")
 SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj")
 """Endings of files that GDAL would read beside a TIFF: never opened here, and no strays."""
 
+
+SPLIT_PART = re.compile(r"(?P<name>.+)-(?P<row>\d{10})-(?P<col>\d{10})\.(?i:tiff?)")
+"""Name of a part of an export that Earth Engine split: it ends with the row and column of the part's first pixel."""
 
 _Masks = dict[tuple[str, ...] | None, dict[int, list[str]]]
 """Masks of one stem by folder (None: in any), then by which copy of it they are: no list of all is ever searched."""

@@ -1,0 +1,1 @@
+"""`greenprep stack` and `join`: scenes in several files become one."""
