@@ -20,6 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from support.strangers import beside_each_other
+from support.two_maps import CLASSES, answer, write_two_maps
 
 pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,16 +130,21 @@ def test_the_pictures_are_those_that_the_commands_make(toured: Path) -> None:
 
 def test_the_picture_of_the_report_is_its_page_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chromium's own rendering of what `greenprep clean` says of a folder with planted defects."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
     monkeypatch.chdir(tmp_path)
     run("greenprep synth raw --areas 4 --times 2 --size 133 --seed 1")
     run("greenprep clean raw clean")
-    page, made = (tmp_path / "clean/report.html").as_uri(), tmp_path / "report.png"
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,560"]
+    assert_same_page((tmp_path / "clean/report.html").as_uri(), "report.png", "1100,560", tmp_path)
+
+
+def assert_same_page(page: str, picture: str, size: str, folder: Path) -> None:
+    """A page in a browser of that window is what the picture of docs/ shows."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    made = folder / picture
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}"]
     subprocess.run([chromium, *words, f"--screenshot={made}", page], check=True, capture_output=True, timeout=120)
-    with Image.open(made) as now, Image.open(DOCS / "pictures" / "report.png") as committed:
+    with Image.open(made) as now, Image.open(DOCS / "pictures" / picture) as committed:
         assert committed.size == now.size
         thumbnails = [np.asarray(one.convert("L").resize((110, 56)), np.float32) for one in (now, committed)]
     # Fonts differ from machine to machine; tables, bars and numbers stand where they stood.
@@ -167,3 +173,26 @@ def test_the_site_is_built_strictly(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "build/site/python/index.html").read_text(encoding="utf-8")
     assert all(f'id="{name}"' in page for name in ("greenprep.build.run.tile", "greentrain.runs.fit"))
+
+
+def test_the_page_of_areas_is_run_and_its_picture_is_its_last_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who knows the ground fills in each sample; what is printed is what the page shows."""
+    from greentrain.maps.change import change_names
+
+    before, after = write_two_maps(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text, printed = (DOCS / "areas.md").read_text(encoding="utf-8"), ""
+    for kind, block in re.findall(r"^```(sh|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if kind == "text":
+            assert set(block.splitlines()) <= set(printed.splitlines())
+            continue
+        printed = ""
+        for line in block.splitlines():
+            printed += run(line)
+            if "greentrain sample map_2023.tif" in line:
+                answer(tmp_path / "sample.csv", CLASSES, after)
+            elif "greentrain sample change.tif" in line:
+                answer(tmp_path / "change_sample.csv", change_names(CLASSES), before, after)
+    assert_same_page((tmp_path / "change.html").as_uri(), "change.png", "1100,830", tmp_path)

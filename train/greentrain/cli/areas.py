@@ -65,7 +65,8 @@ def sample(
         f"{found['points_for_half_of_it']:,} points."
     )
     typer.echo("\n".join(found["files"]))
-    say(f"Fill in the column `reference` of one of the two, then: greentrain area {map} --reference {target}")
+    again = "the same `greentrain change`" if found["of_change"] else f"greentrain area {map}"
+    say(f"Fill in the column `reference` of one of the two, then: {again} --reference {target}")
 
 
 def change(

@@ -21,7 +21,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
 from greentrain.maps.area import Ground, class_names, must_be_map, pixel_hectares
 from greentrain.maps.blend import Block
-from greentrain.maps.outputs import KEY, NO_CLASS
+from greentrain.maps.outputs import AFTER, BEFORE, KEY, NO_CLASS
 from greentrain.maps.raster import Layer, Raster, write_map
 from greentrain.maps.sieve import find_large, only_large
 from greentrain.maps.style import class_style, difference_style, write_style
@@ -123,7 +123,7 @@ def _mix(one: Colour, other: Colour, share: float) -> Colour:
 
 def origin(pair: Pair) -> Mapping[str, str]:
     """Tags by which the map of change of two maps is known."""
-    return {"GREENSPACE_BEFORE": pair.before.path.name, "GREENSPACE_AFTER": pair.after.raster.path.name}
+    return {BEFORE: pair.before.path.name, AFTER: pair.after.raster.path.name}
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.colours import NO_DATA, Colour, as_hex
-from greenschemas.pages.charts import bar_chart
+from greenschemas.pages.charts import Chart, bar_chart
 from greenschemas.pages.page import write_page
 from greenschemas.pictures import Picture, Shot, class_picture, data_uri
 from greentrain.maps.change import change_colours, change_names
@@ -30,7 +30,6 @@ def write_change_page(path: Path, before: Raster, after: Raster, found: dict[str
     with open_raster(Path(found["map"])) as raster:
         shots, key = (_of_shares if "transitions" not in found else _of_classes)(before, after, raster, found)
     estimate = found.get("estimate")
-    rows = {name: {"gain": row["gain"], "loss": row["loss"]} for name, row in found["classes"].items()}
     write_page(
         path,
         __package__,
@@ -40,8 +39,9 @@ def write_change_page(path: Path, before: Raster, after: Raster, found: dict[str
         shots=shots,
         key=key,
         names=[Path(found[which]).name for which in ("before", "after")],
-        chart=bar_chart(f"Gains and losses on the maps, {found['unit']}", rows, found["unit"]),
+        chart=_chart(found, estimate),
         estimate=estimate,
+        flows=[flow for flow in ("gain", "loss", "net") if estimate and flow in estimate["classes"][classes[0]]],
         zones=[
             (zone, None if not estimate or not estimate["zones"] else estimate["zones"][i])
             for i, zone in enumerate(found["zones"])
@@ -79,3 +79,17 @@ def _coloured(codes: NDArray[Any], colours: Sequence[Colour]) -> Picture:
     table = np.array([*colours, NO_DATA], np.uint8)
     picture: Picture = table[np.minimum(codes, len(colours))]
     return picture
+
+
+def _chart(found: dict[str, Any], estimate: dict[str, Any] | None) -> Chart:
+    """Gains and losses: estimated where they are, else as the maps have them."""
+    title, spread = "Gains and losses on the maps", {}
+    rows = {f"{name} {way}": {way: row[way]} for name, row in found["classes"].items() for way in ("gain", "loss")}
+    if estimate and "gain" in next(iter(estimate["classes"].values())):
+        title = "Gains and losses, estimated, with intervals of 95 percent"
+        for name, row in estimate["classes"].items():
+            for way in ("gain", "loss"):
+                rows[f"{name} {way}"] = {way: max(row[way]["value"], 0.0)}
+                if row[way]["low"] is not None:
+                    spread[f"{name} {way}"] = (max(row[way]["low"], 0.0), max(row[way]["high"], 0.0))
+    return bar_chart(f"{title}, {found['unit']}", rows, found["unit"], spread=spread)

@@ -27,6 +27,8 @@ __all__ = ["ZONE_POINTS", "estimate", "estimate_by_groups", "zone_parts", "zone_
 
 ZONE_POINTS = 20
 """Points in a zone below which their spread says too little of it."""
+_NOTHING = 1e-12
+"""Of the whole: what rounding makes of 0."""
 _NO_SAMPLE = (
     "NOT FOR PUBLICATION: the {} groups of validation tiles of {} are no probability sample of this map. They say how "
     "the net errs where its labels are; how it errs elsewhere they cannot tell, and no interval holds that. The net's "
@@ -153,13 +155,17 @@ def zone_parts(zone: Zone, grid: Grid, pixels: Counts) -> Floats:
 def zone_rows(frame: Frame, sample: Sample, wrong: Floats, inside: Floats, mapped: Floats) -> list[dict[str, Any]]:
     """Totals (C,) of a zone, put right by the points in it; None each where fewer than ZONE_POINTS lie there.
 
+    Without an interval where all points of a stratum agree, in every stratum: so many points show no error of theirs.
+
     wrong: (P, C) found less mapped; inside: (P,) as `zone_parts`; mapped: (C,) what the map says of the zone.
     """
     total, _ = _size_of(frame)
-    rows = put_right(frame.weight, sample.stratum, wrong * inside[:, None], mapped, total).rows()
     if (inside > 0).sum() < ZONE_POINTS:
-        rows = [dict.fromkeys(row) for row in rows]
-    return rows
+        return [dict.fromkeys(row) for row in Estimate(mapped, mapped).rows()]
+    known = put_right(frame.weight, sample.stratum, wrong * inside[:, None], mapped, total)
+    known.value[np.abs(known.value) < _NOTHING * total] = 0.0
+    told = known.error > _NOTHING * total
+    return Estimate(known.value, np.where(told, known.error, np.nan)).rows()
 
 
 def _weight_of_classes(frame: Frame, classes: Sequence[str]) -> Floats:

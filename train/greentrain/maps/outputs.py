@@ -10,6 +10,8 @@ from greenschemas.errors import ConfigError, SourceError
 from greentrain.maps.raster import must_be_utf8, open_raster
 
 __all__ = [
+    "AFTER",
+    "BEFORE",
     "KEY",
     "NO_CLASS",
     "check_names",
@@ -23,6 +25,8 @@ __all__ = [
 
 KEY = "GREENSPACE_KEY"
 """Tag with the digest of all that a map depends on."""
+BEFORE, AFTER = "GREENSPACE_BEFORE", "GREENSPACE_AFTER"
+"""Tags of a map of change: the names of the two maps."""
 NO_CLASS = 255
 """Value of the class map where the scene has no data."""
 _NAME_MAX = 249

@@ -22,12 +22,13 @@ Bools = NDArray[np.bool_]
 
 def find_large(strips: Iterable[Bools], least: int) -> list[Bools]:
     """For each strip (H, W), from the top down: (N + 1,) whether each of its patches has `least` pixels on the map."""
-    sizes: list[NDArray[np.int64]] = []
+    sizes: list[NDArray[np.int32]] = []
     pairs: list[NDArray[np.int64]] = []
     begin, above = 0, None
     for strip in strips:
         labels, count = label(strip)
-        sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
+        size = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        sizes.append(np.minimum(size, least).astype(np.int32))  # whatever is large enough is so for good
         top = np.where(labels[0] > 0, labels[0] + (begin - 1), -1)
         if above is not None:
             meet = (top >= 0) & (above >= 0)
@@ -45,12 +46,11 @@ def only_large(strip: Bools, large: Bools) -> Bools:
     return kept
 
 
-def _joined(sizes: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def _joined(sizes: NDArray[np.int32], pairs: NDArray[np.int64]) -> NDArray[np.int32]:
     """Size of the patch to which each part belongs; pairs: (…, 2) of parts that are one."""
     parts, at = np.unique(pairs, return_inverse=True)
     one, other = at.reshape(pairs.shape).T
     graph = coo_array((np.ones(len(one), np.int8), (one, other)), (len(parts), len(parts)))
     count, patch = connected_components(graph, directed=False)
-    sizes = sizes.copy()
-    sizes[parts] = np.bincount(patch, sizes[parts], count)[patch]
+    sizes[parts] = np.bincount(patch, sizes[parts], count)[patch].clip(max=np.iinfo(np.int32).max)
     return sizes
