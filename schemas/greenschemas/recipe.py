@@ -23,7 +23,17 @@ from greenschemas.limits import Limits
 from greenschemas.name_pattern import fixed_letters, has_parts, original_name, parts_of, regex_of
 from greenschemas.yaml_file import read_settings
 
-__all__ = ["MaskRules", "Pairing", "Recipe", "SplitRules", "TileRules", "load_recipe", "recipe_of", "write_recipe"]
+__all__ = [
+    "About",
+    "MaskRules",
+    "Pairing",
+    "Recipe",
+    "SplitRules",
+    "TileRules",
+    "load_recipe",
+    "recipe_of",
+    "write_recipe",
+]
 
 
 _EXPLAINED = ConfigDict(use_attribute_docstrings=True)
@@ -263,6 +273,29 @@ class SplitRules(Frozen):
         return self
 
 
+class About(Frozen):
+    """Where a collection comes from, for its card; nothing else depends on it."""
+
+    model_config = _EXPLAINED
+
+    title: str | None = None
+    """Name of the collection."""
+    description: str | None = None
+    """What it shows, in a sentence or two."""
+    licence: str | None = None
+    """Of images and masks, as SPDX has it (CC-BY-4.0), or the address of its text."""
+    source: str | None = None
+    """Where images and masks come from: sensors, archives, who drew the masks and how."""
+    citation: str | None = None
+    """What to cite: a DOI or a whole reference."""
+    creators: tuple[str, ...] = ()
+    """People or organisations who made it."""
+    published: str | None = Field(None, pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")
+    """Year, month or day of publication, such as 2024-05-01."""
+    url: str | None = Field(None, pattern=r"^https?://\S+$")
+    """Address of the collection."""
+
+
 class Recipe(Frozen):
     """All that `greenprep` needs to know of a collection."""
 
@@ -288,6 +321,8 @@ class Recipe(Frozen):
     """How sources are cut."""
     split: SplitRules = SplitRules()
     """How groups are dealt out to train, val and test."""
+    about: About = About()
+    """Where the collection comes from, for `greenprep card`."""
 
     @field_validator("store", mode="before")
     @classmethod
@@ -304,7 +339,8 @@ class Recipe(Frozen):
 
     def about_data(self) -> dict[str, object]:
         """The recipe without its paths, as JSON: what makes a store what it is, on whatever machine."""
-        return self.model_dump(mode="json", exclude={"raw", "clean", "store"})
+        silent = {"about"} if self.about == About() else set()  # recipes of before are known by their digest
+        return self.model_dump(mode="json", exclude={"raw", "clean", "store"} | silent)
 
     def hash(self) -> str:
         """Digest of `about_data`."""

@@ -222,6 +222,24 @@ def stats(
 
 
 @app.command()
+def card(
+    store: StoreArg,
+    out: Annotated[Path | None, typer.Option(help="Folder for the cards; default: that of the store.")] = None,
+) -> None:
+    """Write NAME.croissant.json, what a data set is for catalogues, and NAME.card.md, the same for people.
+
+    Licence, source and citation come from `about` in the recipe that made the store.
+
+    Example: greenprep card data/city.zarr
+    """
+    from greenprep.inspect.card import write_card
+    from greenschemas.store import open_store
+
+    for path in write_card(open_store(store), out):
+        typer.echo(path)
+
+
+@app.command()
 def inspect(store: StoreArg, as_json: Json = False) -> None:
     """What a store holds: bands, classes, tiles, split and statistics.
 

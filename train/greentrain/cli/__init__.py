@@ -17,7 +17,7 @@ import typer
 from greenschemas.console import add_version, print_json, run, say, text_table
 from greentrain.cli.areas import change, sample
 from greentrain.cli.maps import area, predict
-from greentrain.cli.study import compare, errors
+from greentrain.cli.study import card, compare, errors
 
 __all__ = ["app", "main"]
 
@@ -267,7 +267,7 @@ def _score(row: dict[str, Any], metric: str) -> str:
     return "absent" if row[metric] is None else f"{row[metric]:.4f}"
 
 
-for command in (predict, area, sample, change, compare, errors):
+for command in (predict, area, sample, change, card, compare, errors):
     app.command()(command)
 
 

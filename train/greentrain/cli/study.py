@@ -1,4 +1,4 @@
-"""The commands of `greentrain` that say what nets are worth: compare, errors. Each parses, calls, reports."""
+"""The commands of `greentrain` that say what nets are worth: card, compare, errors. Each parses, calls, reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,26 @@ import typer
 from greenschemas.console import print_json, progress, text_table
 from greentrain.cli.maps import AsJson, number, on_device
 
-__all__ = ["compare", "errors"]
+__all__ = ["card", "compare", "errors"]
+
+
+def card(
+    run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
+    store: Annotated[str | None, typer.Option(help="Its store, if that has moved, or another one.")] = None,
+    split: Annotated[str, typer.Option(help="Split that the scores are of: val, train or test.")] = "val",
+    licence: Annotated[str | None, typer.Option(help="Of the weights, as SPDX has it, such as CC-BY-4.0.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Write RUN/card.md, what a net was trained on, its scores and limits, and RUN/card.json, the same for catalogues.
+
+    The JSON is a STAC item with the machine-learning model extension. Scores are made anew.
+
+    Example: greentrain card runs/city --split test --licence CC-BY-4.0
+    """
+    from greentrain.study.card import write_card
+
+    for path in write_card(run, store, split, licence=licence, device=device):
+        typer.echo(path)
 
 
 def compare(
