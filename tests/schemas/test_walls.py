@@ -39,6 +39,7 @@ NEED_MORE = [
     "greentrain.maps.sample",
     "greentrain.maps.reference",
     "greentrain.maps.estimates",
+    "greentrain.maps.estimate_page",
     "greentrain.maps.change",
     "greentrain.maps.change_summary",
     "greentrain.maps.change_page",

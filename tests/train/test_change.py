@@ -13,6 +13,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rio_cogeo.cogeo import cog_validate
 from scipy.ndimage import label as components
 from typer.testing import CliRunner
 
@@ -132,6 +133,7 @@ def test_gains_and_losses_are_those_that_numpy_counts(
         np.testing.assert_array_equal(code[known], before[known] * 3 + after[known])
         assert (code[~known] == 255).all() and file.colormap(1)[1][:3] == change_colours(CLASSES)[1]
         assert json.loads(file.tags()["GREENSPACE_CLASS_NAMES"])[1] == "impervious to low_vegetation"
+    assert cog_validate(tmp_path / "c.tif", strict=True) == (True, [], [])
     style = (tmp_path / "c.qml").read_text()
     assert 'label="trees to impervious"' in style and "made by greentrain" in style
     assert found["after_brought"] is None and found["hectares"] == pytest.approx(known.sum() / 100)
@@ -288,6 +290,7 @@ def test_many_classes_take_two_bytes_and_maps_without_names_are_counted(tmp_path
     )
     with rasterio.open(tmp_path / "c.tif") as file:
         assert file.dtypes[0] == "uint16" and file.nodata == 65535
+    assert cog_validate(tmp_path / "c.tif", strict=True)[0]
     with open_raster(tmp_path / "c.tif") as raster:
         assert raster.read(0, 0, 1, 1)[0][0, 0, 0] == label[0, 0] * 18 + label[-1, 0]
     assert draw_sample(tmp_path / "c.tif", tmp_path / "s.gpkg", 700)["points"] == 700

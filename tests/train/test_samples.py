@@ -268,11 +268,25 @@ def test_the_commands_print_tables(tmp_path: Path) -> None:
     printed = say("area", tmp_path / "m.tif", "--reference", filled)
     assert "Estimated from 59 of 60 points" in printed and "1 is empty (line 2)" in printed
     assert "Overall accuracy 100.0% (100.0% to 100.0%)" in printed
-    assert "estimate" in json.loads(say("area", tmp_path / "m.tif", "--reference", filled, "--json"))
+    page = ("--html", tmp_path / "page.html")
+    assert "estimate" in json.loads(say("area", tmp_path / "m.tif", "--reference", filled, *page, "--json"))
+    html = (tmp_path / "page.html").read_text()
+    assert all(word in html for word in ("How right m.tif is", "data:image/png", "Error matrix", "100.0 to 100.0"))
+    ring = [[4e5, 4e6], [400700, 4e6], [400700, 3999600], [4e5, 3999600], [4e5, 4e6]]
+    crs = {"type": "name", "properties": {"name": "EPSG:32618"}}
+    (tmp_path / "z.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring], "crs": crs}))
+    zones = ("--zones", tmp_path / "z.geojson")
+    assert "zone 1: " in say("area", tmp_path / "m.tif", "--reference", filled, *zones, *page)
+    assert "Put right by a sample" in (tmp_path / "page.html").read_text()
     share_map(tmp_path / "f.tif")
     found = json.loads(say("sample", tmp_path / "f.tif", "--share-of", "trees", "--n", 60, "--json"))
     filled = fill(Path(found["files"][1]), lambda row, *_: row["mapped"])
-    assert "regression estimator" in say("area", tmp_path / "f.tif", "--reference", filled)
+    assert "regression estimator" in say("area", tmp_path / "f.tif", "--reference", filled, *page)
+    assert "regression estimator" in (tmp_path / "page.html").read_text()
+    found = json.loads(say("area", tmp_path / "f.tif", "--reference", filled, *zones, "--json"))
+    (known,), (counted,) = found["estimate"]["zones"], found["zones"]
+    due = counted["classes"]["trees"]["hectares"]
+    assert known["classes"]["trees"]["hectares"]["value"] == pytest.approx(due, rel=1e-3)
     done = CliRunner().invoke(app, ["sample", str(tmp_path / "m.tif"), "--expected", "trees"])
     assert "write it NAME=0.8" in str(done.exception).lower().replace("name", "NAME")
 

@@ -248,8 +248,9 @@ def _number(row: dict[str, float | None], how: str) -> str:
 
 
 def _between(row: dict[str, float | None], how: str) -> str:
-    """The interval; that of an area is cut off at 0, that of a net change is not."""
+    """The interval; that of an area is cut off at 0, that of a share at 0 and 1, that of a net change is not."""
     if row["low"] is None or row["high"] is None:
         return "-"
     low = row["low"] if how.startswith("+") else max(row["low"], 0.0)
-    return f"{low:{how}} to {row['high']:{how}}"
+    high = min(row["high"], 1.0) if how.endswith("%") else row["high"]
+    return f"{low:{how}} to {high:{how}}"

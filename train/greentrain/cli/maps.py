@@ -13,7 +13,10 @@ from greenschemas.errors import ConfigError, SourceError
 from greentrain.cli.areas import estimate_of, estimate_text
 
 if TYPE_CHECKING:
+    from greentrain.maps.districts import Table
     from greentrain.maps.predict import Options
+    from greentrain.maps.raster import Raster
+    from greentrain.maps.zones import Zone
     from greentrain.training.checkpoint import Trained
 
 __all__ = ["AsJson", "area", "number", "on_device", "predict"]
@@ -155,7 +158,7 @@ def area(
     name: Annotated[str | None, typer.Option(help="Field that names the zones; else name or id.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the zones' numbers as a table.")] = None,
     gpkg: Annotated[Path | None, typer.Option(help="Write the zones with their numbers as a GeoPackage.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page: the zones by share of green, a table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page: the zones by share of green, the estimate.")] = None,
     green: Annotated[
         list[str] | None, typer.Option(help="Class that counts as green, if its name does not say so; may be repeated.")
     ] = None,
@@ -177,35 +180,48 @@ def area(
     """
     from greentrain.maps.area import class_names, measure, summary
     from greentrain.maps.districts import green_classes, tabulate, write_csv, write_districts
-    from greentrain.maps.districts_page import write_zones_page
     from greentrain.maps.outputs import check_outputs
     from greentrain.maps.raster import open_raster
     from greentrain.maps.zones import read_zones
 
     outputs = [path for path in (csv, gpkg, html) if path is not None]
-    if zones is None and (outputs or name is not None or green):
+    of_zones = (csv, gpkg, name, green or None, html if reference is None else None)
+    if zones is None and any(each is not None for each in of_zones):
         raise ConfigError("area", "no zones to write or name", "give --zones FILE")
-    check_outputs([map, *([zones] if zones else [])], outputs)
+    check_outputs([path for path in (map, zones, reference) if path is not None], outputs)
     with open_raster(map) as raster:
         shares = len(raster.names) > 1
         classes = class_names(raster.tags, raster.names, shares)
-        counted = green_classes(classes, green or (), needed=html is not None)
+        counted = green_classes(classes, green or (), needed=html is not None and zones is not None)
         wanted = read_zones(zones, raster.grid, name) if zones is not None else ()
         covers = measure(raster, classes, wanted)
+        found = summary(covers, classes, raster.crs_kind, fractions=shares)
+        if reference is not None:
+            found["estimate"] = estimate_of(raster, reference, wanted, covers[1:])
         table = tabulate(covers[1:], classes, counted)
         if csv is not None:
             write_csv(csv, table)
         if gpkg is not None:
             write_districts(gpkg, wanted, table)
         if html is not None:
-            write_zones_page(html, map, wanted, table, raster.grid)
-        found = summary(covers, classes, raster.crs_kind, fractions=shares)
-        if reference is not None:
-            found["estimate"] = estimate_of(raster, reference, wanted, covers[1:])
+            _write_page(html, raster, wanted, table, found.get("estimate"))
     if as_json:
         print_json(found)
     else:
         _print_area(found)
+
+
+def _write_page(
+    html: Path, raster: Raster, zones: Sequence[Zone], table: Table, estimate: dict[str, Any] | None
+) -> None:
+    """Of the zones where there are some, else of the estimate."""
+    from greentrain.maps.districts_page import write_zones_page
+    from greentrain.maps.estimate_page import write_estimate_page
+
+    if zones:
+        write_zones_page(html, raster.path, zones, table, raster.grid, estimate)
+    elif estimate is not None:
+        write_estimate_page(html, raster, estimate)
 
 
 def _print_area(found: dict[str, Any]) -> None:

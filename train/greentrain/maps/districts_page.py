@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -27,8 +28,13 @@ _NAMED = 40
 _UNKNOWN = "#d9d9d9"
 
 
-def write_zones_page(path: Path, map: Path, zones: Sequence[Zone], table: Table, grid: Grid) -> None:
-    """table: of these zones of this map, row by row. Every text is escaped, and nothing comes from outside."""
+def write_zones_page(
+    path: Path, map: Path, zones: Sequence[Zone], table: Table, grid: Grid, estimate: dict[str, Any] | None = None
+) -> None:
+    """table: of these zones of this map, row by row; estimate: as `estimates.estimate` has it, if there is one.
+
+    Every text is escaped, and nothing comes from outside.
+    """
     shapes, height = _drawing([zone.shape for zone in zones], grid)
     low, high = table.span
     green = [row["share_of_green"] for row in table.rows]
@@ -52,6 +58,7 @@ def write_zones_page(path: Path, map: Path, zones: Sequence[Zone], table: Table,
         headings=["zone", "green", "hectares", "no data", *table.classes],
         rows=[(row, [int(place[i]) for place in places]) for i, row in enumerate(table.rows)],
         remarks=remarks(zones, grid),
+        estimate=estimate,
     )
 
 
