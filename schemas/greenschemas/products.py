@@ -19,7 +19,18 @@ from greenschemas.bands import Band, Role
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
 
-__all__ = ["BandFile", "Products", "find_products", "is_products", "resampling_of", "target_grid"]
+__all__ = [
+    "BandFile",
+    "Products",
+    "find_products",
+    "is_products",
+    "is_remote",
+    "is_safe",
+    "resampling_of",
+    "scene_name",
+    "state_of",
+    "target_grid",
+]
 
 _BANDS = ("b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8", "b8a", "b9", "b10", "b11", "b12")
 """In the order of Sentinel-2's `band_id`."""
@@ -49,7 +60,7 @@ class BandFile:
     @property
     def remote(self) -> bool:
         """Whether it lies on a server."""
-        return "://" in self.href
+        return is_remote(Path(self.href))
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,33 @@ def is_products(path: Path) -> bool:
     return path.is_dir() or (path.suffix.lower() in (".json", ".geojson") and path.is_file())
 
 
+def scene_name(path: Path) -> str:
+    """What a scene is called in tags and titles: without the query of a URL, which may hold a signature."""
+    return path.name.partition("?")[0] if is_remote(path) else path.name
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is a URL: pathlib makes `https:/host/scene.tif` of one, with one slash."""
+    return path.parts[:1] != () and path.parts[0] in ("https:", "http:", "s3:", "gs:", "ftp:")
+
+
+def state_of(path: Path, bands: Sequence[Band]) -> object:
+    """What changes when a scene's files do: sizes and times of modification; of what is remote, where it lies."""
+    if is_products(path):
+        return [[file.href, file.layer, state_of(Path(file.href), ())] for file in find_products(path, bands).files]
+    if is_remote(path):
+        return path.as_posix().partition("?")[0]
+    if not path.exists():
+        return None
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def is_safe(place: Path) -> bool:
+    """Whether a folder is a SAFE of Sentinel-2, whose metadata stand in it."""
+    return _metadata(place) is not None
+
+
 def find_products(place: Path, bands: Sequence[Band]) -> Products:
     """Where each of the bands lies in the scene at `place`, by name, of several resolutions in the finest.
 
@@ -87,8 +125,7 @@ def find_products(place: Path, bands: Sequence[Band]) -> Products:
     """
     if place.is_file():
         return _of_item(place, bands)
-    metadata = next((path for path in sorted(place.glob("MTD_MSIL*.xml")) if path.is_file()), None)
-    if metadata is not None:
+    if (metadata := _metadata(place)) is not None:
         return _of_safe(place, _text(metadata), bands)
     files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in _ENDINGS[:2] and path.is_file()]
     return _chosen(place, [_of_file(path) for path in files], bands, {})
@@ -113,6 +150,10 @@ def resampling_of(band: Band, ratio: float) -> str:
     if band.role is Role.MASK or band.decode is not None:
         return "nearest"
     return "average" if ratio > 1 else "bilinear"
+
+
+def _metadata(place: Path) -> Path | None:
+    return next((path for path in sorted(place.glob("MTD_MSIL*.xml")) if path.is_file()), None)
 
 
 def _text(path: Path) -> str:

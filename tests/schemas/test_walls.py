@@ -33,6 +33,7 @@ NEED_MORE = [
     "greentrain.maps.patches",
     "greentrain.maps.polygons",
     "greentrain.maps.stac",
+    "greentrain.maps.opening",
     "greentrain.maps.picture",
     "greentrain.maps.scores",
     "greentrain.maps.warp",

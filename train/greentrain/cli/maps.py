@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
-    files: Annotated[list[Path], typer.Argument(help="SCENE.tif OUT.tif; with --out: scenes, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="SCENE OUT.tif; with --out: scenes, or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the maps of many scenes: SCENE_map.tif each.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw a picture with a legend; with --out, a folder.")] = None,
     polygons: Annotated[
@@ -54,16 +54,22 @@ def predict(
     force: Annotated[bool, typer.Option(help="Map a scene although its values are unlike those of training.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace files that are no maps of this run and scene.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Weights to use: best or last.")] = "best",
+    remote: Annotated[bool, typer.Option("--remote", help="Read scenes and assets from https:// and s3://.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Draw the class map of a scene of any size, on the scene's own grid.
+
+    A scene is a GeoTIFF, a STAC item (JSON), a SAFE folder, or a folder of single-band TIFFs. With --remote it, or an
+    item's assets, may lie on a server: windows are read from there, and nothing is kept.
 
     A scene is judged first, as `greenprep clean` judges images: in other units, with other pixels or another
     radiometric offset than those of training it is refused, with the likely cause and the switch that mends it.
     A map that was stopped goes on where it stopped when the same command is given again.
 
     Example: greentrain predict runs/city scene.tif map.tif --png map.png --fractions
+
+    From a server: greentrain predict runs/city https://example.com/scene.tif map.tif --remote
     """
     from greentrain.maps.outputs import check_outputs, map_paths, pair_up
     from greentrain.maps.predict import Options
@@ -84,6 +90,7 @@ def predict(
         keep_clouds=keep_clouds,
         force=force,
         overwrite=overwrite,
+        remote=remote,
     )
     pictures, patches = (
         {t: to if to is None or out is None else (to / t.relative_to(out)).with_suffix(kind) for _, t in pairs}
@@ -135,7 +142,8 @@ def _draw(
         written = predict_scene(classifier, scene, target, options, bar)
     result: dict[str, Any] = {"scene": str(scene), "maps": [str(path) for path in written]}
     if picture is not None:
-        write_picture(picture, target, scene, trained.contract, classifier.classes, overwrite=options.overwrite)
+        allowed = {"overwrite": options.overwrite, "remote": options.remote}
+        write_picture(picture, target, scene, trained.contract, classifier.classes, **allowed)
         result["picture"] = str(picture)
     if labels is not None:
         recipe = Recipe.parse(str(labels), trained.contract.recipe)

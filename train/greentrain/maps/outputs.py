@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from greenschemas.errors import ConfigError, SourceError
+from greenschemas.products import is_safe
 from greentrain.maps.raster import must_be_utf8, open_raster
 
 __all__ = [
@@ -55,7 +56,7 @@ def pair_up(files: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
         return [(files[0], files[1])]
     pairs: list[tuple[Path, Path]] = []
     for path in files:
-        scenes = _inside(path) if path.is_dir() else [(path, Path())]
+        scenes = _inside(path) if path.is_dir() and not is_safe(path) else [(path, Path())]
         if not scenes:
             raise ConfigError(path, "no .tif in that folder", "give scenes, or a folder of them")
         pairs += [(scene, out / below / f"{scene.stem}_map.tif") for scene, below in scenes]

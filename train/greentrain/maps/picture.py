@@ -13,6 +13,7 @@ from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.pictures import Picture, class_picture, enlarged, true_colour, visible_bands
+from greenschemas.products import scene_name
 from greentrain.maps.area import measure
 from greentrain.maps.raster import open_raster
 from greentrain.maps.scene import Layout, open_scene
@@ -26,7 +27,14 @@ _INK: Colour = (30, 30, 30)
 
 
 def write_picture(
-    png: Path, out: Path, scene: Path, contract: Contract, classes: tuple[str, ...], *, overwrite: bool = False
+    png: Path,
+    out: Path,
+    scene: Path,
+    contract: Contract,
+    classes: tuple[str, ...],
+    *,
+    overwrite: bool = False,
+    remote: bool = False,
 ) -> None:
     """Draw the class map `out`, made of `scene`; large maps are drawn from their overviews.
 
@@ -38,9 +46,9 @@ def write_picture(
         label = raster.shrunk(_LONGEST)[0]
         (map_area,) = measure(raster, classes)
     total = float(map_area.pixels.sum())
-    title, pictures, bands = scene.name, [class_picture(label, classes)], visible_bands(contract.bands)
+    title, pictures, bands = scene_name(scene), [class_picture(label, classes)], visible_bands(contract.bands)
     try:
-        with open_scene(scene, Layout(contract.declared_bands, bands)) as file:
+        with open_scene(scene, Layout(contract.declared_bands, bands), remote=remote) as file:
             planes = file.raster.shrunk(_LONGEST, bands=file.bands, average=True)
             usable = (planes != 0).any(0)
             for plane, at in zip(planes, file.bands, strict=True):

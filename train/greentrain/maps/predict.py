@@ -26,6 +26,7 @@ from greenschemas.files import whole
 from greenschemas.frozen import digest
 from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
+from greenschemas.products import scene_name, state_of
 from greentrain.maps.blend import Block, blocks, cut
 from greentrain.maps.judge import Usual, believed, check, farthest, offset_in, tags_of, usual_of
 from greentrain.maps.outputs import KEY, NO_CLASS, check_names, is_done, map_paths, spare_others
@@ -98,6 +99,8 @@ class Options:
     """Map a scene whose values or pixels are unlike those of training; what is unlike is told."""
     overwrite: bool = False
     """Write over files that are no map of this net and scene."""
+    remote: bool = False
+    """Read scenes, and the assets of a STAC item, that lie on a server; else these are refused."""
 
     def step(self, size: int) -> int:
         """Pixels from one window to the next."""
@@ -160,7 +163,7 @@ def _predict_scene(
     with _open(classifier, path, options) as scene:
         if all(is_done(each, key) for each in wanted):
             return wanted
-        origin = {"GREENSPACE_RUN": classifier.identity, "GREENSPACE_SCENE": path.name}
+        origin = {"GREENSPACE_RUN": classifier.identity, "GREENSPACE_SCENE": scene_name(path)}
         if not options.overwrite:
             spare_others(wanted, origin)
         _prepare(scene, classifier.usual, options)
@@ -172,7 +175,7 @@ def _predict_scene(
             if not _part(parts, block).exists():
                 _save(_part(parts, block), _predict_block(classifier, scene, block, options), options)
             if tick is not None:
-                tick.advance(note=path.name)
+                tick.advance(note=scene_name(path))
         _assemble(
             parts,
             scene,
@@ -199,7 +202,7 @@ def _harmonised(correction: Correction) -> dict[str, str]:
 
 def _open(classifier: Classifier, path: Path, options: Options) -> Scene:
     layout = replace(classifier.layout, quality={}) if options.keep_clouds else classifier.layout
-    return open_scene(path, layout, Correction(scale=options.scale, metres=options.resample))
+    return open_scene(path, layout, Correction(scale=options.scale, metres=options.resample), remote=options.remote)
 
 
 def _prepare(scene: Scene, usual: Usual | None, options: Options) -> None:
@@ -274,15 +277,18 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:
     """Digest of all that the map's pixels depend on; the block size is not among them, but the parts' shape is."""
-    about = path.stat() if path.exists() else None
     return digest(
         [
             classifier.identity,
-            path.name,
-            about and [about.st_size, about.st_mtime_ns],
-            asdict(replace(options, window=options.window or classifier.size, batch_size=0, overwrite=False)),
+            scene_name(path),
+            state_of(path, classifier.layout.bands),
+            asdict(replace(options, window=options.window or classifier.size, **_UNSEEN)),
         ]
     )
+
+
+_UNSEEN: dict[str, Any] = {"batch_size": 0, "overwrite": False, "remote": False}
+"""Options that no pixel of a map depends on."""
 
 
 def _parts_folder(out: Path, key: str) -> Path:
@@ -360,7 +366,7 @@ def _assemble(
         write_map(path, scene.written, layer, pieces(make), tags)
         write_style(path, style)
         written[path] = layer
-    write_item(out, scene.written, written, classes, scene.path.name)
+    write_item(out, scene.written, written, classes, scene_name(scene.path))
 
 
 def _certainty(arrays: Mapping[str, Floats]) -> Floats:

@@ -1,18 +1,17 @@
 """GeoTIFFs in and out: with `warp` and those of polygons, the only modules of greentrain that know GDAL.
 
 Reads a raster window by window, however its bands are laid out, and writes cloud-optimised GeoTIFFs on the scene's own
-grid. Only GDAL's GTiff driver may open anything: a file that calls itself .tif cannot make GDAL fetch another.
+grid. What GDAL may open at all says `opening`.
 
 Letters: C bands, H rows, W columns.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,11 +19,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from greenschemas.bands import Band
 from greenschemas.colours import NO_DATA, Colour
 from greenschemas.crs import stay_offline
-from greenschemas.errors import ConfigError, SourceError, as_utf8
+from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import beside, whole
 from greenschemas.grid import Grid
+from greenschemas.products import is_products
 
 try:
     import rasterio
@@ -37,16 +38,15 @@ except ModuleNotFoundError as missing:
 import rasterio.shutil
 from rasterio import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-__all__ = ["Layer", "Raster", "open_raster", "resample", "write_map"]
+from greentrain.maps.opening import must_be_utf8, open_file, open_products, quietly, safely
+
+__all__ = ["Layer", "Raster", "must_be_utf8", "open_raster", "resample", "write_map"]
 
 stay_offline()
-
-# GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
-os.environ.setdefault("GDAL_CACHEMAX", "256")
 
 
 @dataclass(frozen=True)
@@ -66,35 +66,54 @@ class Raster:
 
     expected: how many bands the file should have, if that is known. By it a file is told whose bands are pages of one
     band each, and one whose axes were turned, (rows, columns, bands) written as if it were (bands, rows, columns).
+    bands: those that are looked for where `path` is a scene in several files. remote: whether servers may be read.
     """
 
-    def __init__(self, path: Path, expected: int | None = None) -> None:
+    def __init__(
+        self, path: Path, expected: int | None = None, *, bands: Sequence[Band] = (), remote: bool = False
+    ) -> None:
         self.path = path
-        self._sets, self._turned = _open(path, expected)
+        apart = bool(bands) and is_products(path)
+        opened = open_products(path, bands, remote=remote) if apart else open_file(path, expected, remote=remote)
+        self._sets, self._turned, self._layers = opened.sets, opened.turned, opened.layers
         file = self._sets[0]
-        self.count: int = expected if self._turned and expected else max(file.count, len(self._sets))
+        each = self._layers
+        self.count: int = len(each) if each else expected if self._turned and expected else file.count
         self.grid = Grid(
             *((file.count, file.height) if self._turned else (file.height, file.width)),
             tuple(file.transform)[:6],
             file.crs.to_wkt() if file.crs else "",
         )
-        plain = len(self._sets) == 1 and not self._turned
+        plain = each is None and not self._turned
         self.names: tuple[str | None, ...] = tuple(file.descriptions) if plain else (None,) * self.count
+        if opened.files:
+            self.names = tuple(one.band for one in opened.files)
         self.dtype: str = file.dtypes[0]
-        self.tags: dict[str, str] = file.tags()
-        per_band = [value for each in self._sets for value in each.nodatavals]
-        self.nodata: tuple[float | None, ...] = tuple(per_band[:1] * self.count if self._turned else per_band)
+        self.tags: dict[str, str] = {**opened.tags} if opened.files else file.tags()
+        self.nodata: tuple[float | None, ...] = self._by_band("nodatavals", [one.nodata for one in opened.files])
         """Of each band, as its own page says."""
-        tagged = [pair for each in self._sets for pair in zip(each.scales, each.offsets, strict=True)]
-        self.scaling: tuple[tuple[float, float], ...] = tuple(tagged[:1] * self.count if self._turned else tagged)
+        told = [one.scaling for one in opened.files]
+        tagged = zip(self._by_band("scales", []), self._by_band("offsets", []), strict=True)
+        self.scaling: tuple[tuple[float, float], ...] = tuple(
+            pair if one is None else one for pair, one in zip_longest(tagged, told)
+        )
         """(scale, offset) of each band by GDAL's tags: measured value = number * scale + offset."""
-        with _safely():
+        with safely():
             flags = [each for one in self._sets for each in one.mask_flag_enums]
         self._masked = any(MaskFlags.all_valid not in each for each in flags)
         self._inside = plain and MaskFlags.per_dataset in flags[0] and MaskFlags.alpha not in flags[0]
         interpreted = file.colorinterp if plain else ()
         self.alpha: int | None = next((i for i, one in enumerate(interpreted) if one is ColorInterp.alpha), None)
         """Position of the band that is called alpha; None: no band is."""
+
+    def _by_band(self, name: str, told: Sequence[Any]) -> tuple[Any, ...]:
+        """What each band says under the name that rasterio gives it, or else what is `told` of it."""
+        if self._turned:
+            return tuple(getattr(self._sets[0], name)[:1] * self.count)
+        if self._layers is None:
+            return tuple(getattr(self._sets[0], name))
+        said = [getattr(one, name)[layer - 1] for one, layer in zip(self._sets, self._layers, strict=True)]
+        return tuple(own if other is None else other for own, other in zip_longest(said, told))
 
     def __enter__(self) -> Self:
         return self
@@ -133,8 +152,8 @@ class Raster:
         """
         window = Window(col, row, width, height)
         with self._told(row, col):
-            if len(self._sets) > 1:
-                return np.stack([self._sets[band].read(1, window=window) for band in bands])
+            if self._layers is not None:
+                return np.stack([self._sets[band].read(self._layers[band], window=window) for band in bands])
             if self._turned:
                 lines = list(range(row + 1, row + height + 1))
                 turned = self._sets[0].read(lines, window=Window(0, col, self.count, width))
@@ -171,8 +190,9 @@ class Raster:
         if self._turned:
             step = -(-max(self.grid.height, self.grid.width) // longest)
             return self.stored(0, 0, self.grid.height, self.grid.width, bands)[:, ::step, ::step]
-        if len(self._sets) > 1:
-            return np.stack([self._sets[band].read(1, out_shape=shape, resampling=how) for band in bands])
+        if self._layers is not None:
+            at = [(self._sets[band], self._layers[band]) for band in bands]
+            return np.stack([file.read(layer, out_shape=shape, resampling=how) for file, layer in at])
         values: NDArray[Any] = self._sets[0].read(
             [band + 1 for band in bands], out_shape=(len(bands), *shape), resampling=how
         )
@@ -190,9 +210,9 @@ class Raster:
             ) from None
 
 
-def open_raster(path: Path, expected: int | None = None) -> Raster:
-    """A GeoTIFF as it is; raises SourceError where it cannot be opened. expected: see `Raster`."""
-    return Raster(path, expected)
+def open_raster(path: Path, expected: int | None = None, *, bands: Sequence[Band] = (), remote: bool = False) -> Raster:
+    """A raster as it is; raises SourceError where it cannot be opened. expected, bands, remote: see `Raster`."""
+    return Raster(path, expected, bands=bands, remote=remote)
 
 
 def resample(
@@ -229,7 +249,7 @@ def write_map(
     if not grid.crs and not grid.placed:
         where = {}  # an identity matrix is how rasterio says that there is none
     try:
-        with whole(path) as done, _quietly():
+        with whole(path) as done, quietly():
             with rasterio.open(
                 draft,
                 "w",
@@ -269,48 +289,3 @@ def write_map(
             )
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """A scene without georeference is said once, by whoever cares, and not by each opening."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-@contextmanager
-def _safely() -> Iterator[None]:
-    """The file alone speaks: no sidecar is looked for, as in `greenprep clean`."""
-    with _quietly(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
-        yield
-
-
-def must_be_utf8(path: Path) -> None:
-    """Raise SourceError for a file whose name GDAL cannot be told."""
-    if as_utf8(path) != str(path):
-        raise SourceError(path, "its name is not UTF-8, and GDAL opens no such file", "rename it")
-
-
-def _open(path: Path, expected: int | None) -> tuple[tuple[Any, ...], bool]:
-    """(the open file, or its pages where each is a band; whether its axes are turned)."""
-    must_be_utf8(path)
-    with ExitStack() as opened, _safely():
-        try:
-            file = opened.enter_context(rasterio.open(path, driver="GTiff"))
-            if expected is None or expected < 2:
-                sets, turned = (file,), False
-            elif file.count == 1 and len(file.subdatasets) == expected:
-                names = [f"GTIFF_DIR:{i}:{path}" for i in range(1, expected + 1)]
-                pages = [opened.enter_context(rasterio.open(name, driver="GTiff")) for name in names]
-                alike = {(page.shape, page.dtypes) for page in pages}
-                sets, turned = (tuple(pages) if len(alike) == 1 else (file,)), False
-            else:
-                sets, turned = (file,), file.width == expected and file.count not in (1, expected, expected + 1)
-        except RasterioError as problem:
-            why = "no such file" if not path.exists() else f"not a GeoTIFF that can be opened ({problem})"
-            raise SourceError(
-                path, why, "give the path of a GeoTIFF; gdal_translate makes one of other rasters"
-            ) from None
-        opened.pop_all()
-    return sets, turned

@@ -86,9 +86,11 @@ class Scene:
     """An open scene; use as a context manager. Rows count from the north, columns from the west, whatever the file's
     order."""
 
-    def __init__(self, path: Path, layout: Layout, correction: Correction = Correction()) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, correction: Correction = Correction(), *, remote: bool = False
+    ) -> None:
         self.path, self.layout, self.correction = path, layout, correction
-        self.raster = open_raster(path, len(layout.bands))
+        self.raster = open_raster(path, len(layout.bands), bands=layout.bands, remote=remote)
         try:
             if self.raster.dtype.startswith("complex"):
                 raise SourceError(path, f"pixels of type {self.raster.dtype}", "give a scene of real numbers")
@@ -220,9 +222,9 @@ class Scene:
         return Window(np.where(usable, values, np.float32(0)), usable, cloud & ~usable)
 
 
-def open_scene(path: Path, layout: Layout, correction: Correction = Correction()) -> Scene:
-    """A GeoTIFF with its bands matched; see `match_bands`."""
-    return Scene(path, layout, correction)
+def open_scene(path: Path, layout: Layout, correction: Correction = Correction(), *, remote: bool = False) -> Scene:
+    """A GeoTIFF, or a scene in several files, with its bands matched; see `match_bands`. remote: see `Raster`."""
+    return Scene(path, layout, correction, remote=remote)
 
 
 def match_bands(path: Path, raster: Raster, layout: Layout) -> Matched:
