@@ -38,6 +38,7 @@ _LAYERS = {"msk_classi_opaque": 1, "msk_classi_cirrus": 2, "msk_classi_snow_ice"
 """Layers of MSK_CLASSI_B00, by the name that Earth Engine gives each."""
 _ENDINGS = (".tif", ".tiff", ".jp2")
 _METRES = re.compile(r"_(\d+)m$", re.IGNORECASE)
+_LANDSAT, _NUMBERED = re.compile(r"l[cotem]0[4-9]"), re.compile(r"b\d+")
 _TEXT_MAX = 16 << 20
 """Bytes of metadata that are read."""
 
@@ -61,6 +62,11 @@ class BandFile:
     def remote(self) -> bool:
         """Whether it lies on a server."""
         return is_remote(Path(self.href))
+
+    @property
+    def driver(self) -> str:
+        """The one of GDAL's drivers that may open it."""
+        return "JP2OpenJPEG" if _ending(self.href) == ".jp2" else "GTiff"
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def find_products(place: Path, bands: Sequence[Band]) -> Products:
 
 
 def target_grid(grids: Sequence[Grid], metres: float | None) -> Grid:
-    """The grid of the finest, or with pixels of so many metres (units of its CRS) over the same ground."""
+    """The grid of the finest, or with pixels of so many metres (units of its CRS) over the ground of that one."""
     finest = min(grids, key=lambda grid: abs(grid.transform[0]))
     if metres is None:
         return finest
@@ -186,11 +192,18 @@ def _of_safe(place: Path, text: str, bands: Sequence[Band]) -> Products:
 
 
 def _of_file(path: Path, nodata: float | None = None) -> _Asset:
-    """A file of one band, called so at the end: `…_B02_10m.jp2`, `…_SR_B4.TIF`, `VV.tif`."""
+    """A file of one band, called so at the end: `…_B02_10m.jp2`, `…_SR_B4.TIF`, `VV.tif`.
+
+    Landsat's numbers are never taken for Sentinel-2's: its B5 is the near infrared, and not a red edge.
+    """
     stem = path.stem
     metres = _METRES.search(stem)
     words = _METRES.sub("", stem).casefold().split("_")
+    if _LANDSAT.fullmatch(words[0]) and words[-2:-1] != ["sr"] and _NUMBERED.fullmatch(words[-1]):
+        words.insert(-1, "sr")
     tails = ["_".join(words[at:]) for at in range(len(words))]
+    if words[-2:-1] == ["sr"]:
+        tails = tails[:-1]
     names = dict.fromkeys([*tails, *(spelling(tail) for tail in tails)])
     return _Asset(tuple(names), str(path), float(metres[1]) if metres else 0.0, nodata=nodata)
 
@@ -213,10 +226,11 @@ def _of_item(path: Path, bands: Sequence[Band]) -> Products:
 def _of_asset(folder: Path, key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[_Asset]:
     """The bands of an asset that is a raster of measurements; none of a picture or a document."""
     href = str(asset["href"])
-    if PurePosixPath(href.partition("?")[0]).suffix.lower() not in _ENDINGS:
+    if _ending(href) not in _ENDINGS:
         return
     if {"thumbnail", "overview", "visual", "metadata"} & set(asset.get("roles", ())):
         return
+    href = href.removeprefix("file://")
     if "://" not in href:
         href = str(folder / href)
     described = asset.get("bands") or asset.get("eo:bands") or [{}]
@@ -225,7 +239,7 @@ def _of_asset(folder: Path, key: str, asset: Mapping[str, Any], properties: Mapp
     for layer, (eo, raster) in enumerate(zip(described, measured, strict=False), 1):
         told = {**asset, **eo, **raster}
         scale = told.get("raster:scale", told.get("scale"))
-        offset = 0.0 if applied else float(told.get("raster:offset", told.get("offset", 0)))
+        offset = 0.0 if applied else float(told.get("raster:offset", told.get("offset")) or 0)
         nodata = told.get("nodata")
         common = told.get("eo:common_name", told.get("common_name"))
         names = [eo.get("name"), common, *([key] if len(described) == 1 else ())]
@@ -256,7 +270,7 @@ def _finest(place: Path, band: Band, assets: Sequence[_Asset]) -> _Asset | None:
     part = band.common or common_names([band.name])[0]
     known = [one for one in assets if own in one.names or band.name.casefold() in one.names]
     known = known or [one for one in assets if part is not None and part in _parts(one.names)]
-    known = [one for one in known if not one.href.lower().endswith(".jp2")] or known
+    known = [one for one in known if _ending(one.href) != ".jp2"] or known
     if not known:
         return None
     least = min(one.metres for one in known)
@@ -265,6 +279,11 @@ def _finest(place: Path, band: Band, assets: Sequence[_Asset]) -> _Asset | None:
         names = ", ".join(sorted(PurePosixPath(href).name for href, _ in finest)[:3])
         raise SourceError(place, f"several files could be {band.name}: {names}", "leave one of them there")
     return next(iter(finest.values()))
+
+
+def _ending(href: str) -> str:
+    """The ending of a file's name, in small letters; of a URL without its query."""
+    return PurePosixPath(href.partition("?")[0]).suffix.lower()
 
 
 def _parts(names: Iterable[str]) -> set[str | None]:

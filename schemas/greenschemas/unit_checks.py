@@ -43,7 +43,7 @@ class Apart(NamedTuple):
 
 
 def apart(bands: Sequence[Band], here: Mapping[str, Size], usual: Mapping[str, Size]) -> Apart | None:
-    """The first role all of whose sizes, by name of the band, lie apart as units do; None where none does."""
+    """The first role whose sizes, by name of the band, lie apart as units do in the median; None where none does."""
     for role, limit in _LIMITS.items():
         names = [band.name for band in bands if band.role is role and band.name in here and band.name in usual]
         pairs = [(here[name], usual[name]) for name in names if usual[name].rms > 0 and here[name].rms > 0]

@@ -144,6 +144,12 @@ def test_single_tiffs_of_landsat_and_a_radar_and_what_is_wrong_with_them(tmp_pat
         assert file.dtypes == ("float32",) * 3 and np.isnan(file.nodata)
     assert np.isnan(values[0, -12:]).all() and np.isfinite(values[0, :48]).all() and (values[1] == -11.5).all()
 
+    # By number alone, Landsat's near infrared would be Sentinel-2's red edge.
+    write_band(folder / "LC08_L1TP_193028_20210601_02_T1_B5.TIF", number("B05", 20), 20)
+    nir, edge = Band(name="B8A", common="nir08"), Band(name="B5", common="rededge071")
+    found = find_products(folder, (nir, edge, Band(name="B5x")))
+    assert [file.band for file in found.files] == ["B8A"] and found.missing == ("B5", "B5x")
+
     write_band(folder / "another_VV.tif", np.zeros((60, 60), np.float32), 10)
     with pytest.raises(SourceError, match=r"several files could be VV: S1_20210601_VV.tif, another_VV.tif"):
         stack(folder, tmp_path / "t.tif", bands)

@@ -96,7 +96,7 @@ def _join(path: Path, parts: Sequence[_Part], tick: Ticker | None) -> None:
         "height": grid.height,
         "width": grid.width,
         "transform": Affine(*grid.transform),
-        **{"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "BIGTIFF": "IF_SAFER"},
+        **{"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "BIGTIFF": "IF_SAFER"},
     }
     try:
         with whole(path) as draft, rasterio.open(draft, "w", **profile) as sink:

@@ -114,9 +114,8 @@ def _layers(
 
 
 def _open(file: BandFile) -> Any:
-    driver = "JP2OpenJPEG" if file.href.lower().endswith(".jp2") else "GTiff"
     try:
-        source = rasterio.open(Path(file.href).absolute(), driver=driver)
+        source = rasterio.open(Path(file.href).absolute(), driver=file.driver)
     except RasterioError as problem:
         raise SourceError(file.href, f"cannot be opened ({problem})", "fetch it again") from None
     if source.count < file.layer:
@@ -159,6 +158,7 @@ def _created(
         tiled=True,
         blockxsize=_BLOCK,
         blockysize=_BLOCK,
+        interleave="band",  # bands are written one by one: no block is written twice
         compress="deflate",
         predictor=predictor,
         BIGTIFF="IF_SAFER",

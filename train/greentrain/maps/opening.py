@@ -137,11 +137,9 @@ def safely() -> Iterator[None]:
 
 
 def _one(file: BandFile, remote: bool) -> Any:
-    path = Path(file.href)
-    name = _name(path, remote)
-    driver = "JP2OpenJPEG" if path.suffix.lower() == ".jp2" else "GTiff"
+    name = _name(Path(file.href), remote)
     try:
-        opened = rasterio.open(name, driver=driver)
+        opened = rasterio.open(name, driver=file.driver)
     except RasterioError as problem:
         raise SourceError(file.href, f"cannot be opened ({problem})", "fetch it again") from None
     if opened.count < file.layer:

@@ -88,7 +88,8 @@ class Raster:
         self.names: tuple[str | None, ...] = tuple(file.descriptions) if plain else (None,) * self.count
         if opened.files:
             self.names = tuple(one.band for one in opened.files)
-        self.dtype: str = file.dtypes[0]
+        kinds = [np.dtype(each) for each in self._by_band("dtypes", [])]
+        self.dtype: str = str(np.result_type(*kinds)) if opened.files else file.dtypes[0]
         self.tags: dict[str, str] = {**opened.tags} if opened.files else file.tags()
         self.nodata: tuple[float | None, ...] = self._by_band("nodatavals", [one.nodata for one in opened.files])
         """Of each band, as its own page says."""
