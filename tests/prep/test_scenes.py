@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 import greenprep as gp
 from greenprep.cli import app
 from greenprep.scenes.join import join
 from greenprep.scenes.stack import stack
+from greenprep.synth.city import acquire, ground
 from greenschemas.bands import SENTINEL2_L1C_19, Band, Role
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.grid import Grid
+from greenschemas.pictures import as_png, enlarged, true_colour
 from greenschemas.products import find_products, resampling_of, target_grid
 from greenschemas.recipe import Recipe
 from support.safe import SIDES, number, write_band, write_safe
@@ -222,3 +225,25 @@ def test_joining_holds_no_more_than_a_block_in_memory(tmp_path, monkeypatch) -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * 4 * 256 * 256 * 2 + (1 << 20)  # two blocks under way, and Python's own things
+
+
+def test_the_picture_of_a_stacked_scene_is_what_stack_makes(tmp_path) -> None:
+    """Left and middle, bands as they are archived; right, three bands of 20, 10 and 60 m on the pixels of 10 m."""
+    side, chance = 120, np.random.default_rng(11)
+    city = acquire(chance, ground(chance, side), winter=False)
+    for at, band, ratio in ((12, "B12", 2), (7, "B08", 1), (0, "B01", 6)):
+        means = city[at].reshape(side // ratio, ratio, side // ratio, ratio).mean(axis=(1, 3))
+        write_band(tmp_path / f"scene/T32TPS_{band}_{10 * ratio}m.tif", means.round().astype(np.uint16), 10 * ratio)
+    bands = (Band(name="B12", common="swir22"), Band(name="B8", common="nir"), Band(name="B1", common="coastal"))
+    stack(tmp_path / "scene", tmp_path / "s.tif", bands)
+    panels = []
+    for path, shown in (("scene/T32TPS_B12_20m.tif", [1] * 3), ("scene/T32TPS_B01_60m.tif", [1] * 3), ("s.tif", None)):
+        with rasterio.open(tmp_path / path) as file:
+            panels.append(enlarged(true_colour(file.read(shown)), 3 * side))
+    gap = np.full((3 * side, 12, 3), 255, np.uint8)
+    made = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
+    (tmp_path / "stack.png").write_bytes(as_png(made))
+    committed = Path(__file__).parents[2] / "docs/pictures/stack.png"
+    with Image.open(tmp_path / "stack.png") as now, Image.open(committed) as there:
+        apart = np.abs(np.asarray(now, np.int16) - np.asarray(there, np.int16))
+    assert apart.mean() < 1, f"put {tmp_path / 'stack.png'} in its place"  # GDAL's releases round unlike each other
