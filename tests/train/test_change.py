@@ -242,7 +242,8 @@ def test_an_interval_of_net_change_holds_zero_in_95_of_100_pairs_of_samples() ->
 
     def one() -> dict[str, Any]:
         share = accuracy(weight, np.stack([rng.multinomial(150, row) for row in rows])).share.rows()
-        return {"classes": {name: {"share": row} for name, row in zip(CLASSES, share, strict=True)}}
+        rows_of = {name: {"share": row} for name, row in zip(CLASSES, share, strict=True)}
+        return {"from": "sample", "classes": rows_of}
 
     held = [
         [

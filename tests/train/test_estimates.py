@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from greentrain.areas.clusters import accuracy_of_groups, quantile
 from greentrain.areas.design import STEPS, Draw, allocate, expected_error, needed, share_edges
-from greentrain.areas.estimate import Z, accuracy, mean_of_strata, total_of
+from greentrain.areas.estimate import Z, accuracy, mean_of_strata, put_right
 from greentrain.areas.shares import difference, regression
 
 # Olofsson and others (2014), tables 8 and 9: deforestation, forest gain, stable forest, stable non-forest; 10 million
@@ -22,6 +22,12 @@ DRAWS = 2000
 def within_chance(held: np.ndarray) -> np.ndarray:
     """Whether the intervals that held the truth, of DRAWS in the last axis, are 95 percent: four standard errors."""
     return np.abs(held.mean(-1) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / DRAWS)
+
+
+def points_of(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(class on the map, class in the reference) of each point of an error matrix."""
+    stratum, column = (np.repeat(at, counts.ravel()) for at in np.indices(counts.shape).reshape(2, -1))
+    return stratum, column
 
 
 def test_the_worked_example_of_olofsson_and_others_to_its_printed_digits() -> None:
@@ -57,7 +63,7 @@ def test_the_sample_size_of_olofsson_and_others() -> None:
 def test_producers_accuracy_is_the_linearised_quotient_of_two_areas() -> None:
     """Equation 7 is what equation 10 gives for the residuals of the quotient, class by class."""
     found = accuracy(WEIGHT, COUNTS)
-    stratum, column = (np.repeat(at, COUNTS.ravel()) for at in np.indices(COUNTS.shape).reshape(2, -1))
+    stratum, column = points_of(COUNTS)
     for j in range(4):
         residual = ((stratum == j) - found.producers.value[j]) * (column == j) / found.share.value[j]
         assert found.producers.error[j] == pytest.approx(mean_of_strata(WEIGHT, stratum, residual).error)
@@ -78,14 +84,16 @@ def test_shares_sum_to_one_and_names_do_not_matter(counts: np.ndarray, order: li
 
 
 @given(matrices)
-def test_the_area_of_a_class_is_the_mean_of_being_it(counts: np.ndarray) -> None:
+def test_the_area_of_a_class_is_the_mean_of_being_it_and_what_the_map_says_put_right(counts: np.ndarray) -> None:
     weight = np.array([0.2, 0.3, 0.5])
     found = accuracy(weight, counts)
-    for k in range(3):
-        one = total_of(weight, counts, np.eye(3)[k])
-        assert (one.value, one.error) == pytest.approx((found.share.value[k], found.share.error[k]), abs=1e-12)
-    gain_less_loss = total_of(weight, counts, np.array([1.0, -1.0, 0.0]))
-    assert gain_less_loss.value == pytest.approx(found.share.value[0] - found.share.value[1], abs=1e-12)
+    stratum, column = points_of(counts)
+    mean = mean_of_strata(weight, stratum, np.eye(3)[column])
+    wrong = np.eye(3)[column] - np.eye(3)[stratum]
+    right = put_right(weight, stratum, wrong, weight * 7, 7).times(1 / 7)
+    for one in (mean, right):
+        np.testing.assert_allclose(one.value, found.share.value, atol=1e-12)
+        np.testing.assert_allclose(one.error, found.share.error, atol=1e-9)
 
 
 def test_a_class_that_is_not_on_the_map_has_no_users_accuracy_and_an_area() -> None:

@@ -180,6 +180,7 @@ def edit(folder: Path, number: int, old: str, new: str) -> None:
     [
         (lambda d: edit(d, 0, "reference", "answer"), r"no column `reference`"),
         (lambda d: edit(d, 2, ",4", ",x4"), r"line 3: `x` is `x4.*and no number"),
+        (lambda d: edit(d, 3, "3,40", "nan,40"), r"line 4: `point` is `nan`, and no number"),
         (lambda d: edit(d, 7, ",400", ",900"), "line 8 lies outside the map"),
         (lambda d: (d / "filled.csv").write_text(""), "no rows"),
         (lambda d: (d / "filled.csv").write_bytes(b"\xff\xfe"), r"no sample that can be read \(UnicodeDecodeError"),

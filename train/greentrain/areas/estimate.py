@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Accuracy", "Estimate", "Z", "accuracy", "mean_of_strata", "put_right", "quotient", "total_of"]
+__all__ = ["Accuracy", "Estimate", "Z", "accuracy", "mean_of_strata", "put_right", "quotient"]
 
 Z = 1.96
 """Standard errors on either side of an estimate that make its interval of 95 percent."""
@@ -120,15 +120,6 @@ def put_right(weight: Floats, stratum: Counts, wrong: Floats, mapped: Floats, to
     """
     error = mean_of_strata(weight, stratum, wrong).times(total)
     return Estimate(mapped + error.value, error.error)
-
-
-def total_of(weight: Floats, counts: Counts, per_column: Floats) -> Estimate:
-    """Mean over the ground of what each reference class is worth, such as 1 for those that are a gain, -1 for a loss.
-
-    weight: (S,), counts: (S, K) as in `accuracy`, per_column: (K,).
-    """
-    stratum, column = (np.repeat(at, counts.ravel()) for at in np.indices(counts.shape).reshape(2, -1))
-    return mean_of_strata(weight, stratum, per_column[column])
 
 
 def quotient(above: Floats, below: Floats, without: float = np.nan) -> Floats:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["change", "estimate_of", "estimate_text", "sample"]
 
-_SHOWN = 5
 _HOW = {"before": ",.2f", "after": ",.2f", "gain": ",.2f", "loss": ",.2f", "net": "+,.2f"}
 
 
@@ -105,10 +104,11 @@ def change(
         raise ConfigError("--errors", "--reference is given, too", "give the sample of the change alone: it says more")
     inputs = [path for path in (before, after, zones, reference, *(errors or ())) if path is not None]
     check_outputs(inputs, [out, *([html] if html is not None else [])])
-    with open_raster(before) as first, open_raster(after) as second, progress("change", None) as bar:
-        asked = Change(out, min_area, zones, name, reference, overwrite)
+    asked = Change(out, min_area, zones, name, reference, overwrite)
+    with open_raster(before) as first, open_raster(after) as second:
         estimates = None if errors is None else (estimate_of(first, errors[0]), estimate_of(second, errors[1]))
-        found = make_change(first, second, asked, estimates, bar)
+        with progress("change", None) as bar:
+            found = make_change(first, second, asked, estimates, bar)
         if html is not None:
             write_change_page(html, first, second, found)
     if as_json:
@@ -118,21 +118,17 @@ def change(
 
 
 def _change_text(found: dict[str, Any]) -> str:
-    lines = [
-        f"Counted: {found['counted']}."
-        + (f" AFTER was brought {found['after_brought']}." if found["after_brought"] else "")
-    ]
+    lines = [f"Counted: {found['counted']}."]
+    if found["after_brought"]:
+        lines.append(f"AFTER was brought {found['after_brought']}.")
     if found["min_area_hectares"]:
         lines.append(
             f"Patches below {found['min_area_hectares']:g} hectares are not called change: "
             f"{found['below_min_area_hectares']:,.2f} hectares of them."
         )
     lines += ["\n" + _change_table(part, found["unit"]) for part in (found, *found["zones"])]
-    if (estimate := found.get("estimate")) is not None:
-        lines += [
-            f"\n{estimate['says']}",
-            *(_net_table(part, found["unit"]) for part in (estimate, *estimate["zones"])),
-        ]
+    if (known := found.get("estimate")) is not None:
+        lines += ["\n" + known["says"], *(_net_table(part, found["unit"]) for part in (known, *known["zones"]))]
     return "\n".join([*lines, found["map"]])
 
 
@@ -181,7 +177,7 @@ def estimate_of(
 
 def estimate_text(found: dict[str, Any]) -> str:
     """What a sample, or validation tiles, say of a map: a table under a line that says what it stands on."""
-    lines = [*_origin(found), _share_table(found) if "share_of" in found else _class_table(found)]
+    lines = [found["says"], _share_table(found) if "share_of" in found else _class_table(found)]
     return "\n".join([*lines, *(_zone_table(zone, found["unit"]) for zone in found.get("zones", ()))])
 
 
@@ -189,19 +185,6 @@ def _zone_table(zone: dict[str, Any], unit: str) -> str:
     rows = [(name, _number(row[unit], ",.2f"), _between(row[unit], ",.2f")) for name, row in zone["classes"].items()]
     few = "" if rows[0][2] != "-" else ", too few for an estimate"
     return f"\n{zone['name']}: {zone['points']} points{few}\n" + text_table(("", f"estimated {unit}", "95 %"), rows)
-
-
-def _origin(found: dict[str, Any]) -> list[str]:
-    if found["from"] == "groups":
-        return [found["warning"]]
-    lines = [f"Estimated from {found['filled']} of {found['points']} points of {found['reference']}."]
-    if empty := found["empty"]:
-        more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
-        lines.append(
-            f"{len(empty)} {'is' if len(empty) == 1 else 'are'} empty ({', '.join(empty[:_SHOWN])}{more}) and left "
-            "out, as if the others of the stratum spoke for it."
-        )
-    return lines
 
 
 def _class_table(found: dict[str, Any]) -> str:

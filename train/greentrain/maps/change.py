@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,8 @@ def _least_pixels(pair: Pair, min_area: float) -> int:
         return 1
     if kind == "none":
         raise ConfigError("--min-area", f"{pair.before.path} has no CRS, so its pixels no hectares", "leave it out")
+    if not math.isfinite(min_area):
+        raise ConfigError("--min-area", f"{min_area:g} hectares", "give a number of hectares")
     middle = Block(0, grid.height // 2, grid.width // 2, 1, 1)
     pixel = float(pixel_hectares(Ground(grid, kind, pair.before.linear_unit), middle)[0, 0])
     return int(np.ceil(min_area / pixel - 1e-9))

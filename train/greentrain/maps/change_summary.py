@@ -18,7 +18,7 @@ from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError
 from greentrain.maps.area import Cover, measure
 from greentrain.maps.change import Pair, change_names, origin, pair_of, write_change
-from greentrain.maps.estimates import ZONE_POINTS, zone_parts, zone_rows
+from greentrain.maps.estimates import zone_parts, zone_rows
 from greentrain.maps.outputs import spare_others
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.reference import read_sample
@@ -51,7 +51,7 @@ def make_change(
     """Write the map of change, and say what it shows, ready for JSON.
 
     estimates: of either map, as `estimates.estimate`; gives intervals of the net change. Raises SourceError and
-    ConfigError where maps, zones or sample do not fit, before anything is written but for the sample.
+    ConfigError where maps and zones do not fit, before anything is written, and where the sample does not.
     """
     pair = pair_of(before, after)
     zones = () if asked.zones is None else read_zones(asked.zones, before.grid, asked.name)
@@ -168,15 +168,11 @@ def _by_change_sample(found: dict[str, Any], out: Path, reference: Path, zones: 
         }
 
     whole, *others = (estimate(part, inside) for part, inside in zip((found, *found["zones"]), parts, strict=True))
-    says = (
-        f"Estimated from {about['filled']} of {about['points']} points of {reference}; a zone of fewer than "
-        f"{ZONE_POINTS} points has no estimate."
-    )
-    return {**about, **whole, "says": says, "points": about["points"], "zones": others}
+    return {**whole, **about, "zones": others}
 
 
 def by_two_estimates(found: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Net change of each class by an estimate of each map, as `reference.estimate` makes it, errors independent.
+    """Net change of each class by an estimate of each map, as `estimates.estimate` makes it, errors independent.
 
     The variance of a difference of independent estimates is the sum of theirs. Gains and losses by themselves cannot be
     told so: they hang on whether both maps err at the same pixels, which two samples do not say.
@@ -197,8 +193,8 @@ def by_two_estimates(found: dict[str, Any], before: dict[str, Any], after: dict[
         "Net change by an estimate of each map, as if the errors of the two were independent, and held for the ground "
         "that both maps know. Gains and losses by themselves take a sample of the map of change."
     )
-    warned = " ".join([says, *(each["warning"] for each in (before, after) if "warning" in each)])
-    return {"name": found["name"], "estimates": [before, after], "says": warned, "classes": rows, "zones": []}
+    says = " ".join([says, *(each["says"] for each in (before, after) if each["from"] == "groups")])
+    return {"name": found["name"], "estimates": [before, after], "says": says, "classes": rows, "zones": []}
 
 
 _NONE = {"value": 0.0, "standard_error": 0.0, "low": 0.0, "high": 0.0}

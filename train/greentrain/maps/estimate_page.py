@@ -10,7 +10,6 @@ from greenschemas.pages.charts import Chart, bar_chart
 from greenschemas.pages.page import write_page
 from greenschemas.pictures import Shot, class_picture, data_uri
 from greentrain.maps.area import class_names
-from greentrain.maps.outputs import NO_CLASS
 from greentrain.maps.raster import Raster
 
 __all__ = ["write_estimate_page"]
@@ -23,7 +22,7 @@ def write_estimate_page(path: Path, raster: Raster, estimate: dict[str, Any]) ->
     shots, legend, names = [], [], list(estimate.get("classes", ()))
     if names and raster.dtype == "uint8":
         classes = class_names(raster.tags, raster.names, False)
-        picture = class_picture(raster.shrunk(_LONGEST)[0], classes[:NO_CLASS])
+        picture = class_picture(raster.shrunk(_LONGEST)[0], classes)
         shots = [Shot("the map", data_uri(picture[raster.grid.order]))]
         legend = [(name, as_hex(class_colours(classes)[classes.index(name)])) for name in names]
     write_page(

@@ -23,9 +23,9 @@ from greentrain.maps.reference import Sample, read_sample
 from greentrain.maps.sample import Frame, Question, frame_of, question_of
 from greentrain.maps.zones import Zone
 
-__all__ = ["ZONE_POINTS", "estimate", "estimate_by_groups", "zone_parts", "zone_rows"]
+__all__ = ["estimate", "estimate_by_groups", "zone_parts", "zone_rows"]
 
-ZONE_POINTS = 20
+_ZONE_POINTS = 20
 """Points in a zone below which their spread says too little of it."""
 _NOTHING = 1e-12
 """Of the whole: what rounding makes of 0."""
@@ -72,17 +72,19 @@ def estimate_by_groups(raster: Raster, classes: Sequence[str], counts: Counts, r
     classes or holds shares, and for fewer than two groups.
     """
     if raster.count > 1:
-        raise ConfigError("--run", f"{raster.path} is a map of fractions", "give the class map beside it")
+        raise ConfigError("--reference", f"{raster.path} is a map of fractions", "give the class map beside it")
     question = question_of(raster)
     if question.classes != tuple(classes):
-        raise ConfigError("--run", f"{raster.path} has other classes than {run}", "give the run that drew the map")
+        raise ConfigError(
+            "--reference", f"{raster.path} has other classes than {run}", "give the run that drew the map"
+        )
     if len(counts) < 2:
         raise ConfigError(
-            "--run", f"{len(counts)} groups of labelled tiles in the val split of {run}", "two are the least"
+            "--reference", f"{len(counts)} groups of labelled tiles in the val split of {run}", "two are the least"
         )
     frame, on_map = frame_of(raster, question), counts.transpose(0, 2, 1)
     found = accuracy_of_groups(_weight_of_classes(frame, question.classes), on_map)
-    about = {"from": "groups", "run": str(run), "groups": len(counts), "warning": _NO_SAMPLE.format(len(counts), run)}
+    about = {"from": "groups", "run": str(run), "groups": len(counts), "says": _NO_SAMPLE.format(len(counts), run)}
     return {**about, **_accuracy_summary(found, on_map.sum(0), frame, question.classes, quantile(len(counts)))}
 
 
@@ -153,14 +155,14 @@ def zone_parts(zone: Zone, grid: Grid, pixels: Counts) -> Floats:
 
 
 def zone_rows(frame: Frame, sample: Sample, wrong: Floats, inside: Floats, mapped: Floats) -> list[dict[str, Any]]:
-    """Totals (C,) of a zone, put right by the points in it; None each where fewer than ZONE_POINTS lie there.
+    """Totals (C,) of a zone, put right by the points in it; None each where fewer than _ZONE_POINTS lie there.
 
     Without an interval where all points of a stratum agree, in every stratum: so many points show no error of theirs.
 
     wrong: (P, C) found less mapped; inside: (P,) as `zone_parts`; mapped: (C,) what the map says of the zone.
     """
     total, _ = _size_of(frame)
-    if (inside > 0).sum() < ZONE_POINTS:
+    if (inside > 0).sum() < _ZONE_POINTS:
         return [dict.fromkeys(row) for row in Estimate(mapped, mapped).rows()]
     known = put_right(frame.weight, sample.stratum, wrong * inside[:, None], mapped, total)
     known.value[np.abs(known.value) < _NOTHING * total] = 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,11 +114,14 @@ def read_points(path: Path) -> tuple[Filled, ...]:
 def _filled(path: Path, where: str, row: Mapping[str, Any]) -> Filled:
     def number(name: str) -> float:
         try:
-            return float(str(row[name]).replace(",", "."))
+            value = float(str(row[name]).replace(",", "."))
         except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
             raise SourceError(
                 path, f"{where}: `{name}` is `{row[name]}`, and no number", "leave all columns but `reference` as drawn"
-            ) from None
+            )
+        return value
 
     return Filled(
         where,

@@ -63,7 +63,17 @@ def read_sample(raster: Raster, path: Path) -> tuple[Sample, Frame, Question, di
     frame = frame_of(raster, question)
     sample = match(raster, question, frame, path, rows)
     about = {"reference": str(path), "points": len(rows), "filled": len(sample.found), "empty": list(sample.empty)}
-    return sample, frame, question, about
+    return sample, frame, question, about | {"says": _said(path, len(rows), sample)}
+
+
+def _said(path: Path, points: int, sample: Sample) -> str:
+    text = f"Estimated from {len(sample.found)} of {points} points of {path}."
+    if sample.empty:
+        more = f" and {len(sample.empty) - _SHOWN} more" if len(sample.empty) > _SHOWN else ""
+        verb = "is" if len(sample.empty) == 1 else "are"
+        text += f" {len(sample.empty)} {verb} empty ({', '.join(sample.empty[:_SHOWN])}{more}) and left out, as if the "
+        text += "others of the stratum spoke for it."
+    return text
 
 
 def match(raster: Raster, question: Question, frame: Frame, path: Path, rows: Sequence[Filled]) -> Sample:

@@ -18,7 +18,7 @@ from greenschemas.errors import ConfigError, SourceError, nearest
 from greentrain.areas.design import STEPS, Draw, allocate, expected_error, needed, share_edges
 from greentrain.maps.area import Ground, class_names, must_be_map, pixel_hectares
 from greentrain.maps.blend import Block, blocks
-from greentrain.maps.outputs import BEFORE, KEY
+from greentrain.maps.outputs import BEFORE, KEY, NO_CLASS
 from greentrain.maps.points import Point, write_points
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.style import write_form
@@ -98,7 +98,7 @@ def draw_sample(
         points = _draw_points(raster, question, frame, spread, n, _least_points(frame, n, least), seed)
         written = write_points(out, points, raster.grid.crs)
         of_change = BEFORE in raster.tags
-    write_form(out, () if question.bands else question.classes)
+    write_form(out, () if question.bands else question.classes if len(question.classes) < NO_CLASS else frame.strata)
     drawn = np.array([sum(point.stratum == name for point in points) for name in frame.strata], np.int64)
     error = expected_error(frame.weight, spread, drawn)
     return {

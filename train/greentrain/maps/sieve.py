@@ -29,12 +29,11 @@ def find_large(strips: Iterable[Bools], least: int) -> list[Bools]:
         labels, count = label(strip)
         size = np.bincount(labels.ravel(), minlength=count + 1)[1:]
         sizes.append(np.minimum(size, least).astype(np.int32))  # whatever is large enough is so for good
-        top = np.where(labels[0] > 0, labels[0] + (begin - 1), -1)
+        top, bottom = (np.where(row > 0, row.astype(np.int64) + (begin - 1), -1) for row in (labels[0], labels[-1]))
         if above is not None:
             meet = (top >= 0) & (above >= 0)
             pairs.append(np.unique(np.stack([above[meet], top[meet]], 1), axis=0))
-        above = np.where(labels[-1] > 0, labels[-1] + (begin - 1), -1)
-        begin += count
+        above, begin = bottom, begin + count
     large = _joined(np.concatenate(sizes), np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)) >= least
     cuts = np.cumsum([len(own) for own in sizes])[:-1]
     return [np.concatenate([[False], own]) for own in np.split(large, cuts)]
