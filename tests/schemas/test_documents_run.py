@@ -20,7 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from support.strangers import beside_each_other
-from support.two_maps import CLASSES, answer, write_two_maps
+from support.two_maps import CLASSES, answer, write_quarters, write_two_maps
 
 pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +134,21 @@ def test_the_picture_of_the_report_is_its_page_in_a_browser(tmp_path: Path, monk
     run("greenprep synth raw --areas 4 --times 2 --size 133 --seed 1")
     run("greenprep clean raw clean")
     assert_same_page((tmp_path / "clean/report.html").as_uri(), "report.png", "1100,560", tmp_path)
+
+
+def test_the_page_of_districts_is_run_and_its_picture_is_its_page(
+    toured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quarters of a city and the maps of it; the run and the store of the tutorial for what is said of these."""
+    write_two_maps(toured)
+    write_quarters(toured / "quarters.gpkg")
+    monkeypatch.chdir(toured)
+    for block in blocks(DOCS / "districts.md", "sh"):
+        for line in block.splitlines():
+            run(line)
+    made = ("green.csv", "green.gpkg", "green.qml", "city.gpkg", "city.qml", "map.stac.json", "runs/first/card.json")
+    assert all((toured / name).exists() for name in (*made, "mydata.croissant.json", "mydata.card.md"))
+    assert_same_page((toured / "green.html").as_uri(), "districts.png", "1100,1000", toured)
 
 
 def assert_same_page(page: str, picture: str, size: str, folder: Path) -> None:

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import rasterio
+import shapely
 from scipy.ndimage import gaussian_filter
 
 from greenschemas.colours import class_colours
 from greenschemas.grid import Grid
 from greentrain.maps.raster import Layer, write_map
 
-__all__ = ["CLASSES", "answer", "write_two_maps"]
+__all__ = ["CLASSES", "answer", "write_quarters", "write_two_maps"]
 
 CLASSES = ("impervious", "low_vegetation", "trees", "water")
 _GRID = Grid(240, 320, (10.0, 0.0, 4e5, 0.0, -10.0, 5.8e6), rasterio.CRS.from_epsg(32633).to_wkt())
@@ -35,6 +37,18 @@ def write_two_maps(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         _write(folder / name, _mapped(truth, seed))
     (folder / "districts.geojson").write_text(json.dumps(_districts()))
     return before, after
+
+
+def write_quarters(path: Path) -> None:
+    """Thirteen quarters that fill the city, each with its name in the field `quarter`, as GeoPackage."""
+    names = ["Ash", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Larch", "Lime", "Maple", "Oak", "Pine", "Rowan", "Yew"]
+    west, north, width, height = 4e5, 5.8e6, 10 * _GRID.width, 10 * _GRID.height
+    ground = shapely.box(west, north - height, west + width, north)
+    places = np.random.default_rng(7).uniform((west, north - height), (west + width, north), (len(names), 2))
+    cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(places), extend_to=ground))
+    shapes = shapely.to_wkb(shapely.intersection(cells, ground))
+    columns = [np.array(names, object)]
+    pyogrio.raw.write(path, shapes, columns, ["quarter"], geometry_type="Polygon", crs="EPSG:32633")
 
 
 def answer(table: Path, names: tuple[str, ...], *truth: np.ndarray) -> None:

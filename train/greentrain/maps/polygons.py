@@ -30,6 +30,8 @@ from greentrain.maps.vectors import Batch, write_gpkg
 
 __all__ = ["write_polygons"]
 
+_STRIP = 1 << 21
+"""Pixels of a strip: where a map is all noise, its patches take some hundred megabytes as GDAL hands them over."""
 _ROWS = 512
 _ROUNDS = 8
 """Sieving makes patches part of others that are too small themselves, so it is done again, at most so often."""
@@ -90,9 +92,10 @@ def _batches(
     tick: Ticker | None,
 ) -> Iterator[Batch]:
     joints, place = find_joints(labels), Affine(*raster.grid.transform)
+    rows = max(64, _STRIP // labels.shape[1])
     if tick is not None:
-        tick.total(-(-len(labels) // _ROWS))
-    for kinds, found in find_patches(labels, NO_CLASS, _ROWS):
+        tick.total(-(-len(labels) // rows))
+    for kinds, found in find_patches(labels, NO_CLASS, rows):
         large = shapely.area(found) >= size
         kinds, found = kinds[large], found[large]
         placed = shapely.transform(smoothed(found, joints), lambda xy: np.stack(place @ tuple(xy.T), 1))
