@@ -176,6 +176,16 @@ def test_maps_of_another_grid_are_brought_to_the_first_one(tmp_path: Path) -> No
     assert "another CRS" in found["after_brought"] and found["hectares"] == 0
 
 
+def test_a_later_map_that_breaks_off_is_named(tmp_path: Path) -> None:
+    grid = Grid(1200, 1000, (5.0, 0.0, 4e5, 0.0, -5.0, 5.8e6), CRS)
+    a = class_map(tmp_path / "a.tif", patchy(1))
+    b = class_map(tmp_path / "b.tif", noisy(patchy(1, grid), 0, 0.9), grid)
+    b.write_bytes(b.read_bytes()[:150_000])
+    with pytest.raises(GreenError, match=r"b\.tif: pixels .* cannot be read"):
+        run(a, b, "--out", tmp_path / "c.tif")
+    assert not (tmp_path / "c.tif").exists()
+
+
 def test_differences_of_fractions(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     one, other = (rng.dirichlet((1, 1, 1), (90, 70)).transpose(2, 0, 1) for _ in range(2))

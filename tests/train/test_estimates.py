@@ -186,6 +186,14 @@ def test_sums_over_groups_are_the_estimate_of_their_sum(counts: np.ndarray) -> N
     np.testing.assert_allclose(alike.share.error, 0, atol=1e-12)
 
 
+def test_a_class_of_the_map_without_a_labelled_pixel_leaves_no_area() -> None:
+    counts = np.zeros((4, 2, 2), np.int64)
+    counts[:, 0] = [8, 2]
+    found = accuracy_of_groups(np.array([0.7, 0.3]), counts)
+    assert found.overall.rows()[0]["value"] is None and found.share.rows()[0]["low"] is None
+    assert found.users.rows()[0]["value"] == 0.8
+
+
 strata = st.lists(st.tuples(st.integers(1, 100_000), st.floats(0.01, 0.5)), min_size=1, max_size=8)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio import Affine
+from rasterio._err import CPLE_BaseError  # what warp raises: no other name leads to it
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform
 
 from greenschemas.errors import SourceError
@@ -50,21 +52,28 @@ class OnGrid:
             )
 
     def read(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """As `Raster.read`, of a window of the grid."""
+        """As `Raster.read`, of a window of the grid; raises SourceError, too, where nothing can be brought there."""
         if self.why is None:
             return self.raster.read(row, col, height, width)
         shares = self.raster.count > 1
         nothing = np.nan if shares else NO_CLASS
         values = np.full((self.raster.count, height, width), nothing, np.float32 if shares else np.uint8)
-        reproject(
-            rasterio.band(self.raster.dataset, list(range(1, self.raster.count + 1))),
-            values,
-            dst_transform=Affine(*self.grid.transform) @ Affine.translation(col, row),
-            dst_crs=self.grid.crs,
-            src_nodata=self.raster.nodata[0],
-            dst_nodata=nothing,
-            resampling=Resampling.average if shares else Resampling.nearest,
-        )
+        try:
+            reproject(
+                rasterio.band(self.raster.dataset, list(range(1, self.raster.count + 1))),
+                values,
+                dst_transform=Affine(*self.grid.transform) @ Affine.translation(col, row),
+                dst_crs=self.grid.crs,
+                src_nodata=self.raster.nodata[0],
+                dst_nodata=nothing,
+                resampling=Resampling.average if shares else Resampling.nearest,
+            )
+        except (RasterioError, CPLE_BaseError) as problem:
+            raise SourceError(
+                self.raster.path,
+                f"pixels below row {row} of the other map cannot be read ({problem})",
+                "get the file again: it is damaged or was not copied whole",
+            ) from None
         return values, np.isfinite(values).all(0) if shares else values[0] != NO_CLASS
 
 
