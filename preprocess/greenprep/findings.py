@@ -110,6 +110,12 @@ CATALOGUE: dict[Code, Check] = {
             "keep one: the same ground under two names leaks between splits",
         ),
         Check(Code.SAME_GROUP_TIME, REJECT, "Another pair has the same group and time.", "rename or remove one"),
+        Check(
+            Code.BY_HAND,
+            WARN,
+            "Somebody decided by hand, against the checks: who, when and why is said; it holds for these files alone.",
+            "nothing",
+        ),
         # The bands
         Check(
             Code.BAND_COUNT,

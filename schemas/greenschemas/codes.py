@@ -26,6 +26,7 @@ class Code(StrEnum):
     SIDECAR = "sidecar"
     DUPLICATE = "duplicate-content"
     SAME_GROUP_TIME = "same-group-time"
+    BY_HAND = "by-hand"
     # The bands
     BAND_COUNT = "band-count"
     BAND_NAMES = "band-names"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from greenprep.build.batches import read_record
 from greenprep.build.run import grow, tile
 from greenprep.checks.collection import judge_collection, judge_newcomers
+from greenprep.clean.acts import Act, add_act, read_acts
 from greenprep.clean.clean import clean
 from greenprep.clean.worker import clean_batch
 from greenprep.cli.watch import seconds
@@ -31,11 +32,11 @@ from greenprep.watch.watch import watch, watch_once
 from greenprep.watch.watcher import Pace, Places
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.lock import LockedError, folder_writer
-from greenschemas.manifest import LOG_NAME, read_manifest
+from greenschemas.manifest import LOG_NAME, Verdict, read_manifest
 from greenschemas.recipe import Pairing, SplitRules
 from greenschemas.store import open_store
 from support.inboxes import kill_while_pairs_come
-from support.raw import Collection, tree
+from support.raw import Collection, scene, tree, write_pair
 
 PACE = Pace(settle=0.0, every=0.0, batch=1)
 
@@ -278,8 +279,8 @@ def _named(module: str, name: str):
 @settings(max_examples=20, deadline=None)
 def test_a_log_that_was_cut_anywhere_keeps_its_whole_lines(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("log")
-    lines = [json.dumps({"image": f"{i}.tif", "mask": None, "reasons": [], "stamp": "v1", "verdict": "rejected"}) + "\n"
-             for i in range(5)]  # fmt: skip
+    row = {"image": "a.tif", "mask": None, "reasons": [], "stamp": "v1", "verdict": "rejected"}
+    lines = [json.dumps({"at": "2026-11-27T12:00:00Z", **row, "image": f"{i}.tif"}) + "\n" for i in range(5)]
     (folder / LOG_NAME).write_text("".join(lines)[:cut])
     known = VerdictLog(folder).known
     assert (folder / LOG_NAME).read_text() == "".join(lines[: len(known)])
@@ -475,3 +476,80 @@ def test_no_time_is_named():
 def test_killed_three_times_while_pairs_come_it_answers_each_file_once(tmp_path):
     counts = kill_while_pairs_come(tmp_path, 40, 3, seconds=4, batch=10)
     assert counts["verdicts"] == {"accepted": 38, "rejected": 2}
+
+
+def overrule(watched, area, verdict, *, stamp=None):
+    known = {entry.image: entry for entry in read_manifest(watched.places.clean)}
+    entry = known[f"images/T/T_2020_{area}_1_GeoTIFF.tif"]
+    said = {"by": "Ann", "at": "2026-11-27T12:00:00Z", "reason": "seen on the ground"}
+    what = {"image": entry.image, "mask": entry.mask, "stamp": stamp or entry.stamp}
+    add_act(watched.places.clean, Act(act="overrule", verdict=verdict, **what, **said))
+
+
+def test_a_verdict_that_was_overruled_stands_in_the_manifest_and_clean_and_tile_honour_it(watched):
+    watched.add(0, 1, 2)
+    spoil(watched, 1)
+    watched.once()
+    assert watched.answer(1)["verdict"] == "rejected"
+    overrule(watched, 1, "accepted")
+    overrule(watched, 2, "rejected")
+    watched.once()
+    verdicts = [entry.verdict for entry in read_manifest(watched.places.clean)]
+    assert verdicts == [Verdict.ACCEPTED, Verdict.ACCEPTED, Verdict.REJECTED]
+    assert watched.answer(1)["verdict"] == "accepted" and watched.answer(2)["verdict"] == "rejected"
+    marks = [reason["found"] for reason in watched.answer(1)["reasons"] if reason["code"] == "by-hand"]
+    assert marks == ["accepted by Ann at 2026-11-27T12:00:00Z: seen on the ground"]
+    assert "images/T/T_2020_1_1_GeoTIFF.tif" in open_store(watched.places.store).texts("path").tolist()
+    watched.once()
+    assert not watched.told
+    manifest = list(read_manifest(watched.places.clean))
+    for options in ({}, {"verify": True}):
+        assert (
+            list(clean(watched.made.raw, watched.places.clean, watched.made.plain, workers=1, **options)[0]) == manifest
+        )
+
+
+def spoil(watched, area):
+    """An image that is the same everywhere: rejected, and yet it has pixels."""
+    image, fraction = scene(area, 40, 45)
+    image[:4] = 700
+    write_pair(watched.made.raw, area, 1, image, fraction)
+
+
+def test_what_cannot_be_used_cannot_be_accepted_by_hand_and_other_files_are_judged_anew(watched):
+    watched.add(0, 1, 2)
+    image_of(watched, 1).write_bytes(b"no picture")
+    watched.once()
+    overrule(watched, 1, "accepted")
+    overrule(watched, 2, "rejected", stamp="v1 1:1 2:2")
+    watched.once()
+    assert [event["event"] for event in watched.told] == ["problem"]
+    assert "there are no pixels to use" in watched.told[0]["message"] and watched.answer(2)["verdict"] == "accepted"
+
+
+def test_ground_that_is_excluded_is_in_no_split_from_then_on(watched):
+    watched.add(*range(5))
+    watched.once()
+    act = Act(act="exclude", image="images/T/T_2020_1_1_GeoTIFF.tif", tile=3, group="T_2020_1", by="Ann", at="now",
+              reason="a cloud")  # fmt: skip
+    add_act(watched.places.clean, act)
+    watched.once()
+    assert watched.events("excluded") == [{"event": "excluded", "groups": ["T_2020_1"]}]
+    watched.add(6)
+    watched.add(1, times=(2,))
+    watched.once()
+    store = open_store(watched.places.store)
+    splits = dict(zip(store.texts("group_name").tolist(), store.splits().tolist(), strict=True))
+    assert splits.pop("T_2020_1") == 255 and set(splits.values()) == {0, 1}
+    tile(watched.places.clean, watched.folder / "anew.zarr", workers=0)
+    assert tree(watched.folder / "anew.zarr") == tree(watched.places.store)
+
+
+def test_half_a_decision_is_none(watched):
+    watched.places.clean.mkdir()
+    act = Act(act="exclude", image="a.tif", group="a", by="Ann", at="now", reason="x")
+    for _ in range(2):
+        add_act(watched.places.clean, act)
+        with (watched.places.clean / "acts.jsonl").open("ab") as file:
+            file.write(b'{"act": "excl')
+    assert read_acts(watched.places.clean) == [act, act]

@@ -11,6 +11,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,7 +23,6 @@ import yaml
 from greenprep.build.run import tile
 from greenprep.inspect.verify import verify
 from greenschemas.manifest import read_manifest
-from support.kills import command
 from support.raw import RECIPE, scene, tree, write_pair
 
 __all__ = ["answered", "drop", "kill_while_pairs_come", "left_undone", "make_inbox"]
@@ -83,22 +84,28 @@ def kill_while_pairs_come(
         time.sleep(max(0.0, began + seconds * (number + 1) / bursts - time.monotonic()) * chance.random())
         if number in fatal:
             os.killpg(watcher.pid, signal.SIGKILL)
-            watcher.communicate()
+            watcher.wait()
             watcher = _start(folder, batch)
     while left_undone(folder):
-        assert watcher.poll() is None, watcher.communicate()[1]
+        assert watcher.poll() is None, (folder / "said.txt").read_text()
         time.sleep(0.5 if pairs < 1000 else 5)
     watcher.send_signal(signal.SIGTERM)
-    said = watcher.communicate()[1]
-    assert watcher.returncode == 0, said
+    assert watcher.wait() == 0, (folder / "said.txt").read_text()
     return answered(folder, moves) | {"seconds": round(time.monotonic() - began)}
 
 
-def _start(folder: Path, batch: int):
-    return command(
-        "greenprep", "watch", folder / "inbox", "--clean", folder / "clean", "--store", folder / "s.zarr",
-        "--recipe", folder / "recipe.yaml", "--batch", batch, "--every", "3s", "--settle", "1s", "--workers", 2,
-    )  # fmt: skip
+def _start(folder: Path, batch: int) -> subprocess.Popen[bytes]:
+    words = (
+        *("watch", folder / "inbox", "--clean", folder / "clean", "--store", folder / "s.zarr"),
+        *("--recipe", folder / "recipe.yaml", "--batch", batch, "--every", "3s", "--settle", "1s", "--workers", 2),
+    )
+    with (folder / "said.txt").open("ab") as said:  # No pipe: it would be full after a thousand verdicts.
+        return subprocess.Popen(
+            [sys.executable, "-c", "from greenprep.cli import main; main()", *map(str, words)],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
 
 
 def left_undone(folder: Path) -> bool:

@@ -45,7 +45,12 @@ def _rejected(candidate: Candidate, reason: Reason, stamp: str | None) -> Entry:
 
 
 def with_reasons(entry: Entry, reasons: Sequence[Reason]) -> Entry:
-    """`entry` with other findings and the verdict that follows from them."""
+    """`entry` with other findings and the verdict that follows from them; what was accepted by hand stays accepted."""
+    if any(reason.code == Code.BY_HAND and reason.level is Level.WARN for reason in reasons):
+        reasons = [
+            reason.model_copy(update={"level": Level.WARN}) if reason.level is Level.REJECT else reason
+            for reason in reasons
+        ]
     verdict = Verdict.of(reason.level for reason in reasons)
     return Entry(**{**entry.model_dump(), "reasons": in_order(reasons), "verdict": verdict})
 

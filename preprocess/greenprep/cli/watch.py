@@ -98,5 +98,7 @@ def _in_words(event: dict[str, Any]) -> None:
             )
             for leak in event["leaks"]:
                 say(f"WARNING {leak}")
+        case "excluded":
+            say(f"in no split from now on: {', '.join(event['groups'])}")
         case _:
             say(event["message"])

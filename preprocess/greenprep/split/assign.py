@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from greenprep.split.keep_together import block_keys, joined, name_keys
 from greenprep.store.arrays import write_array
 from greenprep.store.statistics import levels, merged, statistics
 from greenschemas.contract import Contract, Split
-from greenschemas.errors import ConfigError
+from greenschemas.errors import ConfigError, StoreError
 from greenschemas.files import sync_tree
 from greenschemas.layout import NO_SPLIT, SPLITS, without_cell
 from greenschemas.lock import only_writer
 from greenschemas.recipe import Recipe, SplitRules
 from greenschemas.store import Store, open_store, write_contract
 
-__all__ = ["SplitPlan", "places_of", "rules_of", "split", "split_store", "write_split"]
+__all__ = ["SplitPlan", "leave_out", "places_of", "rules_of", "split", "split_store", "write_split"]
 
 _LISTED = 5
 """Leaks that the contract lists."""
@@ -49,6 +50,8 @@ class SplitPlan:
     """CSV with the columns `group` and `split`: nothing is dealt out."""
     exclude: Path | None = None
     """CSV with a column `group`, `path` or `tile`: groups to be left out of all splits."""
+    without: frozenset[str] = frozenset()
+    """Groups, by name, to be left out of all splits, too."""
     dealt: Dealt | None = None
     """What stays as it was, of a store that grew."""
 
@@ -82,6 +85,15 @@ def places_of(store: Store) -> dict[str, tuple[int, int]]:
     folds = store.read("fold") if "fold" in store.group else np.full(store.contract.groups, NO_SPLIT)
     names, splits = store.texts("group_name"), store.splits()
     return {str(names[g]): (int(splits[g]), int(folds[g])) for g in used}
+
+
+def leave_out(location: str | Path, groups: Iterable[str]) -> tuple[Contract, Audit]:
+    """Take some groups of a store out of all splits; the others stay where they are. Raises as `split_store` does."""
+    store = open_store(location)
+    if store.contract.split is None:
+        raise StoreError(location, "it has no split that anything could be left out of", "run `greenprep split` first")
+    plan = SplitPlan.around(Dealt(store.contract.split.recipe, places_of(store)))
+    return split_store(location, replace(plan, without=frozenset(groups)))
 
 
 def split(
@@ -165,6 +177,8 @@ def _choose(
         split = _buffered(store, split, plan, boxes)
     if plan.exclude is not None:
         split[groups_from(store, plan.exclude)] = NO_SPLIT
+    if plan.without:
+        split[np.isin(store.texts("group_name").astype(str), sorted(plan.without))] = NO_SPLIT
     if not (split == 0).any():
         raise ConfigError("split", "no group is left for train", "ask for a smaller buffer, or exclude less")
     return split, fold

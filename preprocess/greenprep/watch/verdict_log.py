@@ -1,5 +1,7 @@
 """`CLEAN/watch.jsonl`: every verdict of the watcher as a line, appended whole; the last one on a pair stands.
 
+A line is that of the manifest with a first key more, `at`: when the verdict fell, in UTC.
+
 In memory is what tells pairs apart and where their lines are, not the lines: 100,000 of them are a gigabyte. The
 manifest, which other commands read, is written from this file now and then.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from heapq import heappush, heappushpop
 from pathlib import Path
@@ -18,7 +21,7 @@ from greenschemas.codes import Code
 from greenschemas.files import whole, write_whole
 from greenschemas.manifest import LOG_NAME, MANIFEST_NAME, SUMMARY_NAME, Entry, Summary, Verdict, parse_line, read_entry
 
-__all__ = ["Key", "Known", "VerdictLog", "key_of"]
+__all__ = ["Key", "Known", "VerdictLog", "key_of", "plain"]
 
 _HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
 _USUAL = 1000
@@ -88,7 +91,8 @@ class VerdictLog:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Write verdicts down, on the disk when this returns. Raises OSError, and then none of them is there."""
-        lines = [f"{entry.to_json()}\n".encode() for entry in entries]
+        at = _at(datetime.now(UTC))
+        lines = [at + entry.to_json()[1:].encode() + b"\n" for entry in entries]
         with self.path.open("r+b", buffering=0) as file:
             file.seek(self._end)
             try:
@@ -106,7 +110,7 @@ class VerdictLog:
         with self.path.open("rb") as file:
             for known in sorted((self.known[key] for key in keys), key=lambda known: known.start):
                 file.seek(known.start)
-                yield read_entry(str(self.path), file.read(known.length))
+                yield read_entry(str(self.path), plain(file.read(known.length)))
 
     def beside(self, new: Sequence[Entry]) -> list[Entry]:
         """Accepted pairs to judge `new` beside: all that show the same pixels or ground, and a sample of the others."""
@@ -128,7 +132,7 @@ class VerdictLog:
         with self.path.open("rb") as log, whole(self.clean / MANIFEST_NAME) as draft, draft.open("wb") as manifest:
             for key in sorted(self.known, key=lambda key: (key[0] or key[1], key[1])):
                 log.seek(self.known[key].start)
-                manifest.write(log.read(self.known[key].length))
+                manifest.write(plain(log.read(self.known[key].length)))
         write_whole(self.clean / SUMMARY_NAME, f"{summary.to_json()}\n")
         return summary
 
@@ -136,8 +140,22 @@ class VerdictLog:
 def _seed(manifest: Path) -> Iterator[bytes]:
     """Lines of a manifest that `clean` wrote, but for files without a partner, which wait for it here."""
     if manifest.is_file():
+        at = _at(datetime.fromtimestamp(manifest.stat().st_mtime, UTC))
         with manifest.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 entry = parse_line(f"{manifest}:{number}", line)
                 if _HALVES.isdisjoint(reason["code"] for reason in entry["reasons"]):
-                    yield line
+                    yield at + line[1:]
+
+
+def _at(time: datetime) -> bytes:
+    """How a line begins; always as long."""
+    return f'{{"at": "{time:%Y-%m-%dT%H:%M:%SZ}", '.encode()
+
+
+def plain(line: bytes) -> bytes:
+    """A line of the log as the manifest has it."""
+    return b"{" + line[_AT:]
+
+
+_AT = len(_at(datetime.now(UTC)))

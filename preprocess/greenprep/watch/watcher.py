@@ -16,14 +16,17 @@ from typing import Any
 from greenprep.build.batches import read_record
 from greenprep.build.run import grow
 from greenprep.checks.collection import judge_newcomers
+from greenprep.clean.acts import ACTS_NAME, Act, overruled, read_acts, standing
 from greenprep.clean.clean import judge_pairs, pair_files
 from greenprep.raw.pairs import Candidate
+from greenprep.split.assign import leave_out, places_of
 from greenprep.watch.answers import Answers
 from greenprep.watch.inbox import Inbox
 from greenprep.watch.verdict_log import Key, VerdictLog, key_of
 from greenschemas.codes import Code
-from greenschemas.errors import GreenError
+from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import sync_tree
+from greenschemas.layout import NO_SPLIT
 from greenschemas.manifest import Entry, Summary, Verdict
 from greenschemas.recipe import Recipe
 from greenschemas.store import open_store
@@ -42,7 +45,7 @@ _RETRY = 30.0
 """Seconds after which a batch that could not be brought in is tried again."""
 
 Tell = Callable[[dict[str, Any]], None]
-"""Is given what happens, as an event: `verdict`, `waiting`, `batch` or `problem`."""
+"""Is given what happens, as an event: `verdict`, `waiting`, `batch`, `excluded` or `problem`."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Watcher:
         self._held = ""
         self._next_batch = self._next_page = 0.0
         self._changed = True
+        self._acts_read = 0
         unanswered = [key for key in self._log.known if any(self._answers.lacking(name) for name in filter(None, key))]
         self._answers.give(self._log.read(unanswered), {})
 
@@ -99,8 +103,9 @@ class Watcher:
             self._judge_due()
 
     def step(self) -> None:
-        """Do what is due: tell halves, let the store grow, write the page."""
+        """Do what is due: tell halves, carry out what people decided, let the store grow, write the page."""
         self._tell_halves()
+        self._decide()
         now = time.monotonic()
         if self._waiting and now >= self._next_batch:
             oldest = min(self._waiting.values())
@@ -131,7 +136,7 @@ class Watcher:
         return candidate.problem is None and not _BY_NAMES.isdisjoint(known.codes)
 
     def _judge(self, candidates: Sequence[Candidate]) -> None:
-        """Judge some pairs, write the verdicts down, and answer."""
+        """Judge some pairs."""
         places, recipe = self._places, self._recipe
         again = {key: key[0] in self._stored for key in map(_key, candidates) if key in self._log.known}
         self._answers.withdraw(name for key in again for name in key if name)
@@ -141,6 +146,11 @@ class Watcher:
             for entry in answers
             if entry.verdict is not Verdict.REJECTED or self._is_here(entry)
         ]
+        self._say(found, again)
+
+    def _say(self, found: Sequence[Entry], again: dict[Key, bool]) -> None:
+        """Compare pairs with those that were judged before, write the verdicts down, and answer."""
+        places, recipe = self._places, self._recipe
         judged = judge_newcomers(self._log.beside(found), found, recipe.bands, recipe.mask, recipe.limits)
         for entry in judged:
             if entry.verdict is Verdict.REJECTED:
@@ -185,6 +195,39 @@ class Watcher:
             if self._answers.lacking(name):
                 self._answers.wait(candidate)
                 self._tell({"event": "waiting", "image": candidate.image, "mask": candidate.mask})
+
+    def _decide(self) -> None:
+        """Carry out what people decided since the last time."""
+        path = self._places.clean / ACTS_NAME
+        size = path.stat().st_size if path.is_file() else 0
+        if size == self._acts_read:
+            return
+        acts = read_acts(self._places.clean)
+        for act in standing(acts).values():
+            key = act.image, act.mask or ""
+            if key in self._log.known:
+                self._overrule(next(self._log.read([key])), act)
+        self._leave_out({act.group for act in acts if act.act == "exclude" and act.group})
+        self._acts_read = size
+
+    def _overrule(self, entry: Entry, act: Act) -> None:
+        try:
+            decided = overruled(self._places.inbox, self._places.clean, self._recipe, entry, act, judge_pairs)
+        except ConfigError as problem:
+            self._tell({"event": "problem", "message": str(problem)})
+            return
+        if decided is not None:
+            self._say([decided], {})
+
+    def _leave_out(self, groups: set[str]) -> None:
+        """Take groups out of the splits of the store that are in one."""
+        if not groups or not self._stored:
+            return
+        splits = {group: split for group, (split, _) in places_of(open_store(self._places.store)).items()}
+        if going := {group for group in groups if splits.get(group, NO_SPLIT) != NO_SPLIT}:
+            leave_out(self._places.store, going)
+            read_record(self._places.clean).follow(open_store(self._places.store))
+            self._tell({"event": "excluded", "groups": sorted(going)})
 
     def _try_to_grow(self) -> None:
         """Let the store grow; where it cannot, say so once, and go on judging."""
