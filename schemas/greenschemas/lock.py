@@ -25,7 +25,7 @@ from greenschemas.errors import GreenError, SourceError, StoreError
 from greenschemas.files import beside
 from greenschemas.frozen import Frozen
 
-__all__ = ["LOCK_NAME", "LockedError", "Owner", "folder_writer", "only_writer"]
+__all__ = ["LOCK_NAME", "LockedError", "Owner", "folder_writer", "only_writer", "writer_of"]
 
 LOCK_NAME = ".lock"
 """Of the lock inside a folder that belongs to one command, such as that of a run."""
@@ -96,6 +96,15 @@ def folder_writer(folder: Path, act: str) -> Iterator[None]:
     """
     with _flock(folder / LOCK_NAME, folder, act):
         yield
+
+
+def writer_of(folder: Path) -> Owner | None:
+    """Who fills a folder that is locked by `folder_writer`, by what its lock says; None where nobody is known to."""
+    try:
+        owner = _owner((folder / LOCK_NAME).read_bytes())
+    except OSError:
+        return None
+    return None if owner is None or owner.gone else owner
 
 
 @contextmanager

@@ -18,7 +18,7 @@ EXTRA = {"greenschemas": None, "greenprep": "prep", "greentrain": "train"}
 # Of another extra than the package's own; where it is missing, our own error asks for it.
 BORROWED = {
     "greenschemas": {"xarray": "prep"},
-    "greenprep": {"watchfiles": "service"},
+    "greenprep": dict.fromkeys(("anyio", "fastapi", "starlette", "uvicorn", "watchfiles"), "service"),
     "greentrain": {"rasterio": "prep", "onnxruntime": "onnx", "onnxscript": "onnx"},
 }
 # Comes with a CUDA build of torch, and is done without elsewhere.
@@ -26,6 +26,7 @@ OPTIONAL = {"triton"}
 NOT_IMPORTED = {
     "bokeh": "distributed shows its dashboard with it",
     "cryptography": "distributed makes the certificates of a local cluster with it",
+    "python-multipart": "starlette reads forms and uploads with it",
     "rioxarray": "gives arrays of xarray their `.rio`",
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
@@ -79,7 +80,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
         )
 
 
-@pytest.mark.parametrize("extra", [None, "prep", "train"])
+@pytest.mark.parametrize("extra", [None, "prep", "service", "train"])
 def test_what_is_declared_is_imported(extra: str | None) -> None:
     if extra == "train":
         pytest.importorskip("torch")

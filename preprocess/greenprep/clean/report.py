@@ -14,27 +14,16 @@ import numpy as np
 
 from greenprep.findings import CATALOGUE
 from greenprep.raw.pairs import Candidate
-from greenprep.raw.tiff_header import BadFile
 from greenschemas.bands import Role
 from greenschemas.codes import Code
 from greenschemas.errors import SourceError
-from greenschemas.layout import UNLABELLED
 from greenschemas.manifest import Entry, Summary, Verdict
 from greenschemas.pages.charts import Chart, bar_chart, box_map, column_chart
 from greenschemas.pages.page import write_page
-from greenschemas.pictures import (
-    Shot,
-    class_picture,
-    labels_of,
-    outlined,
-    thumbnail,
-    tile_row,
-    true_colour,
-    visible_bands,
-)
+from greenschemas.pictures import Shot, tile_row, visible_bands
 from greenschemas.recipe import Recipe
 
-__all__ = ["REPORT_NAME", "write_clean_report"]
+__all__ = ["REPORT_NAME", "Placed", "place_boxes", "write_clean_report"]
 
 REPORT_NAME = "report.html"
 PICTURES = {"Rejected and repaired": 60, "Accepted with a warning": 24, "Accepted": 12}
@@ -43,8 +32,6 @@ SIDE = 164
 """Longest side of a picture, in pixels."""
 LISTED = 2000
 BINS = 24
-PIXELS_MAX = 4_000_000
-"""Larger pairs are shown without a picture: a report is no reason to read gigabytes again."""
 
 _Card = tuple[Entry, list[Shot], list[Shot]]
 """A pair, its image and mask, and the edges of the labels on the image where they do not seem to fit."""
@@ -111,27 +98,13 @@ def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
 
 
 def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
-    from greenprep.raw.pair import open_pair  # GDAL: only where there is something to show.
+    from greenprep.clean.pictures import pair_pictures  # GDAL: only where there is something to show.
 
-    candidate = Candidate(entry.image, entry.mask, entry.group, entry.time)
-    with open_pair(raw, candidate, recipe.bands, recipe.mask, recipe.limits) as pair:
-        shape = pair.header.shape
-        if shape is None or shape[1] * shape[2] > PIXELS_MAX or not min(shape):
-            return entry, [], []
-        try:
-            pixels = pair.read(0, 0, shape[1], shape[2])
-        except BadFile:
-            return entry, [], []
-    names = [band.name for band in recipe.bands]
-    planes = pixels.image[[names.index(name) for name in visible_bands(recipe.bands)]]
-    image = true_colour(planes, pixels.valid if pixels.cloud is None else pixels.valid | pixels.cloud)
-    label = labels_of(pixels.fraction)
-    pictures = {"image": thumbnail(image, SIDE)}
-    if (label != UNLABELLED).any():
-        pictures["mask"] = thumbnail(class_picture(label, recipe.mask.names), SIDE)
+    drawn = pair_pictures(raw, Candidate(entry.image, entry.mask, entry.group, entry.time), recipe, SIDE)
+    overlay = drawn.pop("overlay", None)
     misfit = any(reason.code == Code.MISALIGNED for reason in entry.reasons)
-    overlay = {"edges of the labels on the image": outlined(image, label)} if misfit else {}
-    return entry, tile_row(pictures), tile_row(overlay)
+    shown = {"edges of the labels on the image": overlay} if misfit and overlay is not None else {}
+    return entry, tile_row(drawn), tile_row(shown)
 
 
 def _histograms(entries: Iterable[Entry], recipe: Recipe) -> list[Chart]:
@@ -170,23 +143,31 @@ def _shares(entries: Iterable[Entry], recipe: Recipe) -> Chart | None:
     )
 
 
+Placed = tuple[str, str, tuple[float, ...], tuple[int, int]]
+"""Name, coordinate system, transform, (rows, columns) of a pair."""
 _Box = tuple[tuple[float, float, float, float], str, str]
 
 
 def _placed(entries: Iterable[Entry]) -> tuple[list[_Box], str, int]:
-    """Boxes, verdicts and names in the commonest coordinate system; that system; how many pairs are in others."""
-    placed = [
-        (entry.crs, entry.transform, entry.shape, entry)
+    return place_boxes(
+        ((entry.image or entry.mask or "", entry.crs, entry.transform, entry.shape[1:]), entry.verdict.value)
         for entry in entries
         if entry.crs and entry.transform and entry.shape and min(entry.shape)
-    ]
-    crs = Counter(one[0] for one in placed).most_common(1)[0][0] if placed else ""
+    )
+
+
+def place_boxes(pairs: Iterable[tuple[Placed, str]]) -> tuple[list[_Box], str, int]:
+    """Boxes, verdicts and names in the commonest coordinate system; that system; how many pairs are in others.
+
+    pairs: (where, verdict) of each.
+    """
+    placed = list(pairs)
+    crs = Counter(where[1] for where, _ in placed).most_common(1)[0][0] if placed else ""
     boxes: list[_Box] = []
-    for own, (a, b, c, d, e, f), (_, rows, cols), entry in placed:
+    for (name, own, (a, b, c, d, e, f), (rows, cols)), verdict in placed:
         if own == crs:
             xs = [c + a * i + b * j for i in (0, cols) for j in (0, rows)]
             ys = [f + d * i + e * j for i in (0, cols) for j in (0, rows)]
-            name = f"{entry.image or entry.mask}: {entry.verdict.value}"
-            boxes.append(((min(xs), min(ys), max(xs), max(ys)), entry.verdict.value, name))
+            boxes.append(((min(xs), min(ys), max(xs), max(ys)), verdict, f"{name}: {verdict}"))
     order = [verdict.value for verdict in Verdict]
     return sorted(boxes, key=lambda box: order.index(box[1])), crs, len(placed) - len(boxes)

@@ -7,6 +7,7 @@ import typer
 from greenprep.cli import clean as cli_clean
 from greenprep.cli import init as cli_init
 from greenprep.cli import scenes as cli_scenes
+from greenprep.cli import serve as cli_serve
 from greenprep.cli import store as cli_store
 from greenprep.cli import watch as cli_watch
 from greenschemas.console import add_version, run
@@ -26,6 +27,7 @@ app.add_typer(cli_scenes.app)
 app.add_typer(cli_clean.app)
 app.add_typer(cli_store.app)
 app.add_typer(cli_watch.app)
+app.add_typer(cli_serve.app)
 
 
 def main() -> None:

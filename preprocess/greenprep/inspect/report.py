@@ -22,7 +22,7 @@ from greenschemas.pages.page import write_page
 from greenschemas.pictures import Shot, tile_row, visible_bands
 from greenschemas.store import Store, open_store
 
-__all__ = ["bin_shares", "write_store_report"]
+__all__ = ["bin_shares", "store_charts", "write_store_report"]
 
 _NAMES = (*SPLITS, "none")
 _SAMPLES = 12
@@ -42,6 +42,7 @@ def write_store_report(location: str, out: Path | None, clean: Path | None = Non
     path = out or (Path(Path(location).name) if remote else Path(location)).with_suffix(".html")
     entries = list(read_manifest(clean)) if clean else None if remote else _manifest_beside(Path(location), store)
     codes = _codes(store)
+    map_chart, classes, histograms = store_charts(store)
     write_page(
         path,
         __package__,
@@ -50,17 +51,23 @@ def write_store_report(location: str, out: Path | None, clean: Path | None = Non
         contract=contract,
         statistics=contract.statistics,
         usable=len(store.usable_tiles()),
-        map=_map(store, codes),
-        classes=_classes(store, codes),
+        map=map_chart,
+        classes=classes,
         audit=None if contract.split is None else audit_store(store, store.splits()),
         distance_text=distance_text,
-        histograms=list(_histograms(store, codes)),
+        histograms=histograms,
         bins=_BINS,
         bands=visible_bands(contract.bands),
         samples=list(_samples(store, codes)),
         dropped=None if entries is None else _dropped(entries),
     )
     return path
+
+
+def store_charts(store: Store) -> tuple[Chart | None, Chart, list[Chart]]:
+    """(map of the sources by split, class shares by split, a histogram a feature band)."""
+    codes = _codes(store)
+    return _map(store, codes), _classes(store, codes), list(_histograms(store, codes))
 
 
 def _codes(store: Store) -> NDArray[np.int64]:

@@ -16,16 +16,21 @@ from markupsafe import Markup, escape
 from greenschemas.colours import MARK, as_hex, class_colours
 from greenschemas.files import write_whole
 
-__all__ = ["write_page"]
+__all__ = ["templates_of", "write_page"]
 
 
 def write_page(path: Path, package: str, template: str, **values: Any) -> None:
     """Fill the template that stands in `package` and write the page whole."""
+    write_whole(path, templates_of(package).get_template(template).render(values))
+
+
+def templates_of(package: str) -> Environment:
+    """The templates that stand in `package`, and those that all pages share."""
     loader = ChoiceLoader([PackageLoader(package, ""), PackageLoader("greenschemas.pages", "templates")])
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters |= {"words": _words, "path": _path, "score": _score, "interval": _interval, "legend": _legend}
     env.globals["mark"] = as_hex(MARK)
-    write_whole(path, env.get_template(template).render(values))
+    return env
 
 
 def _words(name: str) -> str:
