@@ -14,6 +14,7 @@ from typing import Self
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from greenschemas.about import About
 from greenschemas.bands import SENTINEL2_L1C_19, Band
 from greenschemas.choices import Edge, MaskKind
 from greenschemas.errors import RecipeError
@@ -271,29 +272,6 @@ class SplitRules(Frozen):
         if self.val + self.test >= 1:
             raise ValueError("val + test is less than 1")
         return self
-
-
-class About(Frozen):
-    """Where a collection comes from, for its card; nothing else depends on it."""
-
-    model_config = _EXPLAINED
-
-    title: str | None = None
-    """Name of the collection."""
-    description: str | None = None
-    """What it shows, in a sentence or two."""
-    licence: str | None = None
-    """Of images and masks, as SPDX has it (CC-BY-4.0), or the address of its text."""
-    source: str | None = None
-    """Where images and masks come from: sensors, archives, who drew the masks and how."""
-    citation: str | None = None
-    """What to cite: a DOI or a whole reference."""
-    creators: tuple[str, ...] = ()
-    """People or organisations who made it."""
-    published: str | None = Field(None, pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")
-    """Year, month or day of publication, such as 2024-05-01."""
-    url: str | None = Field(None, pattern=r"^https?://\S+$")
-    """Address of the collection."""
 
 
 class Recipe(Frozen):

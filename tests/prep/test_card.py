@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from greenprep.cli import app
 from greenprep.inspect.card import card_text, croissant
+from greenschemas.about import About
 from greenschemas.errors import RecipeError
 from greenschemas.frozen import digest
-from greenschemas.recipe import About, Recipe
+from greenschemas.recipe import Recipe
 from greenschemas.store import open_store
 from support.stores import write_tiny_store
 
@@ -102,6 +104,8 @@ def test_a_recipe_that_says_nothing_of_itself_is_the_recipe_of_before() -> None:
     silent, telling = Recipe(), Recipe(about=ABOUT)
     assert "about" not in silent.about_data() and telling.about_data()["about"] == ABOUT.model_dump(mode="json")
     assert Recipe.parse("again", telling.about_data()).about == ABOUT
+    for written, read in (("2024-05-01", "2024-05-01"), ("2024", "2024"), ("2024-05", "2024-05")):
+        assert Recipe.parse("r.yaml", yaml.safe_load(f"about: {{published: {written}}}")).about.published == read
     with pytest.raises(RecipeError, match="published"):
         Recipe.parse("r.yaml", {"about": {"published": "May 2024"}}, RecipeError)
 

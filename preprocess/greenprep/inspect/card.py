@@ -15,10 +15,10 @@ from typing import Any
 import fsspec
 
 from greenprep.inspect.tables import table
+from greenschemas.about import About
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
 from greenschemas.files import write_whole
-from greenschemas.recipe import About
 from greenschemas.store import Store
 
 __all__ = ["card_text", "croissant", "write_card"]

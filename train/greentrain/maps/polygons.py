@@ -1,7 +1,7 @@
 """A class map as polygons: a GeoPackage with the class and the hectares of each patch.
 
 Memory: what `find_patches` says, and what GDAL's sieve remembers of each patch; the map itself lies in files that are
-mapped into memory, two bytes a pixel, beside the output.
+mapped into memory, three bytes a pixel, beside the output.
 """
 
 from __future__ import annotations
@@ -67,13 +67,14 @@ def write_polygons(map: Path, out: Path, least: float = 0.0, tick: Ticker | None
 def _sieved(raster: Raster, classes: int, size: int, folder: Path) -> NDArray[np.uint8]:
     """(H, W) classes, where patches of fewer than `size` pixels are part of others."""
     shape = raster.grid.height, raster.grid.width
-    labels, other = (np.memmap(folder / name, np.uint8, "w+", shape=shape) for name in ("labels", "other"))
+    labels, other, known = (np.memmap(folder / str(each), np.uint8, "w+", shape=shape) for each in range(3))
     for b in blocks(*shape, _ROWS):
         values, usable = raster.read(b.row, b.col, b.height, b.width)
-        known = np.where(usable & (values[0] < classes), values[0], NO_CLASS)
-        labels[b.row : b.row + b.height, b.col : b.col + b.width] = known
+        here = np.s_[b.row : b.row + b.height, b.col : b.col + b.width]
+        known[here] = usable & (values[0] < classes)
+        labels[here] = np.where(known[here], values[0], NO_CLASS)
     for _ in range(_ROUNDS if size > 1 else 0):
-        sieve(labels, size, out=other, mask=labels != NO_CLASS, connectivity=4)
+        sieve(labels, size, out=other, mask=known, connectivity=4)
         settled = all(
             (labels[top : top + _ROWS] == other[top : top + _ROWS]).all() for top in range(0, shape[0], _ROWS)
         )

@@ -121,12 +121,13 @@ def read_zones(path: Path, grid: Grid, name: str | None = None) -> tuple[Zone, .
 
 
 def overlaps(zones: Sequence[Zone]) -> list[tuple[str, str, float]]:
-    """(name, name, pixels) of the zones that share more than a pixel of ground, the largest first."""
+    """(name, name, pixels) of zones that share more than a pixel, and a thousandth of the smaller; largest first."""
     shapes = np.array([zone.shape for zone in zones], object)
     pairs = shapely.STRtree(shapes).query(shapes, predicate="intersects").T
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     area = shapely.area(shapely.intersection(shapes[pairs[:, 0]], shapes[pairs[:, 1]]))
-    order = [int(i) for i in np.argsort(-area, kind="stable") if area[i] > 1]
+    least = np.maximum(1, 0.001 * np.minimum(*shapely.area(shapes)[pairs].T))
+    order = [int(i) for i in np.argsort(-area, kind="stable") if area[i] > least[i]]
     return [(zones[pairs[i, 0]].name, zones[pairs[i, 1]].name, float(area[i])) for i in order]
 
 
