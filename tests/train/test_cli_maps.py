@@ -268,7 +268,8 @@ def test_a_store_that_moved_is_asked_for_by_its_option(folder: Path, tmp_path: P
 def test_validation_tiles_give_a_first_look_and_say_what_it_is_not(folder: Path, tmp_path: Path) -> None:
     made = tmp_path / "m.tif"
     say("predict", folder / "run", folder / "a.tif", made, "--force", "--fractions")
-    printed = say("area", made, "--reference", folder / "run")
+    printed = say("area", made, "--reference", folder / "run", "--html", tmp_path / "page.html")
+    assert '<p class="bad">NOT FOR PUBLICATION' in (tmp_path / "page.html").read_text()
     assert "NOT FOR PUBLICATION: the 2 groups of validation tiles" in printed and "no probability sample" in printed
     found = json.loads(say("area", made, "--reference", folder / "run", "--json"))["estimate"]
     counts = np.array(found["counts"])
