@@ -97,6 +97,13 @@ def test_a_scenes_name_may_tell_its_time(name: str, first: str | None) -> None:
     assert first or made["properties"]["datetime"] == "2026-05-04T03:02:01Z"
 
 
+def test_pixels_of_degrees_are_told_in_metres() -> None:
+    (band,) = item(Grid(100, 100, (0.001, 0.0, 10.0, 0.0, -0.001, 0.05), "EPSG:4326"))["assets"]["map"]["bands"]
+    assert band["raster:spatial_resolution"] == pytest.approx(111.2, abs=0.1)
+    (band,) = item(Grid(100, 100))["assets"]["map"]["bands"]
+    assert "raster:spatial_resolution" not in band
+
+
 def test_the_item_lies_beside_its_map(tmp_path: Path) -> None:
     layers = {tmp_path / path.name: layer for path, layer in LAYERS.items()}
     write_item(tmp_path / "city.tif", GRID, layers, CLASSES, "scene.tif")

@@ -44,7 +44,7 @@ from rasterio.windows import Window
 
 from greentrain.maps.opening import must_be_utf8, open_file, open_products, quietly, safely
 
-__all__ = ["Layer", "Raster", "must_be_utf8", "open_raster", "resample", "write_map"]
+__all__ = ["Layer", "Raster", "crs_facts", "must_be_utf8", "open_raster", "resample", "write_map"]
 
 stay_offline()
 
@@ -133,18 +133,12 @@ class Raster:
     @property
     def linear_unit(self) -> float:
         """Metres in a unit of the projected CRS; 1 where there is none."""
-        crs = self._sets[0].crs
-        return float(crs.linear_units_factor[1]) if crs is not None and crs.is_projected else 1.0
+        return crs_facts(self._sets[0].crs)[1]
 
     @property
     def crs_kind(self) -> str:
         """`none`, `geographic`, `web_mercator` or `projected`."""
-        crs = self._sets[0].crs
-        if crs is None:
-            return "none"
-        if crs.is_geographic:
-            return "geographic"
-        return "web_mercator" if crs.to_epsg() == 3857 else "projected"
+        return crs_facts(self._sets[0].crs)[0]
 
     def stored(self, row: int, col: int, height: int, width: int, bands: Sequence[int]) -> NDArray[Any]:
         """(C, H, W) of a window as the file holds it; bands: 0-based.
@@ -209,6 +203,16 @@ class Raster:
                 f"pixels at row {row}, column {col} cannot be read ({problem})",
                 "get the file again: it is damaged or was not copied whole",
             ) from None
+
+
+def crs_facts(crs: rasterio.CRS | None) -> tuple[str, float]:
+    """(`none`, `geographic`, `web_mercator` or `projected`; metres in a unit of a projected one, else 1)."""
+    if crs is None:
+        return "none", 1.0
+    unit = float(crs.linear_units_factor[1]) if crs.is_projected else 1.0
+    if crs.is_geographic:
+        return "geographic", unit
+    return "web_mercator" if crs.to_epsg() == 3857 else "projected", unit
 
 
 def open_raster(path: Path, expected: int | None = None, *, bands: Sequence[Band] = (), remote: bool = False) -> Raster:

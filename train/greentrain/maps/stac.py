@@ -20,7 +20,7 @@ from greenschemas.colours import as_hex
 from greenschemas.files import write_whole
 from greenschemas.grid import Grid
 from greentrain.maps.raster import Layer
-from greentrain.maps.warp import authority_code, longitude_latitude
+from greentrain.maps.warp import authority_code, longitude_latitude, pixel_metres
 
 __all__ = ["item_of", "time_in", "write_item"]
 
@@ -99,11 +99,12 @@ def _asset(path: Path, layer: Layer, grid: Grid, classes: Sequence[str]) -> dict
         {"value": value, "name": re.sub(r"[^0-9A-Za-z_-]", "_", name), "description": name, "color_hint": hint}
         for value, name, hint in zip(range(len(classes)), classes, map(_hint, layer.colours), strict=False)
     ]
+    metres = pixel_metres(grid)
     shared = {
         "data_type": layer.dtype,
         "nodata": "nan" if np.isnan(layer.nodata) else layer.nodata,
         "raster:sampling": "area",
-        "raster:spatial_resolution": float(np.hypot(grid.transform[0], grid.transform[3])),
+        **({} if metres is None else {"raster:spatial_resolution": metres}),
     }
     return {
         "href": f"./{path.name}",

@@ -16,10 +16,11 @@ from rasterio.warp import reproject, transform
 
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
+from greenschemas.ground import pixel_sides
 from greentrain.maps.outputs import NO_CLASS
-from greentrain.maps.raster import Raster
+from greentrain.maps.raster import Raster, crs_facts
 
-__all__ = ["OnGrid", "authority_code", "longitude_latitude"]
+__all__ = ["OnGrid", "authority_code", "longitude_latitude", "pixel_metres"]
 
 
 def longitude_latitude(
@@ -81,3 +82,10 @@ def authority_code(grid: Grid) -> str | None:
     """The CRS of a grid as `EPSG:32618`; None where it has none, or no such code."""
     found = rasterio.CRS.from_user_input(grid.crs).to_authority() if grid.crs else None
     return None if found is None else ":".join(found)
+
+
+def pixel_metres(grid: Grid) -> float | None:
+    """Side of a pixel in the middle of the grid, the mean of height and width; None where it has no place."""
+    kind, unit = crs_facts(rasterio.CRS.from_user_input(grid.crs) if grid.crs else None)
+    sides = pixel_sides(grid.transform, (grid.height, grid.width), kind, unit)
+    return None if sides is None else sum(sides) / 2
