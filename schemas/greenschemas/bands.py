@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from pydantic import Field
@@ -10,7 +10,17 @@ from pydantic import Field
 from greenschemas.decoding import Decoding
 from greenschemas.frozen import Frozen
 
-__all__ = ["FEATURE_ROLES", "HLS_19", "SENTINEL2_L1C_19", "Band", "Role", "decodings", "feature_names", "where_role"]
+__all__ = [
+    "FEATURE_ROLES",
+    "HLS_19",
+    "SENTINEL2_L1C_19",
+    "Band",
+    "Role",
+    "dated",
+    "decodings",
+    "feature_names",
+    "where_role",
+]
 
 
 class Role(StrEnum):
@@ -43,6 +53,15 @@ class Band(Frozen):
     """Common name of the spectral range (STAC's list: `blue`, `green`, `red`, `nir`, …), for adapting weights."""
     decode: Decoding | None = Field(None, exclude_if=lambda how: how is None)
     """What makes a value of a stored number, where that is no straight line: `signed_square` for AlphaEarth's bytes."""
+    time: int | None = Field(None, ge=1, exclude_if=lambda time: time is None)
+    """Of several dates as one input, which one it is of, from 1, the earliest; such bands are called `B4_t1`."""
+
+    @property
+    def plain(self) -> Band:
+        """The band as a scene of its date alone has it."""
+        if self.time is None:
+            return self
+        return self.model_copy(update={"name": self.name.removesuffix(f"_t{self.time}"), "time": None})
 
 
 FEATURE_ROLES = (Role.REFLECTANCE, Role.DERIVED, Role.RADAR, Role.EMBEDDING, Role.ELEVATION)
@@ -52,6 +71,15 @@ FEATURE_ROLES = (Role.REFLECTANCE, Role.DERIVED, Role.RADAR, Role.EMBEDDING, Rol
 def feature_names(bands: Iterable[Band]) -> tuple[str, ...]:
     """Names of the bands that a net may see unless told otherwise, in their order."""
     return tuple(band.name for band in bands if band.role in FEATURE_ROLES)
+
+
+def dated(bands: Sequence[Band], dates: int) -> tuple[Band, ...]:
+    """The bands of the first date, then those of the next, each under a name of its own."""
+    return tuple(
+        band.model_copy(update={"name": f"{band.name}_t{date}", "time": date})
+        for date in range(1, dates + 1)
+        for band in bands
+    )
 
 
 def decodings(bands: Iterable[Band]) -> tuple[Decoding | None, ...]:

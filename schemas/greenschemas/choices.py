@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["CloudPolicy", "Edge", "MaskKind", "NanPolicy", "OffsetPolicy"]
+__all__ = ["CloudPolicy", "Edge", "MaskKind", "NanPolicy", "OffsetPolicy", "Times"]
 
 
 class MaskKind(StrEnum):
@@ -29,6 +29,15 @@ class Edge(StrEnum):
     """Left out."""
     SHIFT = "shift"
     """Moved back until it lies inside; overlaps its neighbour. A source smaller than a tile is padded."""
+
+
+class Times(StrEnum):
+    """What becomes of the dates of a group."""
+
+    APART = "apart"
+    """Each is a source of its own."""
+    STACK = "stack"
+    """One source, whose bands are those of every date."""
 
 
 class NanPolicy(StrEnum):

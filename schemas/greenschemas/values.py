@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -140,8 +141,11 @@ def find_holes(
     - a band with a decoding holds what that calls empty, or a radar band NaN or minus infinity: declared by what they
       are.
 
-    Without a reflectance band all features decide in its place, but for elevations: 0 is the sea.
+    Without a reflectance band all features decide in its place, but for elevations: 0 is the sea. Of several dates, a
+    pixel that is a hole at one of them is one.
     """
+    if len(times := {band.time for band in bands}) > 1:
+        return _of_dates(raw, bands, nodata, inside, times)
     features = [i for i, band in enumerate(bands) if band.role in FEATURE_ROLES] or [*range(len(bands))]
     deciding = deciding_bands(bands)
     declared = None if inside is None or inside.all() else ~inside
@@ -166,6 +170,24 @@ def find_holes(
     return Holes((raw.shape[1], raw.shape[2]), declared, broken, black)
 
 
+def _of_dates(
+    raw: NDArray[Any],
+    bands: Sequence[Band],
+    nodata: Sequence[float | None],
+    inside: Mask | None,
+    times: Iterable[int | None],
+) -> Holes:
+    """As `find_holes`, date by date."""
+    parts = []
+    for time in times:
+        at = [i for i, band in enumerate(bands) if band.time == time]
+        parts.append(find_holes(raw[at], [bands[i].plain for i in at], [nodata[i] for i in at], inside))
+    declared, broken, black = (
+        reduce(_join, (getattr(part, kind) for part in parts), None) for kind in ("declared", "broken", "black")
+    )
+    return Holes(parts[0].shape, declared, broken, black)
+
+
 def deciding_bands(bands: Sequence[Band]) -> list[int]:
     """Positions of the bands whose 0 everywhere means that there is nothing: reflectances, or else other features.
 
@@ -179,8 +201,8 @@ def deciding_bands(bands: Sequence[Band]) -> list[int]:
 
 def quality_of(bands: Iterable[Band]) -> dict[str, Quality]:
     """The rules of those mask bands that the table knows, by the band's name."""
-    masks = (band.name for band in bands if band.role is Role.MASK)
-    return {name: QUALITY[name.casefold()] for name in masks if name.casefold() in QUALITY}
+    masks = {band.name: band.plain.name.casefold() for band in bands if band.role is Role.MASK}
+    return {name: QUALITY[plain] for name, plain in masks.items() if plain in QUALITY}
 
 
 def find_clouds(quality: Mapping[str, Quality], values: Mapping[str, NDArray[Any]]) -> Mask | None:

@@ -7,14 +7,16 @@ first half and `assemble` for the second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 from greenprep.build.append import ExistingStore, open_existing
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
 from greenprep.build.batches import Record, read_record
+from greenprep.build.dates import stacked_dates
 from greenprep.build.ledger import open_scratch
 from greenprep.build.outputs import check_manifest_folder, check_store_location
 from greenprep.build.read import BuildInputs
@@ -29,7 +31,7 @@ from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import SplitPlan, write_split
 from greenprep.split.audit import Audit
 from greenprep.store.location import Location
-from greenschemas.choices import Edge
+from greenschemas.choices import Edge, Times
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError, SourceError, StoreError
 from greenschemas.lock import folder_writer, only_writer
@@ -64,6 +66,7 @@ def tile(
     stride: int | None = None,
     edge: Edge | str | None = None,
     min_cover: float | None = None,
+    times: Times | str = Times.APART,
     workers: int | None = None,
     scheduler: str | None = None,
     append: bool = False,
@@ -75,6 +78,7 @@ def tile(
     Of a folder that `greenprep watch` keeps: the store that it fed, in the order of its batches, with its split.
 
     size, stride, edge, min_cover: as in `TileRules`, where None as in the folder's recipe.
+    times: `apart`, a source for each date of a group, or `stack`, one whose bands are those of all dates; see `dates`.
     workers: processes of this machine; None: one a processor; 0: this process itself.
     scheduler: address of a Dask scheduler, instead, or `local` for a Dask cluster of this machine.
     append: add what is new to a finished store, whose split stays;
@@ -84,6 +88,13 @@ def tile(
     """
     warm_up(workers, scheduler)
     clean, recipe = Path(clean), _recipe_of(Path(clean))
+    if Times(times) is Times.STACK:
+        if append:
+            raise ConfigError("--append", "with --times stack", "build the store anew: groups may have more dates now")
+        shape: dict[str, Any] = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
+        with stacked_dates(clean, store) as folder:
+            outcome = tile(folder, store, **shape, workers=workers, scheduler=scheduler, overwrite=overwrite)
+            return replace(outcome, clean=clean)
     said = {"size": size, "stride": stride, "edge": edge, "min_cover": min_cover}
     given = {key: value for key, value in said.items() if value is not None}
     rules = TileRules.parse("tile", {**recipe.tile.model_dump(), **given})

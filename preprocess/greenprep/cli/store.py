@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenschemas.choices import Edge
+from greenschemas.choices import Edge, Times
 from greenschemas.console import print_json, say
 
 __all__ = ["app"]
@@ -40,6 +40,9 @@ def tile(
     stride: Annotated[int | None, typer.Option(min=1, help="Pixels from tile to tile; default: size.")] = None,
     edge: Annotated[Edge | None, typer.Option(help="What to do with tiles that the source does not fill.")] = None,
     min_cover: Annotated[float | None, typer.Option(min=0, max=1, help="Least share of a tile that is real.")] = None,
+    times: Annotated[
+        Times, typer.Option(help="Dates of a group: sources apart, or one with the bands of all: stack.")
+    ] = Times.APART,
     workers: Workers = None,
     scheduler: Scheduler = None,
     append: Append = False,
@@ -68,6 +71,7 @@ def tile(
         stride=stride,
         edge=edge,
         min_cover=min_cover,
+        times=times,
         workers=workers,
         scheduler=scheduler,
         append=append,

@@ -26,7 +26,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `greentrain fit --out` wrote.")],
-    files: Annotated[list[Path], typer.Argument(help="SCENE OUT.tif; with --out: scenes, or folders of them.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="SCENE OUT.tif, or a scene for each date and OUT.tif; with --out: scenes, or folders."),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder for the maps of many scenes: SCENE_map.tif each.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw a picture with a legend; with --out, a folder.")] = None,
     polygons: Annotated[
@@ -69,6 +72,8 @@ def predict(
 
     Example: greentrain predict runs/city scene.tif map.tif --png map.png --fractions
 
+    A run on two dates: greentrain predict runs/seasons summer.tif winter.tif map.tif
+
     From a server: greentrain predict runs/city https://example.com/scene.tif map.tif --remote
     """
     from greentrain.maps.outputs import check_outputs, map_paths, pair_up
@@ -91,6 +96,7 @@ def predict(
         force=force,
         overwrite=overwrite,
         remote=remote,
+        later=tuple(files[1:-1]) if out is None else (),
     )
     pictures, patches = (
         {t: to if to is None or out is None else (to / t.relative_to(out)).with_suffix(kind) for _, t in pairs}
@@ -98,7 +104,7 @@ def predict(
     )
     outputs = [path for _, target in pairs for path in map_paths(target, fractions=fractions, confidence=confidence)]
     outputs += [path for path in (*pictures.values(), *patches.values()) if path is not None]
-    check_outputs([*(scene for scene, _ in pairs), *([labels] if labels else [])], outputs)
+    check_outputs([*(scene for scene, _ in pairs), *options.later, *([labels] if labels else [])], outputs)
     nets = [on_device(each, checkpoint, device) for each in (run, *(ensemble or []))]
     results, failures = [], []
     for scene, target in pairs:
@@ -142,8 +148,16 @@ def _draw(
         written = predict_scene(classifier, scene, target, options, bar)
     result: dict[str, Any] = {"scene": str(scene), "maps": [str(path) for path in written]}
     if picture is not None:
-        allowed = {"overwrite": options.overwrite, "remote": options.remote}
-        write_picture(picture, target, scene, trained.contract, classifier.classes, **allowed)
+        write_picture(
+            picture,
+            target,
+            scene,
+            trained.contract,
+            classifier.classes,
+            overwrite=options.overwrite,
+            later=options.later,
+            remote=options.remote,
+        )
         result["picture"] = str(picture)
     if labels is not None:
         recipe = Recipe.parse(str(labels), trained.contract.recipe)

@@ -23,12 +23,13 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
+from greenschemas.band_names import match_names, says_nothing
 from greenschemas.bands import Band
 from greenschemas.errors import SourceError, as_utf8
 from greenschemas.grid import Grid
-from greenschemas.products import BandFile, find_products, is_remote, resampling_of, target_grid
+from greenschemas.products import BandFile, find_products, is_products, is_remote, resampling_of, target_grid
 
-__all__ = ["Opened", "grid_of", "must_be_utf8", "open_file", "open_products", "quietly", "safely"]
+__all__ = ["Opened", "grid_of", "must_be_utf8", "open_dates", "open_file", "open_products", "quietly", "safely"]
 
 for _key, _value in {
     # GDAL's own default is a share of the machine's memory; our bound on memory must not depend on the machine.
@@ -108,6 +109,57 @@ def open_products(place: Path, bands: Sequence[Band], *, remote: bool) -> Opened
                 files[at] = opened.enter_context(_view(files[at], target, how, file.nodata))
         opened.pop_all()
     return Opened(tuple(files), layers=tuple(file.layer for file in found.files), files=found.files, tags=found.tags)
+
+
+def open_dates(scenes: Sequence[Path], bands: Sequence[Band], *, remote: bool) -> Opened:
+    """Scenes of several dates as one, in order of time, all on the pixels of the first.
+
+    bands: of all dates, of which each scene has those of its own. Raises SourceError as the scenes themselves do, and
+    where one has not all of its bands.
+    """
+    found: list[BandFile] = []
+    files: list[Any] = []
+    target: Grid | None = None
+    with ExitStack() as opened, safely():
+        for date, path in enumerate(scenes, 1):
+            own = [band for band in bands if band.time == date]
+            for band, file, layer, told in _of_date(path, own, remote, opened):
+                target = grid_of(file) if target is None else target
+                nodata = file.nodatavals[layer - 1] if told is None or told.nodata is None else told.nodata
+                scaling = None if told is None else told.scaling
+                if grid_of(file).crs != target.crs:
+                    raise SourceError(path, f"another coordinate system than {scenes[0]}", "warp it (gdalwarp -t_srs)")
+                if grid_of(file).differs(target) is not None:
+                    how = resampling_of(band, abs(target.transform[0] / file.transform.a))
+                    file = opened.enter_context(_view(file, target, how, nodata))
+                found.append(BandFile(band.name, str(path), layer, nodata, scaling))
+                files.append(file)
+        opened.pop_all()
+    return Opened(tuple(files), layers=tuple(one.layer for one in found), files=tuple(found))
+
+
+def _of_date(
+    path: Path, bands: Sequence[Band], remote: bool, opened: ExitStack
+) -> Iterator[tuple[Band, Any, int, BandFile | None]]:
+    """(band, open file, which of its bands, what metadata say) of each band of one date's scene that it has."""
+    plain = [band.plain for band in bands]
+    if is_products(path):
+        scene = open_products(path, plain, remote=remote)
+        by_name = {band.plain.name: band for band in bands}
+        for file in scene.sets:
+            opened.enter_context(file)
+        for file, told in zip(scene.sets, scene.files, strict=True):
+            yield by_name[told.band], file, told.layer, told
+        return
+    (file,) = open_file(path, None, remote=remote).sets
+    opened.enter_context(file)
+    names = list(file.descriptions)
+    at = match_names(names, plain).at
+    if all(says_nothing(name) for name in names) and file.count == len(plain):
+        at = tuple(range(len(plain)))
+    for band, i in zip(bands, at, strict=True):
+        if i is not None:
+            yield band, file, i + 1, None
 
 
 def grid_of(file: Any) -> Grid:

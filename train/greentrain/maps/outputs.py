@@ -44,16 +44,18 @@ def map_paths(out: Path, *, fractions: bool, confidence: bool) -> tuple[Path, ..
 def pair_up(files: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
     """(scene, map) of each: SCENE OUT without a folder, else every scene with SCENE_map.tif in the folder.
 
+    Scenes of later dates may stand between SCENE and OUT.
+
     A folder of scenes is searched with its subfolders, which the maps' folder has again; maps of ours in it are no
     scenes. Raises ConfigError for another number of files, a folder without scenes, and scenes whose maps would have
     one name.
     """
     if out is None:
-        if len(files) != 2:
+        if len(files) < 2:
             raise ConfigError("predict", f"{len(files)} files", "give SCENE.tif OUT.tif, or scenes and --out FOLDER")
-        if _same(files[0], files[1]):
-            raise ConfigError(files[1], "the map would replace the scene", "give the map another name")
-        return [(files[0], files[1])]
+        if any(_same(scene, files[-1]) for scene in files[:-1]):
+            raise ConfigError(files[-1], "the map would replace the scene", "give the map another name")
+        return [(files[0], files[-1])]
     pairs: list[tuple[Path, Path]] = []
     for path in files:
         scenes = _inside(path) if path.is_dir() and not is_safe(path) else [(path, Path())]

@@ -34,6 +34,7 @@ def write_picture(
     classes: tuple[str, ...],
     *,
     overwrite: bool = False,
+    later: Sequence[Path] = (),
     remote: bool = False,
 ) -> None:
     """Draw the class map `out`, made of `scene`; large maps are drawn from their overviews.
@@ -48,7 +49,7 @@ def write_picture(
     total = float(map_area.pixels.sum())
     title, pictures, bands = scene_name(scene), [class_picture(label, classes)], visible_bands(contract.bands)
     try:
-        with open_scene(scene, Layout(contract.declared_bands, bands), remote=remote) as file:
+        with open_scene(scene, Layout(contract.declared_bands, bands), later=later, remote=remote) as file:
             planes = file.raster.shrunk(_LONGEST, bands=file.bands, average=True)
             usable = (planes != 0).any(0)
             for plane, at in zip(planes, file.bands, strict=True):

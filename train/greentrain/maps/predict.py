@@ -99,6 +99,8 @@ class Options:
     """Map a scene whose values or pixels are unlike those of training; what is unlike is told."""
     overwrite: bool = False
     """Write over files that are no map of this net and scene."""
+    later: tuple[Path, ...] = ()
+    """Scenes of later dates, in order of time, for a run that learnt from several dates at once."""
     remote: bool = False
     """Read scenes, and the assets of a STAC item, that lie on a server; else these are refused."""
 
@@ -202,7 +204,8 @@ def _harmonised(correction: Correction) -> dict[str, str]:
 
 def _open(classifier: Classifier, path: Path, options: Options) -> Scene:
     layout = replace(classifier.layout, quality={}) if options.keep_clouds else classifier.layout
-    return open_scene(path, layout, Correction(scale=options.scale, metres=options.resample), remote=options.remote)
+    correction = Correction(scale=options.scale, metres=options.resample)
+    return open_scene(path, layout, correction, later=options.later, remote=options.remote)
 
 
 def _prepare(scene: Scene, usual: Usual | None, options: Options) -> None:
@@ -281,14 +284,14 @@ def _key(classifier: Classifier, path: Path, options: Options) -> str:
         [
             classifier.identity,
             scene_name(path),
-            state_of(path, classifier.layout.bands),
+            [state_of(each, classifier.layout.bands) for each in (path, *options.later)],
             asdict(replace(options, window=options.window or classifier.size, **_UNSEEN)),
         ]
     )
 
 
-_UNSEEN: dict[str, Any] = {"batch_size": 0, "overwrite": False, "remote": False}
-"""Options that no pixel of a map depends on."""
+_UNSEEN: dict[str, Any] = {"batch_size": 0, "overwrite": False, "remote": False, "later": ()}
+"""Options that no pixel of a map depends on; of later scenes the state counts, not the path."""
 
 
 def _parts_folder(out: Path, key: str) -> Path:

@@ -42,7 +42,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-from greentrain.maps.opening import must_be_utf8, open_file, open_products, quietly, safely
+from greentrain.maps.opening import must_be_utf8, open_dates, open_file, open_products, quietly, safely
 
 __all__ = ["Layer", "Raster", "crs_facts", "must_be_utf8", "open_raster", "resample", "write_map"]
 
@@ -66,15 +66,26 @@ class Raster:
 
     expected: how many bands the file should have, if that is known. By it a file is told whose bands are pages of one
     band each, and one whose axes were turned, (rows, columns, bands) written as if it were (bands, rows, columns).
-    bands: those that are looked for where `path` is a scene in several files. remote: whether servers may be read.
+    bands: those that are looked for where `path` is a scene in several files. later: scenes of later dates, in
+    order of time. remote: whether servers may be read.
     """
 
     def __init__(
-        self, path: Path, expected: int | None = None, *, bands: Sequence[Band] = (), remote: bool = False
+        self,
+        path: Path,
+        expected: int | None = None,
+        *,
+        bands: Sequence[Band] = (),
+        later: Sequence[Path] = (),
+        remote: bool = False,
     ) -> None:
         self.path = path
-        apart = bool(bands) and is_products(path)
-        opened = open_products(path, bands, remote=remote) if apart else open_file(path, expected, remote=remote)
+        if later:
+            opened = open_dates((path, *later), bands, remote=remote)
+        elif bands and is_products(path):
+            opened = open_products(path, bands, remote=remote)
+        else:
+            opened = open_file(path, expected, remote=remote)
         self._sets, self._turned, self._layers = opened.sets, opened.turned, opened.layers
         file = self._sets[0]
         each = self._layers
@@ -215,9 +226,16 @@ def crs_facts(crs: rasterio.CRS | None) -> tuple[str, float]:
     return "web_mercator" if crs.to_epsg() == 3857 else "projected", unit
 
 
-def open_raster(path: Path, expected: int | None = None, *, bands: Sequence[Band] = (), remote: bool = False) -> Raster:
-    """A raster as it is; raises SourceError where it cannot be opened. expected, bands, remote: see `Raster`."""
-    return Raster(path, expected, bands=bands, remote=remote)
+def open_raster(
+    path: Path,
+    expected: int | None = None,
+    *,
+    bands: Sequence[Band] = (),
+    later: Sequence[Path] = (),
+    remote: bool = False,
+) -> Raster:
+    """A raster as it is; raises SourceError where it cannot be opened. For its arguments see `Raster`."""
+    return Raster(path, expected, bands=bands, later=later, remote=remote)
 
 
 def resample(

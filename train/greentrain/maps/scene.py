@@ -87,10 +87,17 @@ class Scene:
     order."""
 
     def __init__(
-        self, path: Path, layout: Layout, correction: Correction = Correction(), *, remote: bool = False
+        self,
+        path: Path,
+        layout: Layout,
+        correction: Correction = Correction(),
+        *,
+        later: Sequence[Path] = (),
+        remote: bool = False,
     ) -> None:
         self.path, self.layout, self.correction = path, layout, correction
-        self.raster = open_raster(path, len(layout.bands), bands=layout.bands, remote=remote)
+        _check_dates(path, layout, later)
+        self.raster = open_raster(path, len(layout.bands), bands=layout.bands, later=later, remote=remote)
         try:
             if self.raster.dtype.startswith("complex"):
                 raise SourceError(path, f"pixels of type {self.raster.dtype}", "give a scene of real numbers")
@@ -222,9 +229,26 @@ class Scene:
         return Window(np.where(usable, values, np.float32(0)), usable, cloud & ~usable)
 
 
-def open_scene(path: Path, layout: Layout, correction: Correction = Correction(), *, remote: bool = False) -> Scene:
-    """A GeoTIFF, or a scene in several files, with its bands matched; see `match_bands`. remote: see `Raster`."""
-    return Scene(path, layout, correction, remote=remote)
+def open_scene(
+    path: Path,
+    layout: Layout,
+    correction: Correction = Correction(),
+    *,
+    later: Sequence[Path] = (),
+    remote: bool = False,
+) -> Scene:
+    """A scene with its bands matched; see `match_bands`. later, remote: see `Raster`."""
+    return Scene(path, layout, correction, later=later, remote=remote)
+
+
+def _check_dates(path: Path, layout: Layout, later: Sequence[Path]) -> None:
+    dates = max((band.time or 1 for band in layout.bands), default=1)
+    if len(later) + 1 != dates:
+        raise SourceError(
+            path,
+            f"{len(later) + 1} scenes for a run on {dates}" if later else f"one scene for a run on {dates} dates",
+            "give as many scenes as the run learnt dates from, in order of time",
+        )
 
 
 def match_bands(path: Path, raster: Raster, layout: Layout) -> Matched:
