@@ -26,7 +26,7 @@ from greentrain.maps.outputs import NO_CLASS
 from greentrain.maps.patches import find_joints, find_patches, smoothed, weighed
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.style import polygon_style, write_style
-from greentrain.maps.vectors import Batch, write_gpkg
+from greentrain.maps.vectors import Batch, spare_foreign, write_gpkg
 
 __all__ = ["write_polygons"]
 
@@ -42,10 +42,11 @@ def write_polygons(map: Path, out: Path, least: float = 0.0, tick: Ticker | None
 
     least: hectares; smaller patches become part of the largest patch beside them, and those that stand alone in ground
     without data are left out. Hectares are those of the pixels, before corners were cut. Raises SourceError for what
-    is no class map, or has no CRS.
+    is no class map, or has no CRS, ConfigError where a file of somebody else's lies at `out`.
     """
     if not (math.isfinite(least) and least >= 0):
         raise ConfigError("--min-area", f"{least:g} hectares", "give a number of hectares, 0 for all patches")
+    spare_foreign(out)  # before minutes of work
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_raster(map) as raster, TemporaryDirectory(prefix=".polygons", dir=out.parent) as folder:
         if raster.count != 1 or raster.dtype != "uint8":

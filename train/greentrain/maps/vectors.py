@@ -16,7 +16,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from greenschemas.errors import ConfigError
 from greenschemas.files import beside, whole
 
-__all__ = ["Batch", "write_gpkg"]
+__all__ = ["Batch", "spare_foreign", "write_gpkg"]
 
 _MAKER = {"SOFTWARE": "greenspace"}
 
@@ -30,8 +30,7 @@ def write_gpkg(path: Path, crs: str, batches: Iterable[Batch], kind: str = "Mult
     `path` appears whole or not at all. Every batch has the fields of the first one. Raises ConfigError where something
     else than a file of ours lies there.
     """
-    if path.exists() and not _is_ours(path):
-        raise ConfigError(path, "a file that is no GeoPackage of ours", "give another name, or move that file away")
+    spare_foreign(path)
     draft = beside(path, ".draft.gpkg")  # GDAL wants the ending
     draft.unlink(missing_ok=True)
     count = 0
@@ -57,6 +56,12 @@ def write_gpkg(path: Path, crs: str, batches: Iterable[Batch], kind: str = "Mult
     finally:
         draft.unlink(missing_ok=True)
     return count
+
+
+def spare_foreign(path: Path) -> None:
+    """Raise ConfigError where something else than a GeoPackage of ours lies."""
+    if path.exists() and not _is_ours(path):
+        raise ConfigError(path, "a file that is no GeoPackage of ours", "give another name, or move that file away")
 
 
 def _many(shapes: Sequence[shapely.Geometry] | NDArray[np.object_]) -> NDArray[np.object_]:
