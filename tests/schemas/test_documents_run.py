@@ -30,7 +30,7 @@ SMALL = {
     ("greenprep", "clean"): ["--workers", "1"],
     ("greenprep", "tile"): ["--workers", "0"],
     ("greenprep", "run"): ["--workers", "0"],
-    ("greentrain", "fit"): ["--epochs", "1", "--set", "accelerator=cpu"],
+    ("greentrain", "fit"): ["--epochs", "1", "--set", "accelerator=cpu", "--set", "trees=false"],
 }
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
 

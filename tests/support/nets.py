@@ -11,4 +11,5 @@ QUICK = (
     "model.depths_decoder=[1,1]",
     "batch_size=4",
     "accelerator=cpu",
+    "trees=false",
 )

@@ -88,7 +88,14 @@ def test_two_cleans_into_one_folder_leave_what_one_leaves(raw, tmp_path):
 def test_of_two_fits_into_one_folder_one_trains_and_keeps_all_its_rows(tmp_path):
     write_tiny_store(tmp_path / "s.zarr")
     net = ("preset=tiny", "d_state=1", "dims=[8,16]", "depths=[1,1]", "depths_decoder=[1,1]")
-    settings = [part for one in net for part in ("--set", f"model.{one}")] + ["--set", "batch_size=2", "--epochs", 3]
+    settings = [part for one in net for part in ("--set", f"model.{one}")] + [
+        "--set",
+        "batch_size=2",
+        "--set",
+        "trees=false",
+        "--epochs",
+        3,
+    ]
     command = ("greentrain", "fit", tmp_path / "s.zarr", "--out", tmp_path / "run", "--resume", *settings)
     together(command, command)
     steps = [row["step"] for row in read_rows(tmp_path / "run") if "train_loss" in row]

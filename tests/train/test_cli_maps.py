@@ -131,7 +131,7 @@ def test_scenes_of_any_name_are_mapped_but_those_that_cannot_be_opened_or_named(
     assert isinstance(result.exception, SourceError) and "2 of 13 scenes have no map" in str(result.exception)
     refused = [one["error"] for one in json.loads(result.stdout) if not one["maps"]]
     assert "its name is not UTF-8" in refused[0] and "would have 259 bytes" in refused[1]
-    due = [name + b"_map" + suffix for name in ODD for suffix in (b".tif", b".qml")]
+    due = [name + b"_map" + suffix for name in ODD for suffix in (b".tif", b".qml", b".stac.json")]
     assert sorted(os.listdir(os.fsencode(tmp_path / "maps"))) == sorted(due)
     assert "\x1b" not in capfd.readouterr().err
 

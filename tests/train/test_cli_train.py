@@ -39,6 +39,7 @@ QUICK = [
         "batch_size=2",
         "accelerator=cpu",
         "seed=1",
+        "trees=false",
     )
     for part in ("--set", change)
 ]
@@ -91,9 +92,10 @@ def test_trees_stand_beside_the_net_at_the_end_of_fit(place: Path) -> None:
 
 
 def test_a_net_that_is_not_above_the_trees_is_said_to_be_so() -> None:
-    assert "the net's 0.700 is above it" in str(BesideTrees(0.6, 0.7, 0.2, 3.0))
-    text = str(BesideTrees(0.7, 0.7, 0.2, 3.0))
-    assert text.startswith("WARNING") and "not above" in text
+    above = str(BesideTrees(0.6, 0.7, 0.2, 0.69, False, 3.0))
+    assert "the net's 0.700 is above it" in above and "0.690: the net stands alone" in above
+    text = str(BesideTrees(0.7, 0.7, 0.2, 0.75, True, 3.0))
+    assert text.startswith("WARNING") and "not above" in text and "0.750: the run predicts with it" in text
 
 
 def test_resuming_reads_checkpoints_once_and_names_a_broken_one_once(place: Path, tmp_path: Path) -> None:

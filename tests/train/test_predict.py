@@ -119,7 +119,7 @@ def test_several_nets_give_their_mean_and_how_far_they_differ(tmp_path: Path) ->
     def second_band_decides(image: Tensor, valid: Tensor) -> Tensor:
         return first_band_decides(image[:, 1:], valid)
 
-    both, asked = classifier(others=(second_band_decides,)), Options(fractions=True, confidence=True, block=32)
+    both, asked = classifier(others=((second_band_decides, None),)), Options(fractions=True, confidence=True, block=32)
     written = predict_scene(both, tmp_path / "s.tif", tmp_path / "m.tif", asked)
     share, (confidence, _, spread), _ = (read(path) for path in written)
     first, second = (values[:2] > 1000).astype(np.float32)

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
 ]
-QUICK = {"epochs": 2, "batch_size": 2, "accelerator": "cpu", "learning_rate": 1e-2}
+QUICK = {"epochs": 2, "batch_size": 2, "accelerator": "cpu", "learning_rate": 1e-2, "trees": False}
 
 
 @pytest.fixture(scope="module")

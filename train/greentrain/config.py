@@ -106,6 +106,8 @@ class Config(Frozen):
     augment: Augment = Augment()
     validate_every: int | None = Field(None, ge=1)
     """Epochs from one validation to the next, the last always among them; null: about 50 validations a run."""
+    trees: bool = True
+    """At the end fit gradient boosting on single pixels, and average it with the net where that is better on val."""
     patience: int = Field(20, ge=0)
     """Validations without a better mean IoU after which training stops; 0 never stops early; a cosine gains late."""
     order: Order = Order.RANDOM

@@ -76,8 +76,9 @@ def fit(
         loss=None if isinstance(loss, str) else loss,
     )
     if result.leader and result.signal is None:
+        beside = None if result.best is None else beside_trees(out, opened, result.best, own)
         write_run_report(out, model=own)
-        if result.best is not None and (beside := beside_trees(out, opened, result.best, own)) is not None:
+        if beside is not None:
             return replace(result, beside=str(beside))
     return result
 

@@ -149,7 +149,7 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score a trained net, beside the best constant.
+    """Score a trained net, with its trees where it has them, beside the best constant.
 
     Example: greentrain evaluate runs/city --split test --json
     """

@@ -63,13 +63,14 @@ def predict_array(
         )
     step = max(1, round(size * (1 - overlap)))
     return predict_block(
-        trained.probabilities,
+        trained.of_net,
         len(trained.rule.classes),
         Seen(values, usable, (0, 0)),
         Block(0, 0, 0, height, width),
         (cut(height, size, step), cut(width, size, step)),
         batch_size=batch_size,
         flips=flips,
+        pixelwise=trained.of_trees,
     )
 
 

@@ -64,8 +64,10 @@ class Classifier:
     """
     usual: Usual | None = None
     """What is usual for its scenes; None: they are not checked."""
-    others: tuple[Probabilities, ...] = ()
-    """More nets, whose probabilities are averaged with the first's."""
+    pixelwise: Probabilities | None = None
+    """As `probabilities`, of trees on single pixels; averaged with the net's."""
+    others: tuple[tuple[Probabilities, Probabilities | None], ...] = ()
+    """More nets, each with its trees, whose probabilities are averaged with the first's."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,10 @@ def classifier_of(trained: Trained, *others: Trained) -> Classifier:
         trained.rule.classes,
         Layout(contract.declared_bands, trained.normaliser.bands, quality),
         contract.tile_size,
-        trained.probabilities,
+        trained.of_net,
         usual_of(contract),
-        tuple(other.probabilities for other in others),
+        trained.of_trees,
+        tuple((other.of_net, other.of_trees) for other in others),
     )
 
 
@@ -271,8 +274,8 @@ def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: 
     own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
     how: dict[str, Any] = {"batch_size": options.batch_size, "flips": options.flips}
     shares = [
-        predict_block(net, len(classifier.classes), seen, block, (rows, cols), **how)
-        for net in (classifier.probabilities, *classifier.others)
+        predict_block(net, len(classifier.classes), seen, block, (rows, cols), pixelwise=trees, **how)
+        for net, trees in ((classifier.probabilities, classifier.pixelwise), *classifier.others)
     ]
     mean, spread = mean_and_spread(shares) if classifier.others else (shares[0], None)
     return _Piece(mean, spread, int(np.count_nonzero(part.cloud[own])))

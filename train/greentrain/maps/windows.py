@@ -44,14 +44,17 @@ def predict_block(
     *,
     batch_size: int,
     flips: bool,
+    pixelwise: Probabilities | None = None,
 ) -> Floats:
     """(K, H, W) probabilities of a block, NaN where it has no usable pixel.
 
     seen: what the windows along `axes` (rows, columns) that touch the block see; flips: mean over mirror images.
+    pixelwise: what needs no surroundings, so is asked once a pixel and not once a window; the two are averaged.
     """
     size, (top, left) = axes[0].size, seen.origin
     height, width = seen.usable.shape
-    here = seen.usable[block.row - top :, block.col - left :][: block.height, : block.width]
+    own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
+    here = seen.usable[own]
     nothing = np.full((classes, *here.shape), np.nan, np.float32)
     if not here.any():
         return nothing
@@ -61,7 +64,11 @@ def predict_block(
         np.pad(seen.values, ((0, 0), *missing), "symmetric"), np.pad(seen.usable, missing, "symmetric"), seen.origin
     )
     found = _windows(probabilities, filled, block, axes, batch_size=batch_size, flips=flips)
-    return np.where(here, blend(block, *axes, found), nothing)
+    share = blend(block, *axes, found)
+    if pixelwise is not None:
+        values, usable = torch.from_numpy(seen.values[:, *own]), torch.from_numpy(here)
+        share = (share + pixelwise(values[None], usable[None])[0].numpy()) / 2
+    return np.where(here, share, nothing)
 
 
 def mean_and_spread(shares: Sequence[Floats]) -> tuple[Floats, Floats]:

@@ -1,4 +1,8 @@
-"""What trees would have scored in place of the net: fitted in seconds at the end of `fit`, on the same ground.
+"""Trees beside the net, fitted at the end of `fit` on the same ground: what they score, and the mean of both.
+
+Trees and nets err in different places, so that the mean of their probabilities (a linear opinion pool; Stone 1961) may
+be better than either: on ground of 30 m it is, on aerial photographs, where texture decides, it is not. So the val
+split decides, as it does on the epoch.
 
 Letters: K classes.
 """
@@ -11,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from greenschemas.store import Store
 from greentrain.data.loader import open_loader
+from greentrain.devices import find_device
 from greentrain.nets.build import OwnNet
 from greentrain.scores.metrics import confusion, scores
 from greentrain.study.train_tiles import random_train_tiles
 from greentrain.study.trees import QUICK_VALUES, TreesBaseline, quick_trees
-from greentrain.training.checkpoint import Trained, load_trained
+from greentrain.training.checkpoint import TREES_NAME, Trained, load_trained
 from greentrain.training.record import read_record, write_record
 
 __all__ = ["BesideTrees", "beside_trees"]
@@ -31,11 +35,15 @@ _SCORED_PIXELS = 200_000
 
 @dataclass(frozen=True)
 class BesideTrees:
-    """Trees beside a net, both by mean IoU over the val split."""
+    """Trees beside a net, and their mean, by mean IoU over the val split."""
 
     trees: float
     net: float
     constant: float
+    both: float
+    """Of the mean of their probabilities."""
+    averaged: bool
+    """Whether the run predicts with that mean from now on."""
     seconds: float
     """To fit and score the trees."""
 
@@ -44,44 +52,67 @@ class BesideTrees:
         text = (
             f"Gradient boosting on single pixels, fitted in {self.seconds:.0f} s, reaches a mean IoU of "
             f"{self.trees:.3f} on the same ground; the net's {self.net:.3f} is {'' if above else 'not '}above it, the "
-            f"best constant has {self.constant:.3f}."
+            f"best constant has {self.constant:.3f}. "
         )
-        return text if above else f"WARNING {text} Give the net more epochs or patches, or take the trees."
+        if self.averaged:
+            text += f"The mean of both reaches {self.both:.3f}: the run predicts with it."
+        else:
+            text += f"The mean of both reaches {self.both:.3f}: the net stands alone."
+        return text if above else f"WARNING {text} Give the net more epochs or patches."
 
 
-def beside_trees(run: Path, store: Store, best: Mapping[str, Any], model: OwnNet | None = None) -> BesideTrees | None:
+def beside_trees(
+    run: Path, store: Store, best: Mapping[str, Any], model: OwnNet | None = None, which: str = "best"
+) -> BesideTrees | None:
     """Fit trees to the train split and score them on the val split; None where neither has a score.
 
-    `best`: scores of the net, as `metrics.scores` gives them; model: the net that `fit` was given, if it was. Bands and
-    target are the run's own. At most 60,000 pixels are learnt from and some 200,000 scored, drawn at random; the score
-    also goes to the run's record.
+    `best`: scores of the net, as `metrics.scores` gives them; model: the net that `fit` was given, if it was; which:
+    its weights. Bands, normaliser and target are the run's own. At most 300,000 pixels are learnt from (60,000 with
+    `trees=false`) and some 200,000 scored, drawn at random; the scores also go to the run's record. Where the mean of
+    the net's and the trees' probabilities is better than the net's, the trees are kept beside its weights.
     """
-    began, trained = time.monotonic(), load_trained(run, model=model)
-    counts = _confusion(_fitted(trained, store), trained, store)
-    iou = scores(counts, trained.rule.classes)["mean"]["iou"]
-    if iou is None or best["mean"]["iou"] is None:
+    kept = run / "checkpoints" / TREES_NAME
+    kept.unlink(missing_ok=True)
+    began, trained = time.monotonic(), load_trained(run, which, model)
+    trained.net.to(find_device(trained.config.accelerator, "accelerator"))
+    trees = _fitted(trained, store)
+    counts = _confusions(trees, trained, store)
+    ious = [scores(each, trained.rule.classes)["mean"]["iou"] for each in counts]
+    if None in ious or best["mean"]["iou"] is None:
         return None
-    write_record(run, read_record(run).model_copy(update={"trees_iou": iou}))
-    return BesideTrees(iou, best["mean"]["iou"], best["constant"]["mean"]["iou"], time.monotonic() - began)
+    alone, of_trees, both = ious
+    averaged = trained.config.trees and both > alone
+    if averaged:
+        trees.as_arrays(trained.normaliser.channels).save(kept)
+    record = {"trees_iou": of_trees, "with_trees_iou": both, "averaged": averaged}
+    write_record(run, read_record(run).model_copy(update=record))
+    seconds = time.monotonic() - began
+    return BesideTrees(of_trees, best["mean"]["iou"], best["constant"]["mean"]["iou"], both, averaged, seconds)
 
 
 def _fitted(trained: Trained, store: Store) -> TreesBaseline:
     tiles = random_train_tiles(store, trained.normaliser.bands, QUICK_VALUES)
     target = trained.rule(torch.from_numpy(tiles.fraction), torch.from_numpy(tiles.valid))
-    return quick_trees().fit(tiles.image, target.fraction.numpy(), target.counted.numpy())
+    trees = TreesBaseline(iterations=[200]) if trained.config.trees else quick_trees()
+    image = trained.normaliser(tiles.image, tiles.valid)
+    return trees.fit(image, target.fraction.numpy(), target.counted.numpy())
 
 
-def _confusion(trees: TreesBaseline, trained: Trained, store: Store) -> Tensor:
-    """(K, K) over random pixels, about as many of each tile, as if they were the one row of an image."""
+def _confusions(trees: TreesBaseline, trained: Trained, store: Store) -> list[Tensor]:
+    """(K, K) of net, trees and both over random pixels, about as many of each tile, as if the one row of an image."""
     classes, chance = len(trained.rule.classes), torch.Generator().manual_seed(0)
     share = _SCORED_PIXELS / max(len(store.usable_tiles("val")) * store.contract.tile_size**2, 1)
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    counts = [torch.zeros(classes, classes, dtype=torch.int64) for _ in range(3)]
     bands = trained.normaliser.bands
     for batch in open_loader(store, "val", 16, normalise=False, bands=bands, order="sequential", cache="none", ahead=1):
         target = trained.rule(batch["fraction"], batch["valid"])
         kept = target.counted & (torch.rand(target.counted.shape, generator=chance) < share)
-        if kept.any():
-            image, truth = (part.movedim(1, -1)[kept].T[None, :, None] for part in (batch["image"], target.fraction))
-            found = torch.from_numpy(trees.predict(image.numpy().astype(np.float32)))
-            counts += confusion(found, truth, torch.ones(1, 1, truth.shape[-1]))
+        if not kept.any():
+            continue
+        image = torch.from_numpy(trained.normaliser(batch["image"].numpy(), batch["valid"].numpy()))
+        alone = trained.of_net(batch["image"], batch["valid"])
+        image, truth, alone = (part.movedim(1, -1)[kept].T[None, :, None] for part in (image, target.fraction, alone))
+        found = torch.from_numpy(trees.predict(image.numpy()))
+        for count, answer in zip(counts, (alone, found, alone + found), strict=True):
+            count += confusion(answer, truth, torch.ones(1, 1, truth.shape[-1]))
     return counts

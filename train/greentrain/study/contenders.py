@@ -26,6 +26,7 @@ from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
 from greentrain.study.baselines import Baseline, ConstantBaseline, IndexBaseline, LinearBaseline
+from greentrain.study.beside_trees import beside_trees
 from greentrain.study.train_tiles import random_train_tiles
 from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import load_trained
@@ -124,16 +125,21 @@ def learn(name: str, task: Task) -> Learnt:
 def _net(name: str, task: Task) -> Learnt:
     """A net by `fit` with its own defaults, for as many epochs as fit into the budget; no early stop, last weights.
 
-    The last weights and not the best: those would be chosen by the very scores that are reported.
+    The last weights and not the best: those would be chosen by the very scores that are reported. `detail` is with its
+    trees where their mean is better, as a user has it; the others, which it is compared with, stand alone.
     """
     store = open_store(task.store)
     preset = "base" if name == "vmunet" else name
-    config = load_config(None, [*task.changes, f"model.preset={preset}", f"seed={task.seed}", "patience=0"])
+    alone = [] if name == "detail" else ["trees=false"]
+    config = load_config(None, [*task.changes, *alone, f"model.preset={preset}", f"seed={task.seed}", "patience=0"])
     epochs, slow = _epochs(store, task, task.folder.with_name(f"{name}_pace.json"), config)
     run = task.folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    if fit(store, run, config.model_copy(update={"epochs": epochs})).signal is not None:
+    done = fit(store, run, config.model_copy(update={"epochs": epochs}))
+    if done.signal is not None:
         raise KeyboardInterrupt  # told to stop: half a run must not be scored as one
+    if config.trees and done.best is not None:
+        beside_trees(run, store, done.best, which="last")
     return _learnt(run, f"epochs: {epochs}" if not slow else "epochs: 1, which takes longer than the budget")
 
 
@@ -142,6 +148,7 @@ def _learnt(run: Path, note: str | None = None) -> Learnt:
     trained = load_trained(run, "last")
     count = sum(weight.numel() for weight in trained.net.parameters())
     note = note or f"epochs: {trained.epoch}, trained before"
+    note += "" if trained.trees is None else "; the mean of net and trees"
     return Learnt(trained.normaliser.bands, trained.probabilities, count, note)
 
 

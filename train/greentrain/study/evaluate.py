@@ -103,7 +103,7 @@ class _Sums:
     fractions: Tensor
     calibration: Tensor
     untempered: Tensor
-    """As `calibration`, of the net's own probabilities."""
+    """As `calibration`, without the net's temperature."""
     boundary: Tensor
     tiles: int
 
@@ -119,7 +119,10 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
     with progress(f"evaluate {split}", len(loader)) as bar:
         for batch in loader:
             target = trained.rule(batch["fraction"], batch["valid"])
-            probability, plain = probabilities(trained.net, batch["image"], flips, (trained.temperature, 1.0))
+            shares = probabilities(trained.net, batch["image"], flips, (trained.temperature, 1.0))
+            if trained.trees is not None:
+                shares = (shares + trained.trees(batch["image"]).to(shares)) / 2
+            probability, plain = shares
             group = group_of[batch["tile"].cpu()]
             compared = probability, target.fraction, target.counted
             matrices += confusion_by_group(*compared, group, groups).cpu()

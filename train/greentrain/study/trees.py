@@ -6,7 +6,7 @@ Letters: N tiles, C bands, F features, K classes, P pixels, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
+from greentrain.nets.pixel_trees import PixelTrees
 from greentrain.study.baselines import Floats, Ids, check_fitted, draw_pixels, label_iou, usable_pixels
 
 __all__ = ["QUICK_VALUES", "TreesBaseline", "quick_trees"]
@@ -80,6 +81,31 @@ class TreesBaseline:
             out[index, self._seen] = share.T.reshape(len(self._seen), height, width)
         return out
 
+    def as_arrays(self, channels: int) -> PixelTrees:
+        """The fitted trees of single pixels, over `channels` bands; their answer is `predict`'s up to rounding."""
+        check_fitted(self._classes)
+        start = np.full(self._classes, -np.inf)
+        if len(self._seen) == 1:
+            start[self._seen] = 0.0
+            none: NDArray[np.uint32] = np.empty(0, np.uint32)
+            return PixelTrees(none, np.empty(0, np.float32), none, np.empty(0), none, none, start, channels)
+        # Of two classes there is one tree an iteration: the score of the second, where that of the first is 0.
+        start[self._seen] = 0.0
+        scored = self._seen[-self._model.n_trees_per_iteration_ :]
+        start[scored] = self._model._baseline_prediction.ravel()
+        trees = [_flat(tree.nodes) for iteration in self._model._predictors for tree in iteration]
+        root = np.cumsum([0, *(len(tree.child) for tree in trees)])[:-1].astype(np.uint32)
+        return PixelTrees(
+            np.concatenate([tree.feature for tree in trees]),
+            np.concatenate([tree.threshold for tree in trees]),
+            np.concatenate([tree.child + first for tree, first in zip(trees, root, strict=True)]).astype(np.uint32),
+            np.concatenate([tree.value for tree in trees]),
+            root,
+            np.tile(scored, len(self._model._predictors)).astype(np.uint32),
+            start,
+            channels,
+        )
+
     def _trees(self, iterations: int) -> HistGradientBoostingClassifier:
         # The library's own early stopping holds out random pixels, whose neighbours it has seen: of no use.
         return HistGradientBoostingClassifier(
@@ -109,3 +135,36 @@ class TreesBaseline:
 def quick_trees(seed: int = 0) -> TreesBaseline:
     """Trees that are fitted in seconds, for a figure beside a net's: 60,000 pixels, no choice of iterations."""
     return TreesBaseline(max_pixels=60_000, iterations=[100], seed=seed)
+
+
+class _Flat(NamedTuple):
+    """A tree whose siblings stand side by side: the arrays of `PixelTrees` for it, numbered from 0."""
+
+    feature: NDArray[np.uint32]
+    threshold: NDArray[np.float32]
+    child: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
+def _flat(nodes: NDArray[np.void]) -> _Flat:
+    """One of scikit-learn's trees, level by level.
+
+    Its thresholds are float64, images float32: the next lower float32 parts them in the same way.
+    """
+    order, child = [0], []
+    for place, at in enumerate(order):  # which grows on the way
+        if nodes["is_leaf"][at]:
+            child.append(place)
+            continue
+        child.append(len(order))
+        order += [nodes["left"][at], nodes["right"][at]]
+    found, leaf = nodes[order], nodes["is_leaf"][order].astype(bool)
+    exact = found["num_threshold"]
+    single = exact.astype(np.float32)
+    low = np.where(single > exact, np.nextafter(single, np.float32(-np.inf)), single)
+    return _Flat(
+        np.where(leaf, 0, found["feature_idx"]).astype(np.uint32),
+        np.where(leaf, np.float32(np.inf), low),
+        np.array(child),
+        np.where(leaf, found["value"], 0.0),
+    )

@@ -11,7 +11,7 @@ import errno
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,11 @@ from greentrain.config import Config
 from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import TargetRule, target_rule
 from greentrain.nets.build import OwnNet, build_net, own_net
+from greentrain.nets.pixel_trees import PixelTrees
 
 __all__ = [
     "FORMAT",
+    "TREES_NAME",
     "Checkpoint",
     "Trained",
     "describe_net",
@@ -48,6 +50,8 @@ __all__ = [
 Checkpoint = dict[str, Any]
 """What a file of a checkpoint holds: plain values and tensors by name."""
 
+TREES_NAME = "trees.npz"
+"""File beside the checkpoints with the trees that predict together with the net, where they do."""
 FORMAT = "greenspace-checkpoint-1"
 """Value of `format` in every checkpoint."""
 
@@ -71,11 +75,30 @@ class Trained:
     """Epochs completed."""
     temperature: float = 1.0
     """What its logits are divided by to be probabilities, found on the validation groups."""
+    trees: PixelTrees | None = None
+    """Whose probabilities, of the same images, are averaged with the net's; None: the net stands alone."""
 
-    @torch.inference_mode()
     def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:
         """Class probabilities (B, K, H, W) of raw values (B, C, H, W) of `normaliser.bands`, valid (B, H, W) bool."""
-        image = torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
+        image = self._normal(raw, valid)
+        share = self._of_net(image)
+        return share if self.trees is None else (share + self.trees(image)) / 2
+
+    def of_net(self, raw: Tensor, valid: Tensor) -> Tensor:
+        """As `probabilities`, of the net alone, which sees a pixel's surroundings."""
+        return self._of_net(self._normal(raw, valid))
+
+    @property
+    def of_trees(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """As `probabilities`, of the trees alone, which see single pixels; None where there are none."""
+        trees = self.trees
+        return None if trees is None else lambda raw, valid: trees(self._normal(raw, valid))
+
+    def _normal(self, raw: Tensor, valid: Tensor) -> Tensor:
+        return torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
+
+    @torch.inference_mode()
+    def _of_net(self, image: Tensor) -> Tensor:
         device = next(self.net.parameters()).device
         return (self.net(image.to(device)).float() / self.temperature).softmax(1).cpu()  # type: ignore[no-any-return]
 
@@ -168,7 +191,13 @@ def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) ->
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
     temperature = float(position.get("temperature", 1.0))  # which a run of before has none of
-    return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]), temperature)
+    trees = PixelTrees.load(path.with_name(TREES_NAME)) if path.with_name(TREES_NAME).exists() else None
+    if trees is not None:
+        if (trees.channels, len(trees.start)) != (normaliser.channels, len(rule.classes)):
+            found = f"trees of {trees.channels} channels and {len(trees.start)} classes, the net has others"
+            raise ConfigError(path.with_name(TREES_NAME), found, "delete it: the net then stands alone")
+        identity = digest([identity, trees.identity])
+    return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]), temperature, trees)
 
 
 def _net_for(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from greenschemas.console import say
 from greenschemas.decoding import encoded
 from greentrain.nets.export import Agreement, FromRaw, export_model
 from greentrain.training.checkpoint import load_trained
@@ -16,12 +17,16 @@ __all__ = ["export_run"]
 def export_run(run: Path, path: Path, which: str = "best") -> Agreement:
     """Write the net of a run to a .pt2 or .onnx, and say how near its logits are to the run's.
 
+    The net alone: where a run predicts with trees beside it, these do not go into the program, which is said.
+
     The program takes raw values (B, C, H, W), float32, NaN where a pixel has none, of the run's tile size and any
     batch size, and gives logits (B, K, H, W). Bands, classes, the normaliser and the temperature stand in it as JSON.
 
     Raises ConfigError as `load_trained` and `export_model` do.
     """
     trained = load_trained(run, which)
+    if trained.trees is not None:
+        say(f"WARNING {run}: it predicts by the mean of net and trees; the file holds the net alone.")
     seen, size = trained.normaliser, trained.contract.tile_size
     mean, scale = torch.from_numpy(seen.mean), torch.from_numpy(seen.scale)
     projection = None if seen.projection is None else torch.from_numpy(seen.projection)

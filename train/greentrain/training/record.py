@@ -49,6 +49,10 @@ class Record(Frozen):
     """running, finished, stopped early, stopped by a signal, or failed."""
     trees_iou: float | None = None
     """Mean IoU on the val split of gradient boosting on single pixels, fitted in seconds; None where there is none."""
+    with_trees_iou: float | None = None
+    """That of the mean of the net's probabilities and the trees'."""
+    averaged: bool = False
+    """Whether the run predicts with that mean, being better than the net."""
 
     @property
     def surroundings(self) -> dict[str, str]:
