@@ -21,7 +21,7 @@ from greenprep.clean.clean import clean
 from greenprep.clean.worker import clean_batch
 from greenprep.cli.watch import seconds
 from greenprep.inspect.verify import verify
-from greenprep.raw.pairs import ANSWERS
+from greenprep.raw.pairs import ANSWERS, find_pairs
 from greenprep.split.assign import split
 from greenprep.watch import wakes as wakes_module
 from greenprep.watch import watcher as watcher_module
@@ -366,29 +366,76 @@ def test_a_read_only_inbox_is_answered_in_the_clean_folder(watched, monkeypatch,
     assert not watched.told
 
 
+SITES = Pairing(images="{site}.tif", masks="{site}_m.tif", group="{site}")
+LOOSE = Pairing(
+    images="**/*.tif",
+    masks="m/**/*.tif",
+    image_name=r"(?P<stem>.+)\.tif",
+    mask_name=r"(?P<stem>.+)_m\.tif",
+    group="{stem}",
+    time="{stem}",
+)
+CROSSED = Pairing(images="{site}_m.tif", masks="{site}.tif", group="{site}")
+NAMES = [
+    "a.tif",
+    "a (1).tif",
+    "a_m.tif",
+    "a_m (1).tif",
+    "a (1)_m.tif",
+    "b.tif",
+    "b/a.tif",
+    "b/a_m.tif",
+    "a.tif.ovr",
+    "c",
+]
+INSIDE = [*NAMES, *(f"m/{name}" for name in NAMES)]
+
+
+@given(
+    moves=st.lists(st.sets(st.sampled_from(INSIDE), max_size=4), max_size=8),
+    pairing=st.sampled_from([SITES, LOOSE, CROSSED]),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_changes_is_paired_with_its_kin_as_among_all(tmp_path_factory, moves, pairing):
+    root = tmp_path_factory.mktemp("inbox")
+    inbox, known = Inbox(root, pairing, 0.0), {}
+    for names in moves:
+        for name in names:  # It comes, or it goes.
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink() if path.exists() else path.write_bytes(b"x")
+        inbox.look()
+        inbox.settled()
+        for candidate, _ in inbox.candidates():
+            for name in (candidate.image, candidate.mask):
+                known.pop(name, None)
+            known[candidate.name] = replace(candidate, sidecars=())
+        known = {name: one for name, one in known.items() if (root / name).exists()}
+        assert known == {one.name: replace(one, sidecars=()) for one in find_pairs(root, pairing)}
+
+
 def test_a_file_is_nobodys_while_it_grows(tmp_path):
     now = [0.0]
-    inbox = Inbox(tmp_path, 2.0, lambda: now[0])
-    pairing = Pairing(images="{site}.tif", masks="{site}_m.tif", image_name=None, mask_name=None, group="{site}")
+    inbox = Inbox(tmp_path, SITES, 2.0, lambda: now[0])
     (tmp_path / "a_m.tif").write_bytes(b"m")
     (tmp_path / "a.tif").write_bytes(b"1")
     inbox.look()
     now[0] = 1.9
-    assert not inbox.settled() and not list(inbox.candidates(pairing))
+    assert not inbox.settled() and not list(inbox.candidates())
     (tmp_path / "a.tif").write_bytes(b"12")
     now[0] = 2.1
-    assert inbox.settled() and not list(inbox.candidates(pairing))  # The mask has settled; the image is another now.
+    assert inbox.settled() and not list(inbox.candidates())  # The mask has settled; the image is another now.
     now[0] = 4.2
     assert inbox.settled()
-    ((candidate, stamp),) = inbox.candidates(pairing)
+    ((candidate, stamp),) = inbox.candidates()
     assert (candidate.image, candidate.mask) == ("a.tif", "a_m.tif") and stamp.startswith("v1 2:")
     (tmp_path / "a.tif").unlink()
     inbox.look_at(["a.tif"])
-    assert [candidate.mask for candidate, _ in inbox.candidates(pairing)] == ["a_m.tif"]
+    assert [candidate.mask for candidate, _ in inbox.candidates()] == ["a_m.tif"]
 
 
 def test_a_folder_that_is_moved_in_is_looked_into(tmp_path):
-    inbox = Inbox(tmp_path / "in", 0.0)
+    inbox = Inbox(tmp_path / "in", SITES, 0.0)
     (tmp_path / "in").mkdir()
     (tmp_path / "new").mkdir()
     (tmp_path / "new/a.tif").write_bytes(b"1")

@@ -16,7 +16,17 @@ from greenschemas.errors import SourceError, as_utf8
 from greenschemas.name_pattern import copy_number, has_parts, original_name, regex_of
 from greenschemas.recipe import Pairing
 
-__all__ = ["ANSWERS", "SIDECARS", "SPLIT_PART", "Candidate", "all_files", "find_pairs", "pair_names", "pairs_among"]
+__all__ = [
+    "ANSWERS",
+    "SIDECARS",
+    "Candidate",
+    "all_files",
+    "find_pairs",
+    "kin_of",
+    "pair_names",
+    "pairs_among",
+    "sidecars_of",
+]
 
 ANSWERS = (".verdict.json", ".verdict.txt")
 """Endings of what `greenprep watch` writes beside a file: no pattern finds it."""
@@ -106,18 +116,26 @@ def all_files(raw: Path) -> tuple[set[str], set[str]]:
     return found, unseen
 
 
+def kin_of(name: str, pairing: Pairing) -> tuple[str, ...]:
+    """What a file has in common with all that it could make a pair with: names of other kin change nothing for it."""
+    image = pairing.match_image(name) if _found({name}, pairing.images) else None
+    mask = pairing.match_mask(name) if _found({name}, pairing.masks) else None
+    match = mask if image is None or (mask is not None and not pairing.images_stand_out) else image
+    if match is None:
+        return ("", name)
+    # A copy, `x (1).tif`, may belong to what it is a copy of.
+    return tuple(original_name(f"{match[part]}.tif") for part in pairing.shared)
+
+
+def sidecars_of(path: str) -> tuple[str, ...]:
+    """What files that GDAL would read beside a TIFF are called."""
+    stem = path.rpartition(".")[0]
+    endings = (".tfw", ".tifw", ".wld", ".prj", ".aux.xml")
+    return f"{path}.aux.xml", f"{path}.msk", f"{path}.ovr", *(stem + ending for ending in endings)
+
+
 def _with_sidecars(candidate: Candidate, sidecars: set[str]) -> Candidate:
-    mine = {
-        beside
-        for path in (candidate.image, candidate.mask)
-        if path
-        for beside in (
-            f"{path}.aux.xml",
-            f"{path}.msk",
-            f"{path}.ovr",
-            *(path.rpartition(".")[0] + ending for ending in (".tfw", ".tifw", ".wld", ".prj", ".aux.xml")),
-        )
-    }
+    mine = {beside for path in (candidate.image, candidate.mask) if path for beside in sidecars_of(path)}
     return replace(candidate, sidecars=tuple(sorted(mine & sidecars)))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from greenprep.raw.pairs import ANSWERS, Candidate, all_files, pairs_among
+from greenprep.raw.pairs import ANSWERS, Candidate, all_files, kin_of, pairs_among, sidecars_of
 from greenprep.raw.stamps import stamp_text
 from greenschemas.recipe import Pairing
 
@@ -24,11 +25,20 @@ def is_passing(name: str) -> bool:
 
 
 class Inbox:
-    """Names below a folder, with the state that each was last seen in and the time from which on it was so."""
+    """Names below a folder, with the state that each was last seen in and the time from which on it was so.
 
-    def __init__(self, root: Path, settle: float, clock: Callable[[], float] = time.monotonic) -> None:
+    What comes, changes or goes touches its kin, and no other file: a change costs the time of a few names, however many
+    there are.
+    """
+
+    def __init__(
+        self, root: Path, pairing: Pairing, settle: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """settle: seconds for which size and time of a file must have stayed as they are."""
-        self.root, self._settle, self._clock = root, settle, clock
+        self.root, self._pairing, self._settle, self._clock = root, pairing, settle, clock
+        self._kin: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._touched: set[tuple[str, ...]] = set()
+        """Kin of which something has settled or gone since `candidates` was asked last."""
         self._states: dict[str, _State] = {}
         self._moving: dict[str, float] = {}
         """Since when, of those that have not settled yet."""
@@ -63,23 +73,30 @@ class Inbox:
             self._forget(name)
             return
         state = found.st_size, found.st_mtime_ns, found.st_ino
-        if self._states.get(name) != state:
+        before = self._states.get(name)
+        if before != state:
+            if before is None:
+                self._kin[kin_of(name, self._pairing)].append(name)
             self._states[name] = state
             self._moving[name] = self._clock()
 
     def _forget(self, name: str) -> None:
-        self._states.pop(name, None)
         self._moving.pop(name, None)
+        if self._states.pop(name, None) is not None:
+            kin = kin_of(name, self._pairing)
+            self._kin[kin].remove(name)
+            self._touched.add(kin)
 
     def settled(self) -> bool:
-        """Let those settle whose time has come; whether any did."""
+        """Let those settle whose time has come; whether anything has settled or gone since `candidates`."""
         due = [name for name, since in self._moving.items() if self._clock() - since >= self._settle]
         for name in due:
             since = self._moving[name]
             self._see(name)
             if self._moving.get(name) == since:
                 del self._moving[name]
-        return any(name not in self._moving for name in due)
+                self._touched.add(kin_of(name, self._pairing))
+        return bool(self._touched)
 
     def cost_of_a_look(self) -> float:
         """Seconds that the last look at all took."""
@@ -90,9 +107,15 @@ class Inbox:
         """Whether a file has not settled yet."""
         return bool(self._moving)
 
-    def candidates(self, pairing: Pairing) -> Iterator[tuple[Candidate, str]]:
-        """Pairs, halves and strays all of whose files have settled, each with the stamp of what was seen of it."""
-        for candidate in pairs_among(set(self._states), set(), pairing):
+    def candidates(self) -> Iterator[tuple[Candidate, str]]:
+        """Pairs, halves and strays of which something has changed since the last time, as far as they have settled.
+
+        Each with the stamp of what was seen of it.
+        """
+        touched, self._touched = self._touched, set()
+        names = {name for kin in touched for name in self._kin[kin]}
+        names |= {beside for name in names for beside in sidecars_of(name) if beside in self._states}
+        for candidate in pairs_among(names, set(), self._pairing):
             both = candidate.image, candidate.mask
             if not any(name in self._moving for name in both):
                 seen = [self._states.get(name or "") for name in both]

@@ -77,7 +77,7 @@ class Watcher:
     def __init__(self, places: Places, recipe: Recipe, pace: Pace, workers: int, tell: Tell) -> None:
         """Read the state, and give the answers that a watcher before it did not get to give."""
         self._places, self._recipe, self._pace, self._workers, self._tell = places, recipe, pace, workers, tell
-        self.inbox = Inbox(places.inbox, pace.settle)
+        self.inbox = Inbox(places.inbox, recipe.pairing, pace.settle)
         self._log = VerdictLog(places.clean)
         self._answers = Answers(places.inbox, places.clean)
         self._stored = _stored(places)
@@ -99,7 +99,7 @@ class Watcher:
     def look(self, names: set[str] | None) -> None:
         """See what became of some files below the inbox; None: of all."""
         self.inbox.look() if names is None else self.inbox.look_at(names)
-        if self.inbox.settled() or names is None:
+        if self.inbox.settled():
             self._judge_due()
 
     def step(self) -> None:
@@ -115,14 +115,16 @@ class Watcher:
             self.write_page()
 
     def _judge_due(self) -> None:
-        due, halves = [], {}
-        for candidate, stamp in self.inbox.candidates(self._recipe.pairing):
+        due = []
+        for candidate, stamp in self.inbox.candidates():
             if candidate.problem in _HALVES:
-                halves[candidate.name] = self._halves.get(candidate.name) or (self._patience_ends(candidate), candidate)
-            elif self._is_due(candidate, stamp):
+                self._halves[candidate.name] = self._patience_ends(candidate), candidate
+                continue
+            for name in _key(candidate):
+                self._halves.pop(name, None)
+            if self._is_due(candidate, stamp):
                 due.append(candidate)
                 self._tried[_key(candidate)] = stamp
-        self._halves = halves
         for at in range(0, len(due), _SLICE):
             self._judge(due[at : at + _SLICE])
             self.step()
@@ -190,8 +192,7 @@ class Watcher:
     def _tell_halves(self) -> None:
         now = time.monotonic()
         for name in [name for name, (due, _) in self._halves.items() if due <= now]:
-            _, candidate = self._halves[name]
-            self._halves[name] = float("inf"), candidate
+            _, candidate = self._halves.pop(name)
             if self._answers.lacking(name):
                 self._answers.wait(candidate)
                 self._tell({"event": "waiting", "image": candidate.image, "mask": candidate.mask})
