@@ -64,7 +64,15 @@ def serve(
     door = Door(token[0], host, _size(upload_max), share)
     say(f"http://{f'[{host}]' if ':' in host else host}:{port}/enter{f'#{token[0]}' if token[1] else ''}")
     application = make_app(Service(Places(inbox, clean, store), recipe, runs), door)
-    uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    uvicorn.run(
+        application,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=65,
+    )
 
 
 def _token(file: Path | None, host: str) -> tuple[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
 
 from greenprep.findings import CATALOGUE
 from greenprep.serve.access import COOKIE, Gate, as_name
@@ -40,6 +42,7 @@ class Pages:
         self._service, self._gate, self._writer = service, gate, writer
         self._templates = templates_of("greenprep.serve")
         self._drawing = CapacityLimiter(8)
+        self._list = lru_cache(maxsize=64)(self._draw_list)
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -75,35 +78,32 @@ class Pages:
         )
         return HTMLResponse(text, status)
 
-    def _part(self, request: Request, template: str, version: str, values: dict[str, Any]) -> Response:
-        """A part of a page, with its version."""
-        response = self._show(request, template, values)
-        response.headers["X-Version"] = version
-        return response
-
     def incoming(self, request: Request, verdict: str = "", text: str = "", skip: Skip = 0) -> Response:
         """What came in."""
-        values = self._rows(verdict, text, skip) | {"version": self._version_of_rows()}
-        return self._show(request, "incoming.html.j2", values)
+        version = self._version_of_rows()
+        asked = {"verdict": verdict, "text": text, "skip": skip}
+        values = {"version": version, "list": self._list(verdict, text, skip, version), "verdicts": list(Verdict)}
+        return self._show(request, "incoming.html.j2", asked | values)
 
-    def rows(self, request: Request, verdict: str = "", text: str = "", skip: Skip = 0, version: str = "") -> Response:
+    def rows(self, verdict: str = "", text: str = "", skip: Skip = 0, version: str = "") -> Response:
         """The list of `incoming`, where it is another than that version."""
         if (now := self._version_of_rows()) == version:
             return Response(status_code=204)
-        return self._part(request, "rows.html.j2", now, self._rows(verdict, text, skip))
+        return HTMLResponse(self._list(verdict, text, skip, now), headers={"X-Version": now})
 
-    def _rows(self, verdict: str, text: str, skip: int) -> dict[str, Any]:
-        verdicts = self._service.verdicts.refresh()
+    def _draw_list(self, verdict: str, text: str, skip: int, version: str) -> Markup:
+        """Pairs that are asked for; the same for all who ask as long as there is no other version."""
+        verdicts = self._service.verdicts
         found = verdicts.select(verdict, text, skip=skip, limit=_LISTED + 1)
-        return {
+        values = {
             "rows": found[:_LISTED],
             "more": len(found) > _LISTED,
             "counts": {one.value: verdicts.counts[one.value] for one in Verdict},
-            "verdict": verdict,
-            "text": text,
-            "skip": skip,
+            "watcher": self._service.watcher,
             "listed": _LISTED,
         }
+        template = self._templates.get_template("rows.html.j2")
+        return Markup(template.render(verdict=verdict, text=text, skip=skip, link=_link, **values))  # noqa: S704 - escaped
 
     def _version_of_rows(self) -> str:
         return f"{self._service.verdicts.refresh().version}-{self._service.watcher is not None}"
@@ -118,7 +118,9 @@ class Pages:
         """The verdict on a pair and its history, where they are others than those of that version."""
         if (now := self._version_of_pair(name)) == version:
             return Response(status_code=204)
-        return self._part(request, "verdict.html.j2", now, self._about(name))
+        response = self._show(request, "verdict.html.j2", self._about(name))
+        response.headers["X-Version"] = now
+        return response
 
     def _about(self, name: str) -> dict[str, Any]:
         entry = self._service.entry(name)
