@@ -7,12 +7,12 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["beside", "sync_folder", "sync_tree", "whole", "write_whole"]
+__all__ = ["beside", "sync_files", "sync_folder", "sync_tree", "whole", "write_whole"]
 
 
 _NAME_MAX = 200
@@ -76,16 +76,30 @@ def sync_tree(folder: Path) -> None:
 
     On Linux by one call for the file system (syncfs), which costs one wait and not one a folder.
     """
-    if sys.platform == "linux":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(handle) == 0:
-                return
-        finally:
-            os.close(handle)
-    for path in sorted(folder.rglob("*"), reverse=True):
-        sync_folder(path) if path.is_dir() else _sync(path)
-    sync_folder(folder)
+    if not _sync_system(folder):
+        for path in sorted(folder.rglob("*"), reverse=True):
+            sync_folder(path) if path.is_dir() else _sync(path)
+        sync_folder(folder)
+
+
+def sync_files(folder: Path, paths: Iterable[Path]) -> None:
+    """As `sync_tree`, of some files below `folder` that were written and their names, and on Linux of all."""
+    if not _sync_system(folder):
+        for path in paths:
+            if path.is_file():
+                _sync(path)
+                sync_folder(path.parent)
+
+
+def _sync_system(folder: Path) -> bool:
+    """Wait for the whole file system of a folder; False where the system has no such call."""
+    if sys.platform != "linux":
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        return bool(ctypes.CDLL(None, use_errno=True).syncfs(handle) == 0)
+    finally:
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from greenprep.serve.service import Service
-from greenprep.serve.uploads import bring_in, link_in, place_of
+from greenprep.serve.uploads import bring_in, check_free, link_in, place_of
 
 __all__ = ["Api", "Writer"]
 
@@ -112,7 +112,7 @@ class Api:
             files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
             if not files:
                 raise HTTPException(422, "no file in the field `files`")
-            places = [place_of(one.filename or "", self._service.recipe.pairing) for one in files]
+            places = self._places([one.filename or "" for one in files])
             for place, one in zip(places, files, strict=True):
                 await run_in_threadpool(bring_in, self._service.places.inbox, place, one.file)
         return {"files": places}
@@ -124,9 +124,16 @@ class Api:
             link = Link.model_validate_json(body)
         except ValidationError:
             raise HTTPException(422, 'send {"files": [PATH, …]}') from None
-        places = [place_of(name, self._service.recipe.pairing) for name in link.files]
+        places = self._places(link.files)
         for place, name in zip(places, link.files, strict=True):
             await run_in_threadpool(link_in, self._service.places.inbox, place, self._shared, name)
+        return places
+
+    def _places(self, names: Sequence[str]) -> list[str]:
+        """Where files go, all of which must be new: some or none is no answer."""
+        places = [place_of(name, self._service.recipe.pairing) for name in names]
+        for place in places:
+            check_free(self._service.places.inbox / place)
         return places
 
     def overrule(self, request: Request, decision: Decision) -> dict[str, Any]:

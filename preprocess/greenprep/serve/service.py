@@ -35,7 +35,7 @@ class Service:
 
     def __init__(self, places: Places, recipe: Recipe, runs: Path | None) -> None:
         self.places, self.recipe, self.runs = places, recipe, runs
-        self.verdicts = Verdicts(places.clean)
+        self.verdicts = Verdicts(places.clean).refresh()
         self._painter = Painter(places.inbox, places.clean, recipe)
         self._lock = threading.Lock()
         self._opened: tuple[tuple[int, int], Store] | None = None
@@ -119,7 +119,7 @@ class Service:
         return drawn
 
     def _draw_footprints(self) -> tuple[Chart | None, str, int]:
-        rows = [row for row in list(self.verdicts.rows.values()) if row.place is not None]
+        rows = [row for row in self.verdicts.all() if row.place is not None]
         boxes, crs, elsewhere = place_boxes(((row.name, *row.place), row.verdict) for row in rows if row.place)
         return box_map("Footprints", boxes, "units of the coordinate system") if boxes else None, crs, elsewhere
 

@@ -15,7 +15,7 @@ from greenschemas.codes import Code
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.recipe import Pairing
 
-__all__ = ["bring_in", "link_in", "place_of"]
+__all__ = ["bring_in", "check_free", "link_in", "place_of"]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w .()+-]{0,180}\.(?i:tiff?)", re.ASCII)
 """What an uploaded file may be called."""
@@ -82,16 +82,21 @@ def _draft(target: Path) -> Path:
     return target.with_name(f".{uuid4().hex}.part")  # Hidden: the watcher leaves it alone.
 
 
+def check_free(target: Path) -> None:
+    """Raise SourceError where a file of that name is in the inbox."""
+    if target.exists():
+        raise SourceError(target.name, "a file of this name is in the inbox already", "rename it, or remove the other")
+
+
 def _settle(draft: Path, target: Path) -> None:
     """Give the draft its name, if nobody has it."""
-    taken = SourceError(target.name, "a file of this name is in the inbox already", "rename it, or remove the other")
     try:
         os.link(draft, target)  # Fails where there is one, which a rename does not.
     except FileExistsError:
-        raise taken from None
+        check_free(target)
+        raise
     except OSError as problem:
         if problem.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise
-        if target.exists():
-            raise taken from None
+        check_free(target)
         draft.rename(target)  # A file system without links.

@@ -92,6 +92,11 @@ class Verdicts:
             wanted = (row for row in rows if (not verdict or row.verdict == verdict) and _holds(row, text.lower()))
             return list(islice(wanted, skip, skip + limit))
 
+    def all(self) -> list[Row]:
+        """All rows."""
+        with self._lock:
+            return list(self.rows.values())
+
     def history(self, name: str) -> list[tuple[str, Entry]]:
         """(when, verdict) of all verdicts on a pair, the last one last; none for a name that is not known."""
         with self._lock:

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenprep.raw.pairs import ANSWERS, Candidate
 from greenprep.watch.verdict_log import Key, key_of
 from greenschemas.console import say
-from greenschemas.files import sync_tree, whole
+from greenschemas.files import sync_files, whole
 from greenschemas.manifest import Entry, Verdict
 
 __all__ = ["Answers", "in_sentences"]
@@ -32,6 +32,7 @@ class Answers:
 
         again: those that had another answer before, and whether the store holds what they were then.
         """
+        given: list[Path] = []
         at = datetime.now(UTC).replace(microsecond=0).isoformat()
         for entry in entries:
             kept = again.get(key_of(entry))
@@ -43,8 +44,9 @@ class Answers:
                 "again": kept is not None,
                 "reasons": [reason.model_dump(mode="json") for reason in entry.reasons],
             }
-            self._write((entry.image, entry.mask), body, in_sentences(entry, kept))
-        sync_tree(self._root)
+            given += self._write((entry.image, entry.mask), body, in_sentences(entry, kept))
+        if given:
+            sync_files(self._root, given)
 
     def wait(self, candidate: Candidate) -> None:
         """Tell a file without a partner that it waits for one."""
@@ -66,13 +68,16 @@ class Answers:
         roots = self._inbox, self._aside
         return not all(any(_has_bytes(root / f"{name}{end}") for root in roots) for end in ANSWERS)
 
-    def _write(self, names: Iterable[str | None], body: Mapping[str, object], text: str) -> None:
+    def _write(self, names: Iterable[str | None], body: Mapping[str, object], text: str) -> list[Path]:
+        given = []
         data = json.dumps(body, ensure_ascii=False, indent=1) + "\n", text
         for name in filter(None, names):
             if not (self._inbox / name).parent.is_dir():
                 continue  # It has gone, and its folder with it.
             for ending, each in zip(ANSWERS, data, strict=True):
                 self._put(f"{name}{ending}", each)
+                given.append(self._root / f"{name}{ending}")
+        return given
 
     def _put(self, name: str, text: str) -> None:
         try:

@@ -62,6 +62,8 @@ class VerdictLog:
         """
         self.clean, self.path = clean, clean / LOG_NAME
         self.known: dict[Key, Known] = {}
+        self.replaced: set[Key] = set()
+        """Pairs that were judged more than once, because a file of theirs was another one."""
         self._alike: defaultdict[str, list[Key]] = defaultdict(list)
         """Pairs by checksum of the image and by group: those that a newcomer may clash with."""
         self._usual: list[tuple[int, Key]] = []
@@ -79,6 +81,8 @@ class VerdictLog:
         key = entry["image"] or "", entry["mask"] or ""
         codes = tuple(reason["code"] for reason in entry["reasons"])
         before = self.known.get(key)
+        if before is not None and before.stamp != (entry["stamp"] or ""):
+            self.replaced.add(key)
         self.known[key] = known = Known(entry["stamp"] or "", entry["verdict"], codes, self._end, length)
         self._end += length
         if known.good:

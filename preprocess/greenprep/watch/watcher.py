@@ -25,7 +25,7 @@ from greenprep.watch.inbox import Inbox
 from greenprep.watch.verdict_log import Key, VerdictLog, key_of
 from greenschemas.codes import Code
 from greenschemas.errors import ConfigError, GreenError
-from greenschemas.files import sync_tree
+from greenschemas.files import sync_files
 from greenschemas.layout import NO_SPLIT
 from greenschemas.manifest import Entry, Summary, Verdict
 from greenschemas.recipe import Recipe
@@ -89,12 +89,13 @@ class Watcher:
         """When files without a partner are to be told."""
         self._tried: dict[Key, str] = {}
         """Stamps of pairs on which the program itself failed: not tried again while they stay as they are."""
-        self._held = ""
-        self._next_batch = self._next_page = 0.0
+        self._said: set[str] = set()
+        self._next_batch = self._next_page = self._next_decision = 0.0
         self._changed = True
         self._acts_read = 0
         unanswered = [key for key in self._log.known if any(self._answers.lacking(name) for name in filter(None, key))]
-        self._answers.give(self._log.read(unanswered), {})
+        again = {key: key[0] in self._stored for key in unanswered if key in self._log.replaced}
+        self._answers.give(self._log.read(unanswered), again)
 
     def look(self, names: set[str] | None) -> None:
         """See what became of some files below the inbox; None: of all."""
@@ -131,9 +132,7 @@ class Watcher:
 
     def _is_due(self, candidate: Candidate, stamp: str) -> bool:
         known = self._log.known.get(_key(candidate))
-        if known is None:
-            return self._tried.get(_key(candidate)) != stamp
-        if known.stamp != stamp:
+        if known is None or known.stamp != stamp:
             return self._tried.get(_key(candidate)) != stamp
         return candidate.problem is None and not _BY_NAMES.isdisjoint(known.codes)
 
@@ -158,7 +157,8 @@ class Watcher:
             if entry.verdict is Verdict.REJECTED:
                 for path in pair_files(places.clean, entry):
                     path.unlink(missing_ok=True)
-        sync_tree(places.clean)  # What the log calls accepted must not be lost where the log is not.
+        written = [path for entry in judged for path in pair_files(places.clean, entry)]
+        sync_files(places.clean, written)  # What the log calls accepted must not be lost where the log is not.
         self._log.append(judged)
         self._answers.give(judged, again)
         self._note(judged, again)
@@ -201,21 +201,31 @@ class Watcher:
         """Carry out what people decided since the last time."""
         path = self._places.clean / ACTS_NAME
         size = path.stat().st_size if path.is_file() else 0
-        if size == self._acts_read:
+        if size == self._acts_read or time.monotonic() < self._next_decision:
             return
         acts = read_acts(self._places.clean)
         for act in standing(acts).values():
             key = act.image, act.mask or ""
             if key in self._log.known:
                 self._overrule(next(self._log.read([key])), act)
-        self._leave_out({act.group for act in acts if act.act == "exclude" and act.group})
-        self._acts_read = size
+        try:
+            self._leave_out({act.group for act in acts if act.act == "exclude" and act.group})
+            self._acts_read = size
+        except GreenError as problem:  # Of the store, which somebody else may be writing.
+            self._complain(problem)
+            self._next_decision = time.monotonic() + _RETRY
+
+    def _complain(self, problem: Exception, what_now: str = "") -> None:
+        """Tell of a problem, once."""
+        if str(problem) not in self._said:
+            self._said.add(str(problem))
+            self._tell({"event": "problem", "message": f"{problem}{what_now}"})
 
     def _overrule(self, entry: Entry, act: Act) -> None:
         try:
             decided = overruled(self._places.inbox, self._places.clean, self._recipe, entry, act, judge_pairs)
         except ConfigError as problem:
-            self._tell({"event": "problem", "message": str(problem)})
+            self._complain(problem)
             return
         if decided is not None:
             self._say([decided], {})
@@ -235,11 +245,9 @@ class Watcher:
         began = time.monotonic()
         try:
             self.grow()
-            self._held = ""
+            self._said.clear()
         except (GreenError, OSError) as problem:
-            if str(problem) != self._held:
-                self._held = str(problem)
-                self._tell({"event": "problem", "message": f"{problem} The pairs wait, and are tried again."})
+            self._complain(problem, " The pairs wait, and are tried again.")
             self._next_batch = time.monotonic() + _RETRY
             return
         self._next_batch = time.monotonic() + _SHARE * (time.monotonic() - began)
