@@ -484,6 +484,9 @@ def test_one_watcher_one_recipe_and_no_clean_in_between(watched):
     other = watched.made.plain.model_copy(update={"split": SplitRules(val=0.0)})
     with pytest.raises(ConfigError, match="judged by another recipe"):
         watched.once(recipe=other)
+    blocks = watched.made.plain.model_copy(update={"split": SplitRules(by="blocks")})
+    with pytest.raises(ConfigError, match="such a store cannot grow"):
+        watched.once(recipe=blocks)
     (watched.places.clean / "manifest.part").write_text("")
     with pytest.raises(ConfigError, match="`greenprep clean` was stopped there"):
         watched.once(recipe=None)

@@ -93,9 +93,13 @@ def _rules(places: Places, recipe: Recipe | str | Path | None) -> Recipe:
     """The recipe without paths; raises ConfigError where the folders cannot be used by it."""
     check_folders(places.inbox, places.clean)
     kept = places.clean / RECIPE_NAME
-    if recipe is None and kept.is_file():
-        return load_recipe(kept)
-    rules = recipe_of(recipe)
+    rules = load_recipe(kept) if recipe is None and kept.is_file() else recipe_of(recipe)
+    if rules.split.by == "blocks":
+        raise ConfigError(
+            recipe or kept,
+            "`split: {by: blocks}` cuts scenes into blocks, and such a store cannot grow",
+            "split by group, by a part of the names, or not at all (`val: 0`)",
+        )
     if kept.is_file() and load_recipe(kept).hash() != rules.hash():
         raise ConfigError(
             places.clean,
