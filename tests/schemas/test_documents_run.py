@@ -194,7 +194,7 @@ def test_the_page_of_areas_is_run_and_its_picture_is_its_last_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody who knows the ground fills in each sample; what is printed is what the page shows."""
-    from greentrain.maps.change import change_names
+    from greentrain.ground.change import change_names
 
     before, after = write_two_maps(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -99,8 +99,8 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     from greenschemas.manifest import MANIFEST_NAME, Entry, read_manifest
     from greenschemas.recipe import Recipe, load_recipe
     from greenschemas.store import open_store
+    from greentrain.ground.zones import read_zones
     from greentrain.maps.raster import Grid
-    from greentrain.maps.zones import read_zones
     from greentrain.training.checkpoint import newest_checkpoint, write_checkpoint
     from support.stores import write_tiny_store
 

@@ -10,10 +10,10 @@ import shapely
 
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
-from greentrain.maps.area import Ground, class_names, measure, pixel_hectares, summary
+from greentrain.ground.area import Ground, class_names, measure, pixel_hectares, summary
+from greentrain.ground.zones import Zone
 from greentrain.maps.blend import Block
 from greentrain.maps.raster import Layer, open_raster, write_map
-from greentrain.maps.zones import Zone
 from support.tiffs import write_tiff
 
 UTM = Grid(40, 50, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())

@@ -22,12 +22,12 @@ from greenschemas.errors import ConfigError, GreenError
 from greenschemas.grid import Grid
 from greentrain.areas.estimate import Z, accuracy
 from greentrain.cli import app
-from greentrain.maps import change as changing
-from greentrain.maps.change import change_colours, change_names
-from greentrain.maps.change_summary import by_two_estimates, flows_of
+from greentrain.ground import change as changing
+from greentrain.ground.change import change_colours, change_names
+from greentrain.ground.change_summary import by_two_estimates, flows_of
+from greentrain.ground.sample import draw_sample
+from greentrain.ground.sieve import find_large, only_large
 from greentrain.maps.raster import Layer, open_raster, write_map
-from greentrain.maps.sample import draw_sample
-from greentrain.maps.sieve import find_large, only_large
 
 CLASSES = ("impervious", "low_vegetation", "trees")
 CRS = rasterio.CRS.from_epsg(32633).to_wkt()

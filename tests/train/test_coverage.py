@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import affinity
 
-from greentrain.maps.coverage import cover, trace
+from greentrain.ground.coverage import cover, trace
 
 coordinates = st.one_of(st.floats(-4, 14).map(lambda at: round(at, 4)), st.integers(-4, 14).map(float))
 corners = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9)

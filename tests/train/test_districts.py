@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from greenschemas.errors import ConfigError
 from greenschemas.grid import Grid
 from greentrain.cli import app
-from greentrain.maps.area import Cover
-from greentrain.maps.districts import green_classes, tabulate
+from greentrain.ground.area import Cover
+from greentrain.ground.districts import green_classes, tabulate
 from greentrain.maps.raster import Layer, write_map
 
 CLASSES = ("trees", "water")

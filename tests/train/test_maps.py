@@ -17,9 +17,9 @@ from greenschemas.bands import Band, Role
 from greenschemas.colours import class_colours
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.grid import Grid
+from greentrain.ground.zones import Zone, read_zones
 from greentrain.maps.raster import Layer, open_raster, write_map
 from greentrain.maps.scene import Layout, open_scene
-from greentrain.maps.zones import Zone, read_zones
 from support.tiffs import write_tiff
 
 UTM = Grid(700, 600, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())

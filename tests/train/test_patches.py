@@ -16,8 +16,8 @@ from rasterio.features import shapes
 
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.grid import Grid
-from greentrain.maps.patches import find_joints, find_patches, smoothed, weighed
-from greentrain.maps.polygons import write_polygons
+from greentrain.ground.patches import find_joints, find_patches, smoothed, weighed
+from greentrain.ground.polygons import write_polygons
 from greentrain.maps.raster import Layer, write_map
 
 EMPTY = 255

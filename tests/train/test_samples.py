@@ -21,11 +21,11 @@ from greenschemas.errors import GreenError
 from greenschemas.grid import Grid
 from greentrain.areas.estimate import accuracy
 from greentrain.cli import app
-from greentrain.maps import sample as sampling
-from greentrain.maps.estimates import estimate
-from greentrain.maps.points import read_points
+from greentrain.ground import sample as sampling
+from greentrain.ground.estimates import estimate
+from greentrain.ground.points import read_points
+from greentrain.ground.sample import draw_sample
 from greentrain.maps.raster import Layer, open_raster, write_map
-from greentrain.maps.sample import draw_sample
 
 CLASSES = ("impervious", "low_vegetation", "trees")
 UTM = Grid(60, 80, (10.0, 0.0, 4e5, 0.0, -10.0, 4e6), rasterio.CRS.from_epsg(32618).to_wkt())

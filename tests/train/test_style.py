@@ -16,9 +16,9 @@ import shapely
 
 from greenschemas.colours import as_hex, class_colours
 from greenschemas.grid import Grid
+from greentrain.ground.vectors import write_gpkg
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.style import class_style, green_shade, polygon_style, share_style, write_style, zone_style
-from greentrain.maps.vectors import write_gpkg
 
 CLASSES = ("trees", "water", 'Bäume & <"Büsche">')
 UTM = Grid(30, 40, (10.0, 0.0, 400000.0, 0.0, -10.0, 4080000.0), rasterio.CRS.from_epsg(32618).to_wkt())

@@ -12,9 +12,9 @@ from greenschemas.console import print_json, progress, say, text_table
 from greenschemas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from greentrain.maps.area import Cover
+    from greentrain.ground.area import Cover
+    from greentrain.ground.zones import Zone
     from greentrain.maps.raster import Raster
-    from greentrain.maps.zones import Zone
 
 __all__ = ["change", "estimate_of", "estimate_text", "sample"]
 
@@ -49,7 +49,7 @@ def sample(
 
     Example: greentrain sample map.tif --n 500 --out sample.gpkg
     """
-    from greentrain.maps.sample import draw_sample
+    from greentrain.ground.sample import draw_sample
 
     target = out if out is not None else map.with_name(f"{map.stem}_sample.gpkg")
     found = draw_sample(map, target, n, least=least, expected=_accuracies(expected or []), share_of=share_of, seed=seed)
@@ -95,8 +95,8 @@ def change(
 
     Example: greentrain change map_2016.tif map_2023.tif --out change.tif --min-area 0.1 --html change.html
     """
-    from greentrain.maps.change_page import write_change_page
-    from greentrain.maps.change_summary import Change, make_change
+    from greentrain.ground.change_page import write_change_page
+    from greentrain.ground.change_summary import Change, make_change
     from greentrain.maps.outputs import check_outputs
     from greentrain.maps.raster import open_raster
 
@@ -166,7 +166,7 @@ def estimate_of(
 
     covers: what the map says of the zones.
     """
-    from greentrain.maps.estimates import estimate, estimate_by_groups
+    from greentrain.ground.estimates import estimate, estimate_by_groups
 
     if not reference.is_dir():
         return estimate(raster, reference, zones, covers)

@@ -13,10 +13,10 @@ from greenschemas.errors import ConfigError, SourceError
 from greentrain.cli.areas import estimate_of, estimate_text
 
 if TYPE_CHECKING:
-    from greentrain.maps.districts import Table
+    from greentrain.ground.districts import Table
+    from greentrain.ground.zones import Zone
     from greentrain.maps.predict import Options
     from greentrain.maps.raster import Raster
-    from greentrain.maps.zones import Zone
     from greentrain.training.checkpoint import Trained
 
 __all__ = ["AsJson", "area", "number", "on_device", "predict"]
@@ -139,7 +139,7 @@ def _draw(
 ) -> dict[str, Any]:
     """Map, picture and scores of one scene; what was written, for the report."""
     from greenschemas.recipe import Recipe
-    from greentrain.maps.picture import write_picture
+    from greentrain.ground.picture import write_picture
     from greentrain.maps.predict import classifier_of, predict_scene
     from greentrain.maps.scores import score_map
 
@@ -166,7 +166,7 @@ def _draw(
 
 
 def _trace(map: Path, out: Path, least: float) -> str:
-    from greentrain.maps.polygons import write_polygons
+    from greentrain.ground.polygons import write_polygons
 
     with progress("polygons", None) as bar:
         count = write_polygons(map, out, least, bar)
@@ -200,11 +200,11 @@ def area(
 
     With intervals of 95 percent: greentrain area map.tif --reference sample.gpkg
     """
-    from greentrain.maps.area import class_names, measure, summary
-    from greentrain.maps.districts import green_classes, tabulate, write_csv, write_districts
+    from greentrain.ground.area import class_names, measure, summary
+    from greentrain.ground.districts import green_classes, tabulate, write_csv, write_districts
+    from greentrain.ground.zones import read_zones
     from greentrain.maps.outputs import check_outputs
     from greentrain.maps.raster import open_raster
-    from greentrain.maps.zones import read_zones
 
     outputs = [path for path in (csv, gpkg, html) if path is not None]
     of_zones = (csv, gpkg, name, green or None, html if reference is None else None)
@@ -237,8 +237,8 @@ def _write_page(
     html: Path, raster: Raster, zones: Sequence[Zone], table: Table, estimate: dict[str, Any] | None
 ) -> None:
     """Of the zones where there are some, else of the estimate."""
-    from greentrain.maps.districts_page import write_zones_page
-    from greentrain.maps.estimate_page import write_estimate_page
+    from greentrain.ground.districts_page import write_zones_page
+    from greentrain.ground.estimate_page import write_estimate_page
 
     if zones:
         write_zones_page(html, raster.path, zones, table, raster.grid, estimate)

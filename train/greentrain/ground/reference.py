@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenschemas.errors import SourceError, nearest
-from greentrain.maps.points import Filled, read_points
+from greentrain.ground.points import Filled, read_points
+from greentrain.ground.sample import Frame, Question, frame_of, keys, pixel_of, question_of, shares
 from greentrain.maps.raster import Raster
-from greentrain.maps.sample import Frame, Question, frame_of, keys, pixel_of, question_of, shares
 
 __all__ = ["Sample", "match", "read_sample"]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from greenschemas.errors import ConfigError
 from greenschemas.files import write_whole
-from greentrain.maps.area import Cover
+from greentrain.ground.area import Cover
+from greentrain.ground.vectors import write_gpkg
+from greentrain.ground.zones import Zone
 from greentrain.maps.outputs import NO_CLASS
 from greentrain.maps.style import write_style, zone_style
-from greentrain.maps.vectors import write_gpkg
-from greentrain.maps.zones import Zone
 
 __all__ = ["Table", "green_classes", "tabulate", "write_csv", "write_districts"]
 

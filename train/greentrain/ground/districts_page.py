@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from greenschemas.colours import as_hex
 from greenschemas.grid import Grid
 from greenschemas.pages.page import write_page
-from greentrain.maps.districts import Table
+from greentrain.ground.districts import Table
+from greentrain.ground.zones import Zone, remarks
 from greentrain.maps.style import green_shade
-from greentrain.maps.zones import Zone, remarks
 
 __all__ = ["write_zones_page"]
 

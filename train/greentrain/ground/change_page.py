@@ -13,7 +13,7 @@ from greenschemas.colours import NO_DATA, Colour, as_hex
 from greenschemas.pages.charts import Chart, bar_chart
 from greenschemas.pages.page import write_page
 from greenschemas.pictures import Picture, Shot, class_picture, data_uri
-from greentrain.maps.change import change_colours, change_names
+from greentrain.ground.change import change_colours, change_names
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.style import DIFFERENCE, difference_colours
 

@@ -19,7 +19,7 @@ from shapely import Point as Place
 
 from greenschemas.errors import SourceError
 from greenschemas.files import whole
-from greentrain.maps.vectors import write_gpkg
+from greentrain.ground.vectors import write_gpkg
 
 __all__ = ["Filled", "Point", "read_points", "write_points"]
 

@@ -9,7 +9,7 @@ from greenschemas.colours import as_hex, class_colours
 from greenschemas.pages.charts import Chart, bar_chart
 from greenschemas.pages.page import write_page
 from greenschemas.pictures import Shot, class_picture, data_uri
-from greentrain.maps.area import class_names
+from greentrain.ground.area import class_names
 from greentrain.maps.raster import Raster
 
 __all__ = ["write_estimate_page"]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from greenschemas.errors import ConfigError, SourceError, nearest
 from greentrain.areas.design import STEPS, Draw, allocate, expected_error, needed, share_edges
-from greentrain.maps.area import Ground, class_names, must_be_map, pixel_hectares
+from greentrain.ground.area import Ground, class_names, must_be_map, pixel_hectares
+from greentrain.ground.points import Point, write_points
 from greentrain.maps.blend import Block, blocks
 from greentrain.maps.outputs import BEFORE, KEY, NO_CLASS
-from greentrain.maps.points import Point, write_points
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.style import write_form
 from greentrain.maps.warp import longitude_latitude

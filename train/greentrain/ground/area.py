@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
+from greentrain.ground.zones import Zone
 from greentrain.maps.blend import Block, blocks
 from greentrain.maps.outputs import KEY, NO_CLASS
 from greentrain.maps.raster import Raster
-from greentrain.maps.zones import Zone
 
 __all__ = ["Cover", "Ground", "class_names", "measure", "must_be_map", "pixel_hectares", "summary"]
 

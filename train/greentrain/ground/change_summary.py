@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError
-from greentrain.maps.area import Cover, measure
-from greentrain.maps.change import Pair, change_names, origin, pair_of, write_change
-from greentrain.maps.estimates import zone_parts, zone_rows
+from greentrain.ground.area import Cover, measure
+from greentrain.ground.change import Pair, change_names, origin, pair_of, write_change
+from greentrain.ground.estimates import zone_parts, zone_rows
+from greentrain.ground.reference import read_sample
+from greentrain.ground.zones import Zone, read_zones
 from greentrain.maps.outputs import spare_others
 from greentrain.maps.raster import Raster, open_raster
-from greentrain.maps.reference import read_sample
-from greentrain.maps.zones import Zone, read_zones
 
 __all__ = ["Change", "by_two_estimates", "flows_of", "make_change"]
 

@@ -14,7 +14,7 @@ from greenschemas.errors import ConfigError, SourceError
 from greenschemas.files import whole
 from greenschemas.pictures import Picture, class_picture, enlarged, true_colour, visible_bands
 from greenschemas.products import scene_name
-from greentrain.maps.area import measure
+from greentrain.ground.area import measure
 from greentrain.maps.raster import open_raster
 from greentrain.maps.scene import Layout, open_scene
 

@@ -20,13 +20,13 @@ from rasterio.features import sieve
 from greenschemas.colours import class_colours
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.maps.area import Ground, class_names, pixel_hectares
+from greentrain.ground.area import Ground, class_names, pixel_hectares
+from greentrain.ground.patches import find_joints, find_patches, smoothed, weighed
+from greentrain.ground.vectors import Batch, spare_foreign, write_gpkg
 from greentrain.maps.blend import Block, blocks
 from greentrain.maps.outputs import NO_CLASS
-from greentrain.maps.patches import find_joints, find_patches, smoothed, weighed
 from greentrain.maps.raster import Raster, open_raster
 from greentrain.maps.style import polygon_style, write_style
-from greentrain.maps.vectors import Batch, spare_foreign, write_gpkg
 
 __all__ = ["write_polygons"]
 

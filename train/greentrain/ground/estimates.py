@@ -17,11 +17,11 @@ from greenschemas.grid import Grid
 from greentrain.areas.clusters import accuracy_of_groups, quantile
 from greentrain.areas.estimate import Accuracy, Estimate, Z, accuracy, put_right
 from greentrain.areas.shares import difference, regression
-from greentrain.maps.area import Cover
+from greentrain.ground.area import Cover
+from greentrain.ground.reference import Sample, read_sample
+from greentrain.ground.sample import Frame, Question, frame_of, question_of
+from greentrain.ground.zones import Zone
 from greentrain.maps.raster import Raster
-from greentrain.maps.reference import Sample, read_sample
-from greentrain.maps.sample import Frame, Question, frame_of, question_of
-from greentrain.maps.zones import Zone
 
 __all__ = ["estimate", "estimate_by_groups", "zone_parts", "zone_rows"]
 

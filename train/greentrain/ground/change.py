@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from greenschemas.colours import Colour, class_colours
 from greenschemas.console import Ticker
 from greenschemas.errors import ConfigError, SourceError
-from greentrain.maps.area import Ground, class_names, must_be_map, pixel_hectares
+from greentrain.ground.area import Ground, class_names, must_be_map, pixel_hectares
+from greentrain.ground.sieve import find_large, only_large
 from greentrain.maps.blend import Block
 from greentrain.maps.outputs import AFTER, BEFORE, KEY, NO_CLASS
 from greentrain.maps.raster import Layer, Raster, write_map
-from greentrain.maps.sieve import find_large, only_large
 from greentrain.maps.style import class_style, difference_style, write_style
 from greentrain.maps.warp import OnGrid
 

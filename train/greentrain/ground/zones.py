@@ -26,8 +26,8 @@ from greenschemas.console import say
 from greenschemas.crs import check_crs
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.grid import Grid
+from greentrain.ground.coverage import cover, trace
 from greentrain.maps.blend import Block, blocks
-from greentrain.maps.coverage import cover, trace
 
 __all__ = ["Zone", "overlaps", "read_zones", "remarks"]
 
