@@ -10,7 +10,7 @@ NEXT_TESTS ?= tests/prep tests/schemas
 # Two test processes share two cores: one thread each is faster than two threads each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo docs torture mutate coverage test test-next test-wheel check bench gpu gpu-kit build clean
+.PHONY: demo docs torture mutate coverage test test-next test-wheel check bench gpu gpu-kit build release clean
 
 # What a user needs. pip shows its progress: the first time, this is most of what `make demo` takes.
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -65,7 +65,11 @@ coverage: $(VENV)/.ready
 	$(BIN)/coverage combine -q
 	for package in greenschemas greenprep greentrain; do $(BIN)/coverage report --include "*/$$package/*" | tail -1; done
 
-# The same tests against the wheel: a second environment that sees the first one's libraries but not our sources.
+# Tests against the wheel, those that open each page, kernel and command once: what a wheel can lack is a file. The second
+# environment sees the first one's libraries but not our sources. All of them: make test-wheel WHEEL_TESTS=tests
+WHEEL_TESTS ?= tests/schemas tests/prep/test_clean_report.py tests/prep/test_init.py tests/prep/test_pipeline.py tests/prep/test_store.py \
+	tests/train/test_cli_maps.py tests/train/test_cli_train.py tests/train/test_compare.py tests/train/test_mistakes.py \
+	tests/train/test_run_report.py tests/train/test_scan_cpu.py
 test-wheel: build
 	rm -rf build/wheel-venv build/wheel-tests
 	$(PYTHON) -m venv build/wheel-venv
@@ -75,7 +79,7 @@ test-wheel: build
 	mkdir -p build/wheel-tests/train && cp train/README.md build/wheel-tests/train/
 	cp -r tests pipelines docs pyproject.toml mkdocs.yml *.md build/wheel-tests/
 	cd build/wheel-tests && PATH="$(CURDIR)/build/wheel-venv/bin:$$PATH" $(TEST_ENV) \
-		../wheel-venv/bin/python -m pytest -n 2 -q -m "not slow"
+		../wheel-venv/bin/python -m pytest -n 2 -q -m "not slow" $(WHEEL_TESTS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -104,6 +108,22 @@ build: $(VENV)/.ready
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist . > /dev/null
 	ls dist
+
+# What a release consists of, in dist/: the sources, a wheel made from them, both looked over, and a list of all that
+# `pip install "greenspace[prep,train]"` brought into a new environment (CycloneDX). CONTRIBUTING says what to do with them.
+RELEASE := build/release-venv
+release:
+	rm -rf dist $(RELEASE) && mkdir -p build
+	$(PYTHON) -m venv build/release-tools
+	build/release-tools/bin/python -m pip --disable-pip-version-check --quiet install build cyclonedx-bom twine
+	build/release-tools/bin/python -m build --outdir dist . > build/release.log
+	build/release-tools/bin/twine check --strict dist/*
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt "$$(ls dist/*.whl)[prep,train]"
+	$(RELEASE)/bin/greenprep --version && $(RELEASE)/bin/greentrain --version
+	build/release-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file "$$(ls dist/*.whl | sed 's/-py3.*//').cdx.json" $(RELEASE)/bin/python
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 clean:
 	rm -rf $(VENV) $(NEXT) build dist demo
