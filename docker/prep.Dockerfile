@@ -1,4 +1,4 @@
-# greenprep, and the Dask scheduler and workers of compose.yaml: no torch, no compiler, no root.
+# greenprep with `watch` and `serve`, and the Dask scheduler and workers of compose.yaml: no torch, no compiler, no root.
 #   docker build -f docker/prep.Dockerfile -t greenspace-prep .
 # Debian's Python gets Debian's security updates: build again to have them.
 ARG BASE=debian:12.11-slim
@@ -19,7 +19,7 @@ RUN apt-get update \
 # What the package needs is a layer of its own, which a change of our sources does not touch.
 COPY pyproject.toml constraints.txt docker/requirements.py /tmp/
 RUN python3 -m venv /opt/greenspace \
-    && python3 /tmp/requirements.py /tmp/pyproject.toml prep > /tmp/requirements.txt \
+    && python3 /tmp/requirements.py /tmp/pyproject.toml prep service > /tmp/requirements.txt \
     && /opt/greenspace/bin/pip install --no-cache-dir -c /tmp/constraints.txt -r /tmp/requirements.txt s3fs
 COPY --from=wheel /wheel /wheel
 RUN /opt/greenspace/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
