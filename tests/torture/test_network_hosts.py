@@ -1,4 +1,4 @@
-"""The cluster of docker/compose.yaml as hosts of a network: a namespace each for the scheduler, two workers and `run`."""
+"""The cluster of docker/compose.yaml as hosts of a network: a namespace each for scheduler, workers and `run`."""
 
 import os
 import shutil
@@ -49,7 +49,8 @@ def on(host, *words):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"},  # a host that is silent so long is dead; of 30
+        env=os.environ
+        | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"},  # a host that is silent so long is dead; of 30
     )
 
 
@@ -73,7 +74,8 @@ def test_a_worker_s_host_that_dies_costs_nothing_but_time(tmp_path):
         for process in cluster:
             ends.callback(process.communicate)
             ends.callback(process.kill)
-        run = on("prep", "-c", "from greenprep.cli import main; main()", "run", made.recipe("hosts"), "--scheduler", address)
+        main = "from greenprep.cli import main; main()"
+        run = on("prep", "-c", main, "run", made.recipe("hosts"), "--scheduler", address)
         while run.poll() is None and not list(tmp_path.rglob("ledger/*.done")):
             time.sleep(0.02)
         assert run.poll() is None, f"it ended before a host could die: {run.communicate()[1]}"
