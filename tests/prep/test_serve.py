@@ -137,7 +137,8 @@ def test_a_form_of_another_site_is_refused(served, browser):
 
 
 def test_a_name_that_was_made_to_lead_here_is_not_answered(served):
-    assert client(served, base="http://elsewhere.example").get("/pairs").status_code == 421
+    for name in ("elsewhere.example", "127.0.0.1.elsewhere.example"):
+        assert client(served, base=f"http://{name}").get("/pairs").status_code == 421
     assert client(served, base="http://localhost:1").get("/pairs").status_code == 200
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,15 @@ class Watched:
 
 @pytest.fixture
 def watched(empty_collection, monkeypatch):
-    """An empty inbox, watched by this process alone: the test that kills has workers."""
+    """An empty inbox, watched by this process alone, without a page: the test that kills has workers and pages."""
 
     def judge(raw, out, recipe, todo, workers):
         yield clean_batch(raw, out, recipe.bands, recipe.mask, recipe.limits, todo)
 
     monkeypatch.setattr(watcher_module, "judge_pairs", judge)
     monkeypatch.setattr(watcher_module, "grow", lambda *args, workers: grow(*args, workers=0))
+    page = import_module("greenprep.clean.report")
+    monkeypatch.setattr(page, "write_clean_report", lambda *args: None)  # It draws for half a second.
     return Watched(empty_collection)
 
 
@@ -108,13 +111,17 @@ def test_verdicts_are_those_of_clean_and_stand_beside_both_files(watched):
             assert entry.image.rpartition("/")[2] in text and all(reason.remedy in text for reason in entry.reasons)
 
 
-def test_the_store_of_many_batches_is_that_of_one_go_byte_for_byte(watched):
+def test_splits_are_kept_and_the_store_of_many_batches_is_that_of_one_go_byte_for_byte(watched):
     watched.add(*range(4))
     watched.once()
+    before = splits_of(watched)
     watched.add(7, 1, times=(1, 2))  # One area is new, the other has a second time.
     watched.once()
+    assert watched.events("batch")[0]["audit"] == "passed"
     watched.add(5, 6)
     watched.once()
+    after = splits_of(watched)
+    assert after.items() >= before.items() and len(after) == 7 and set(after.values()) == {0, 1}
     record = read_record(watched.places.clean)
     assert [len(batch.sources) for batch in record.batches] == [4, 3, 2]
     assert record.sources == open_store(watched.places.store).texts("path").tolist() != sorted(record.sources)
@@ -123,18 +130,9 @@ def test_the_store_of_many_batches_is_that_of_one_go_byte_for_byte(watched):
     assert verify(str(watched.places.store), deep=True) == []
 
 
-def test_a_group_stays_in_its_split_and_the_audit_runs_each_time(watched):
-    watched.add(*range(4))
-    watched.once()
-    assert watched.events("batch")[0]["audit"] == "passed"
+def splits_of(watched):
     store = open_store(watched.places.store)
-    before = dict(zip(store.texts("group_name").tolist(), store.splits().tolist(), strict=True))
-    watched.add(*range(8), times=(2,))
-    watched.once()
-    store = open_store(watched.places.store)
-    after = dict(zip(store.texts("group_name").tolist(), store.splits().tolist(), strict=True))
-    assert after.items() >= before.items() and len(after) == 8 and set(after.values()) == {0, 1}
-    assert watched.events("batch")[0]["audit"] == "passed"
+    return dict(zip(store.texts("group_name").tolist(), store.splits().tolist(), strict=True))
 
 
 def test_a_store_that_was_split_again_by_hand_is_followed(watched):
@@ -266,13 +264,11 @@ def test_stopped_at_any_moment_it_goes_on(watched, monkeypatch, moment):
 
 
 def _named(module: str, name: str):
-    import importlib
-
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(import_module(module), name)
     except ModuleNotFoundError:
         outer, _, inner = module.rpartition(".")
-        return getattr(getattr(importlib.import_module(outer), inner), name)
+        return getattr(getattr(import_module(outer), inner), name)
 
 
 @given(cut=st.integers(0, 400))
@@ -524,7 +520,7 @@ def test_no_time_is_named():
 
 
 def test_killed_three_times_while_pairs_come_it_answers_each_file_once(tmp_path):
-    counts = kill_while_pairs_come(tmp_path, 40, 3, seconds=4, batch=10)
+    counts = kill_while_pairs_come(tmp_path, 40, 3, seconds=3, batch=10)
     assert counts["verdicts"] == {"accepted": 38, "rejected": 2}
 
 
@@ -588,8 +584,7 @@ def test_ground_that_is_excluded_is_in_no_split_from_then_on(watched):
     watched.add(6)
     watched.add(1, times=(2,))
     watched.once()
-    store = open_store(watched.places.store)
-    splits = dict(zip(store.texts("group_name").tolist(), store.splits().tolist(), strict=True))
+    splits = splits_of(watched)
     assert splits.pop("T_2020_1") == 255 and set(splits.values()) == {0, 1}
     tile(watched.places.clean, watched.folder / "anew.zarr", workers=0)
     assert tree(watched.folder / "anew.zarr") == tree(watched.places.store)

@@ -97,7 +97,7 @@ def kill_while_pairs_come(
 def _start(folder: Path, batch: int) -> subprocess.Popen[bytes]:
     words = (
         *("watch", folder / "inbox", "--clean", folder / "clean", "--store", folder / "s.zarr"),
-        *("--recipe", folder / "recipe.yaml", "--batch", batch, "--every", "3s", "--settle", "1s", "--workers", 2),
+        *("--recipe", folder / "recipe.yaml", "--batch", batch, "--every", "3s", "--settle", "0.5s", "--workers", 2),
     )
     with (folder / "said.txt").open("ab") as said:  # No pipe: it would be full after a thousand verdicts.
         return subprocess.Popen(

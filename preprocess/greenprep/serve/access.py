@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 __all__ = ["COOKIE", "HEADERS", "Gate", "Session", "as_name", "is_loopback"]
 
@@ -80,4 +81,7 @@ def as_name(text: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine reach that address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # A name, such as 127.example.com.
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -111,11 +110,9 @@ def _holds(row: Row, text: str) -> bool:
 
 
 def _lines(path: Path, places: list[tuple[int, int]]) -> Iterator[tuple[str, Entry]]:
-    handle = os.open(path, os.O_RDONLY)
-    try:
+    with path.open("rb") as file:
         for start, length in places:
-            line = os.pread(handle, length, start)
+            file.seek(start)
+            line = file.read(length)
             at = parse_line(str(path), line).get("at", "")
             yield at, read_entry(str(path), plain(line) if at else line)
-    finally:
-        os.close(handle)

@@ -8,6 +8,7 @@ manifest, which other commands read, is written from this file now and then.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +102,7 @@ class VerdictLog:
             file.seek(self._end)
             try:
                 if file.write(b"".join(lines)) != sum(map(len, lines)):
-                    raise OSError(28, "No space left on device", str(self.path))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(self._end)
