@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pystac
 import pytest
+from pydantic import ValidationError
 from pystac.extensions.mlm import MLMExtension
 from pystac.validation import RegisteredValidator
+from stac_model.schema import MLModelProperties
 from typer.testing import CliRunner
 
 from greenschemas.store import open_store
@@ -49,6 +51,16 @@ def test_pystac_reads_the_card_as_a_model(run: Path) -> None:
     assert weights.extra_fields["mlm:artifact_type"] == "torch.save" and "mlm:model" in weights.roles
     assert (run / weights.href).stat().st_size == weights.extra_fields["file:size"]
     assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz_") for key in model.hyperparameters.to_dict())
+
+
+def test_the_card_is_a_model_by_the_extension_s_own_schema(run: Path) -> None:
+    """The oracle is stac-model, which the extension's schema is kept in step with; it refuses what lacks a field."""
+    properties = json.loads((run / "card.json").read_text(encoding="utf-8"))["properties"]
+    found = MLModelProperties.model_validate(properties)
+    assert found.name == properties["mlm:name"] and set(found.tasks) == set(properties["mlm:tasks"])
+    for name in ("mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"):
+        with pytest.raises(ValidationError, match=name):
+            MLModelProperties.model_validate({key: value for key, value in properties.items() if key != name})
 
 
 def test_the_text_says_what_evaluate_says(run: Path) -> None:

@@ -47,5 +47,6 @@ def _subject(run: Path, licence: str | None) -> Subject:
         weights_bytes=sum(weight.numel() * weight.element_size() for weight in weights),
         file_bytes=(run / "checkpoints" / "best.pt").stat().st_size,
         temperature=trained.temperature,
+        trees=trained.trees is not None,
         licence=licence,
     )

@@ -53,6 +53,8 @@ class Subject:
     file_bytes: int
     """Of the checkpoint."""
     temperature: float
+    trees: bool
+    """Whether the mean of its shares and those of trees on single pixels is predicted."""
     licence: str | None
     """Of the weights: an SPDX identifier; None: not stated."""
 
@@ -134,7 +136,8 @@ def _output(of: Subject, tasks: list[str]) -> dict[str, Any]:
     size = of.contract.tile_size
     return {
         "name": "classes",
-        "description": f"Logits; divided by {of.temperature:.4g}, the softmax of them is the share of each class.",
+        "description": f"Logits; divided by {of.temperature:.4g}, the softmax of them is the share of each class."
+        + " They are averaged with those of checkpoints/trees.npz." * of.trees,
         "tasks": tasks,
         "result": {
             "shape": [-1, len(of.classes), size, size],

@@ -93,6 +93,9 @@ def _limits(of: Subject, found: Mapping[str, Any]) -> Iterator[str]:
     yield "- Other sensors, seasons, climates and cities than those of the data were not tried. `greentrain predict`"
     yield "  refuses scenes whose values or pixels are unlike those of training."
     yield "\n## How sure it is\n"
+    if of.trees:
+        yield "The net's shares are averaged with those of gradient boosting on single pixels, fitted to the same ground."
+        yield ""
     yield f"Logits are divided by {of.temperature:.3f}, found on the val split. Calibration error (ECE):"
     yield f"{_number(found['calibration_error'])}, without that {_number(found['calibration_error_before'])}."
 
