@@ -1,6 +1,11 @@
-"""What all tests share: Hypothesis without a deadline, because no test here asserts a time."""
+"""What all tests share: Hypothesis without a deadline, because no test here asserts a time; Ctrl-C that is heard."""
+
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("greenspace", deadline=None)
 settings.load_profile("greenspace")
+# A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -94,8 +94,7 @@ def _limits(of: Subject, found: Mapping[str, Any]) -> Iterator[str]:
     yield "  refuses scenes whose values or pixels are unlike those of training."
     yield "\n## How sure it is\n"
     if of.trees:
-        yield "The net's shares are averaged with those of gradient boosting on single pixels, fitted to the same ground."
-        yield ""
+        yield "Its shares are averaged with those of gradient boosting on single pixels, fitted to the same ground.\n"
     yield f"Logits are divided by {of.temperature:.3f}, found on the val split. Calibration error (ECE):"
     yield f"{_number(found['calibration_error'])}, without that {_number(found['calibration_error_before'])}."
 
