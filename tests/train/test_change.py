@@ -134,6 +134,8 @@ def test_gains_and_losses_are_those_that_numpy_counts(
         assert (code[~known] == 255).all() and file.colormap(1)[1][:3] == change_colours(CLASSES)[1]
         assert json.loads(file.tags()["GREENSPACE_CLASS_NAMES"])[1] == "impervious to low_vegetation"
     assert cog_validate(tmp_path / "c.tif", strict=True) == (True, [], [])
+    asset = json.loads((tmp_path / "c.stac.json").read_text())["assets"]["map"]["bands"][0]
+    assert asset["classification:classes"][1]["description"] == "impervious to low_vegetation"
     style = (tmp_path / "c.qml").read_text()
     assert 'label="trees to impervious"' in style and "made by greentrain" in style
     assert found["after_brought"] is None and found["hectares"] == pytest.approx(known.sum() / 100)

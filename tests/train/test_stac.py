@@ -108,3 +108,14 @@ def test_the_item_lies_beside_its_map(tmp_path: Path) -> None:
     layers = {tmp_path / path.name: layer for path, layer in LAYERS.items()}
     write_item(tmp_path / "city.tif", GRID, layers, CLASSES, "scene.tif")
     assert pystac.Item.from_file(str(tmp_path / "city.stac.json")).assets["map"].href == "./city.tif"
+
+
+def test_a_map_of_change_is_of_all_the_time_between_two_maps() -> None:
+    layers = {Path("c.tif"): Layer(("change",), "uint8", 255, ((0, 0, 0), (1, 2, 3)))}
+    made = item_of(Path("c.tif"), GRID, layers, ("a", "a to b"), "m_2023-06-01.tif", NOW, "m_2016.tif")
+    RegisteredValidator.get_validator().validate_core(made, pystac.STACObjectType.ITEM, "1.1.0")
+    time = made["properties"]
+    assert (time["start_datetime"], time["end_datetime"]) == ("2016-01-01T00:00:00Z", "2023-06-01T00:00:00Z")
+    assert time["title"] == "Change from m_2016.tif to m_2023-06-01.tif"
+    undated = item_of(Path("c.tif"), GRID, layers, ("a", "a to b"), "m_2023-06-01.tif", NOW, "old.tif")["properties"]
+    assert undated["datetime"] == undated["created"]

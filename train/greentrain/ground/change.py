@@ -25,6 +25,7 @@ from greentrain.ground.sieve import find_large, only_large
 from greentrain.maps.blend import Block
 from greentrain.maps.outputs import AFTER, BEFORE, KEY, NO_CLASS
 from greentrain.maps.raster import Layer, Raster, write_map
+from greentrain.maps.stac import write_item
 from greentrain.maps.style import class_style, difference_style, write_style
 from greentrain.maps.warp import OnGrid
 
@@ -136,10 +137,10 @@ class _Seen:
 
 
 def write_change(pair: Pair, out: Path, min_area: float, bar: Ticker) -> float:
-    """Write the map of change and its style; gives the hectares that changed in patches below `min_area` hectares.
+    """Write the map of change, its style and its STAC item.
 
-    Those are given the class that they had before. Raises ConfigError where there is a `min_area` and no CRS, or
-    fractions, of which nothing says what has changed.
+    Gives the hectares that changed in patches below `min_area` hectares, which are given the class that they had
+    before. Raises ConfigError where there is a `min_area` and no CRS, or fractions, of which nothing says what changed.
     """
     bar.total(sum(1 for _ in pair.strips()) * (2 if min_area else 1))
     tags = {**origin(pair), "GREENSPACE_MIN_AREA": f"{min_area:g}"}
@@ -150,6 +151,7 @@ def write_change(pair: Pair, out: Path, min_area: float, bar: Ticker) -> float:
         layer = Layer(pair.classes, "float32", float("nan"))
         write_map(out, pair.before.grid, layer, _differences(pair, bar), tags)
         write_style(out, difference_style(pair.classes[0]))
+        _write_item(pair, out, layer, pair.classes)
         return 0.0
     least = _least_pixels(pair, min_area)
     large = find_large(_ticked(_changed(pair), bar), least) if least > 1 else []
@@ -161,7 +163,13 @@ def write_change(pair: Pair, out: Path, min_area: float, bar: Ticker) -> float:
     layer = Layer(("change",), "uint16" if wide else "uint8", 65535 if wide else NO_CLASS, colours)
     write_map(out, pair.before.grid, layer, _codes(pair, large, layer, seen, bar), tags)
     write_style(out, class_style(names, colours, np.flatnonzero(seen.pixels).tolist()))
+    _write_item(pair, out, layer, names)
     return seen.small
+
+
+def _write_item(pair: Pair, out: Path, layer: Layer, names: Sequence[str]) -> None:
+    before, after = pair.before, pair.after.raster
+    write_item(out, before.grid, {out: layer}, names, Path(after.path).name, Path(before.path).name)
 
 
 def _least_pixels(pair: Pair, min_area: float) -> int:

@@ -36,23 +36,35 @@ _PIECES = 8
 """Straight pieces that a side of the footprint is drawn of: it is bent in longitude and latitude."""
 
 
-def write_item(out: Path, grid: Grid, layers: Mapping[Path, Layer], classes: Sequence[str], scene: str) -> None:
-    """Write `MAP.stac.json` beside the map."""
-    item = item_of(out, grid, layers, classes, scene, datetime.now(UTC))
+def write_item(
+    out: Path, grid: Grid, layers: Mapping[Path, Layer], classes: Sequence[str], scene: str, before: str | None = None
+) -> None:
+    """Write `MAP.stac.json` beside the map; arguments as of `item_of`."""
+    item = item_of(out, grid, layers, classes, scene, datetime.now(UTC), before)
     write_whole(out.with_suffix(".stac.json"), json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def item_of(
-    out: Path, grid: Grid, layers: Mapping[Path, Layer], classes: Sequence[str], scene: str, now: datetime
+    out: Path,
+    grid: Grid,
+    layers: Mapping[Path, Layer],
+    classes: Sequence[str],
+    scene: str,
+    now: datetime,
+    before: str | None = None,
 ) -> dict[str, Any]:
     """The item of the map `out` and of the maps of the same grid beside it.
 
     layers: what each file holds. scene: name of the file that it is a map of, which may say when that was taken; else
-    the time is `now`, which the description says.
+    the time is `now`, which the description says. before: name of the earlier of two maps, where `out` says what
+    changed from that to `scene`; the time is then all that lies between.
     """
     geometry, bbox = _footprint(grid)
     code = authority_code(grid)
-    time = time_in(scene)
+    time = time_in(scene) if before is None else _between(time_in(before), time_in(scene))
+    title, made = f"Classes of {scene}", f"predict of {scene}"
+    if before is not None:
+        title, made = f"Change from {before} to {scene}", f"change of {before} and {scene}"
     known = {"proj:code": code} if code or not grid.crs else {"proj:code": None, "proj:wkt2": grid.crs}
     unknown = "" if time else " The scene's name tells no date: the time is that at which the map was made."
     return {
@@ -65,8 +77,8 @@ def item_of(
         "properties": {
             **(time or {"datetime": _stamp(now)}),
             "created": _stamp(now),
-            "title": f"Classes of {scene}",
-            "description": f"Map of {', '.join(classes)}, drawn by greentrain predict of {scene}.{unknown}",
+            "title": title,
+            "description": f"Map of {', '.join(classes)}, drawn by greentrain {made}.{unknown}",
             **known,
             "proj:shape": [grid.height, grid.width],
             **({"proj:transform": list(grid.transform)} if grid.placed else {}),
@@ -92,6 +104,14 @@ def time_in(name: str) -> dict[str, str | None] | None:
     first = datetime(int(year_only[1]), 1, 1, tzinfo=UTC)
     last = first.replace(year=first.year + 1) - timedelta(seconds=1)
     return {"datetime": None, "start_datetime": _stamp(first), "end_datetime": _stamp(last)}
+
+
+def _between(first: dict[str, str | None] | None, last: dict[str, str | None] | None) -> dict[str, str | None] | None:
+    """From the beginning of one time to the end of another, as `time_in` gives them."""
+    if first is None or last is None:
+        return None
+    begin, end = first["datetime"] or first["start_datetime"], last["datetime"] or last["end_datetime"]
+    return {"datetime": None, "start_datetime": begin, "end_datetime": end}
 
 
 def _asset(path: Path, layer: Layer, grid: Grid, classes: Sequence[str]) -> dict[str, Any]:
