@@ -68,8 +68,8 @@ def raw_files(folder: Path, areas: int = 5) -> Collection:
 
 
 def same(found: dict[str, bytes], due: dict[str, bytes]) -> bool:
-    """Whether two trees hold the same, but for pages, which hold times, and what a kill leaves for the next owner."""
-    drop = (".html", ".lock")
+    """Whether two trees hold the same, but for pages and STAC items, which hold times, and locks that a kill leaves."""
+    drop = (".html", ".lock", ".stac.json")
     return {k: v for k, v in found.items() if not k.endswith(drop)} == {
         k: v for k, v in due.items() if not k.endswith(drop)
     }
