@@ -104,16 +104,7 @@ class PixelTrees:
             channels = int(known.pop("channels"))
             arrays = {name: np.asarray(part, kinds.get(name, np.uint32)) for name, part in known.items()}
             return cls(**arrays, channels=channels)
-        except (
-            BadZipFile,
-            zlib.error,
-            NotImplementedError,
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            TypeError,
-        ) as problem:
+        except _DAMAGE as problem:
             raise ConfigError(
                 path,
                 f"a broken file of trees ({str(problem).splitlines()[0][:120]})",

@@ -103,15 +103,14 @@ def _confusions(trees: TreesBaseline, trained: Trained, store: Store) -> list[Te
     classes, chance = len(trained.rule.classes), torch.Generator().manual_seed(0)
     share = _SCORED_PIXELS / max(len(store.usable_tiles("val")) * store.contract.tile_size**2, 1)
     counts = [torch.zeros(classes, classes, dtype=torch.int64) for _ in range(3)]
-    bands = trained.normaliser.bands
-    for batch in open_loader(store, "val", 16, normalise=False, bands=bands, order="sequential", cache="none", ahead=1):
+    seen = trained.normaliser
+    for batch in open_loader(store, "val", 16, normaliser=seen, order="sequential", cache="none", ahead=1):
         target = trained.rule(batch["fraction"], batch["valid"])
         kept = target.counted & (torch.rand(target.counted.shape, generator=chance) < share)
         if not kept.any():
             continue
-        image = torch.from_numpy(trained.normaliser(batch["image"].numpy(), batch["valid"].numpy()))
-        alone = trained.of_net(batch["image"], batch["valid"])
-        image, truth, alone = (part.movedim(1, -1)[kept].T[None, :, None] for part in (image, target.fraction, alone))
+        parts = batch["image"], target.fraction, trained.of_image(batch["image"])
+        image, truth, alone = (part.movedim(1, -1)[kept].T[None, :, None] for part in parts)
         found = torch.from_numpy(trees.predict(image.numpy()))
         for count, answer in zip(counts, (alone, found, alone + found), strict=True):
             count += confusion(answer, truth, torch.ones(1, 1, truth.shape[-1]))

@@ -120,9 +120,7 @@ def _sums(trained: Trained, store: Store, split: str, batch_size: int, device: t
         for batch in loader:
             target = trained.rule(batch["fraction"], batch["valid"])
             shares = probabilities(trained.net, batch["image"], flips, (trained.temperature, 1.0))
-            if trained.trees is not None:
-                shares = (shares + trained.trees(batch["image"]).to(shares)) / 2
-            probability, plain = shares
+            probability, plain = trained.with_trees(shares, batch["image"])
             group = group_of[batch["tile"].cpu()]
             compared = probability, target.fraction, target.counted
             matrices += confusion_by_group(*compared, group, groups).cpu()

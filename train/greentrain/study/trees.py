@@ -21,7 +21,7 @@ __all__ = ["QUICK_VALUES", "TreesBaseline", "quick_trees"]
 
 _FOLDS = 3
 QUICK_VALUES = 60_000_000
-"""Most values (240 MB) of random training tiles that `quick_trees` are shown."""
+"""Most values (240 MB) of random training tiles that trees beside a net are shown."""
 
 
 class TreesBaseline:

@@ -81,12 +81,11 @@ class Trained:
     def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:
         """Class probabilities (B, K, H, W) of raw values (B, C, H, W) of `normaliser.bands`, valid (B, H, W) bool."""
         image = self._normal(raw, valid)
-        share = self._of_net(image)
-        return share if self.trees is None else (share + self.trees(image)) / 2
+        return self.with_trees(self.of_image(image), image)
 
     def of_net(self, raw: Tensor, valid: Tensor) -> Tensor:
         """As `probabilities`, of the net alone, which sees a pixel's surroundings."""
-        return self._of_net(self._normal(raw, valid))
+        return self.of_image(self._normal(raw, valid))
 
     @property
     def of_trees(self) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -94,13 +93,18 @@ class Trained:
         trees = self.trees
         return None if trees is None else lambda raw, valid: trees(self._normal(raw, valid))
 
-    def _normal(self, raw: Tensor, valid: Tensor) -> Tensor:
-        return torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
-
     @torch.inference_mode()
-    def _of_net(self, image: Tensor) -> Tensor:
+    def of_image(self, image: Tensor) -> Tensor:
+        """The net's probabilities (B, K, H, W), on the CPU, of normalised images (B, C, H, W)."""
         device = next(self.net.parameters()).device
         return (self.net(image.to(device)).float() / self.temperature).softmax(1).cpu()  # type: ignore[no-any-return]
+
+    def with_trees(self, share: Tensor, image: Tensor) -> Tensor:
+        """The mean of the net's probabilities (…, B, K, H, W) and the trees' of the same normalised images, if any."""
+        return share if self.trees is None else (share + self.trees(image).to(share)) / 2
+
+    def _normal(self, raw: Tensor, valid: Tensor) -> Tensor:
+        return torch.from_numpy(self.normaliser(raw.cpu().numpy(), valid.cpu().numpy()))
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
