@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `service` is not installed")
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from greenprep.clean.acts import read_acts
+from greenprep.cli import app
 from greenprep.cli.serve import serve
 from greenprep.serve.access import HEADERS, Gate, is_loopback
 from greenprep.serve.app import Door, make_app
@@ -303,6 +305,11 @@ def test_what_is_lacking_is_said_in_a_sentence(served, monkeypatch, options, sai
     words = {"clean": served.places.clean, "store": served.places.store} | options
     with pytest.raises(ConfigError, match=re.escape(said)):
         serve(served.places.inbox, **words)
+
+
+def test_help_names_the_extra_in_brackets_that_rich_leaves_alone():
+    said = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
+    assert 'pip install "greenspace[service]"' in said
 
 
 def test_the_token_is_shown_once_and_only_where_it_was_made_for_this_run(served, monkeypatch, capsys):

@@ -36,9 +36,9 @@ def serve(
         Path | None, typer.Option(help="Folder of this machine whose files may be brought in by their path.")
     ] = None,
 ) -> None:
-    """Show what the watcher of an inbox knows as pages and as JSON; take uploads and decisions from who has the token.
+    r"""Show what the watcher of an inbox knows as pages and as JSON; take uploads and decisions from who has the token.
 
-    Needs `pip install "greenspace[service]"`. The API: /openapi.json.
+    Needs `pip install "greenspace\[service]"`. The API: /openapi.json.
 
     Example: greenprep serve inbox --clean data/clean --store data/city.zarr --runs runs
     """
