@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -180,10 +180,7 @@ def _of_safe(place: Path, text: str, bands: Sequence[Band]) -> Products:
     assets = [_of_file(path, nodata=0.0) for path in images]
     for at, name in enumerate(_BANDS):
         meant = (1 / unit, float(offsets.get(str(at), 0)) / unit)
-        assets = [
-            _Asset(one.names, one.href, one.metres, nodata=0.0, scaling=meant) if name in one.names else one
-            for one in assets
-        ]
+        assets = [replace(one, scaling=meant) if name in one.names else one for one in assets]
     assets += [_Asset((name,), str(path), 60.0, layer) for path in flags for name, layer in _LAYERS.items()]
     tags = {"PRODUCT": place.name}
     if baseline := re.search(r"<PROCESSING_BASELINE>\s*([\d.]+)", text):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -65,8 +65,7 @@ def _stack(clean: Path, folder: Path) -> None:
     dates = max((len(some) for some in groups.values()), default=0)
     if dates < 2:
         raise ConfigError("--times", "no group has two dates", "leave it out; see `pairing.group` in the recipe")
-    counted = Counter(len(some) for some in groups.values())
-    if short := sum(many for count, many in counted.items() if count < dates):
+    if short := sum(len(some) < dates for some in groups.values()):
         say(f"{short} of {len(groups)} groups have fewer than {dates} dates: they have no valid pixel.")
     made = []
     with gdal(), progress("stacking", len(groups)) as bar:

@@ -49,6 +49,7 @@ __all__ = [
     "check_folders",
     "check_owned",
     "clean",
+    "entry_key",
     "judge_pairs",
     "pair_files",
     "reject_repairs",
@@ -126,11 +127,11 @@ def _clean(
         else {
             entry_key(entry): entry
             for candidate in candidates
-            if (entry := old.get(_key(candidate))) and _still_good(raw, out, entry, candidate)
+            if (entry := old.get(entry_key(candidate))) and _still_good(raw, out, entry, candidate)
         }
     )
     kept |= _out_of_sight(raw, candidates, old)
-    todo = [candidate for candidate in candidates[:limit] if _key(candidate) not in kept]
+    todo = [candidate for candidate in candidates[:limit] if entry_key(candidate) not in kept]
     entries = dict(kept)
     with _journal(out, recipe, old.values(), dry_run) as journal, progress("cleaning", len(kept) + len(todo)) as bar:
         bar.advance(len(kept))
@@ -163,13 +164,9 @@ def reject_repairs(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"limits": recipe.limits.model_copy(update={"levels": levels})})
 
 
-def entry_key(entry: Entry) -> tuple[str, str]:
-    """What tells an entry from all others."""
-    return entry.image or "", entry.mask or ""
-
-
-def _key(candidate: Candidate) -> tuple[str, str]:
-    return candidate.image or "", candidate.mask or ""
+def entry_key(one: Entry | Candidate) -> tuple[str, str]:
+    """What tells a pair from all others."""
+    return one.image or "", one.mask or ""
 
 
 def check_folders(raw: Path, out: Path, dry_run: bool = False) -> None:
@@ -236,7 +233,7 @@ def _out_of_sight(
     Raises SourceError where they were judged by another recipe, and so cannot stay as they are.
     """
     folders = [f"{candidate.name}/" for candidate in candidates if candidate.problem is Code.UNREADABLE]
-    found = {_key(candidate) for candidate in candidates}
+    found = {entry_key(candidate) for candidate in candidates}
     hidden = {
         key: entry
         for key, entry in old.items()
@@ -319,7 +316,7 @@ def _settle(
         for entry in judged
         if entry.verdict is not Verdict.REJECTED and not all(path.is_file() for path in pair_files(out, entry))
     }
-    again = [candidate for candidate in candidates if _key(candidate) in lacking]
+    again = [candidate for candidate in candidates if entry_key(candidate) in lacking]
     for _ in judge_pairs(raw, out, recipe, again, 1):
         pass
 

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from greenprep.inspect.tables import table
+from greenprep.store.location import Location
 from greenschemas.about import About
 from greenschemas.contract import Contract
 from greenschemas.errors import ConfigError
@@ -57,8 +56,7 @@ def write_card(store: Store, folder: Path | None = None) -> tuple[Path, Path]:
         raise ConfigError(store.location, "a store that is no folder of this machine", "say where by `--out FOLDER`")
     name = store.location.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr")
     place = Path(store.location).resolve().parent if folder is None else folder
-    with fsspec.open(f"{store.location.rstrip('/')}/zarr.json", "rb") as file:
-        seal = hashlib.sha256(file.read()).hexdigest()
+    seal = hashlib.sha256((Location.at(store.location) / "zarr.json").read()).hexdigest()
     data, text = place / f"{name}.croissant.json", place / f"{name}.card.md"
     card = croissant(store.contract, f"{name}.zarr", seal)
     write_whole(data, json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -165,8 +163,7 @@ def _described(contract: Contract) -> str:
 
 def _record_sets(contract: Contract) -> list[dict[str, Any]]:
     known = contract.statistics
-    shares = known.class_share if known else (None,) * len(contract.classes)
-    classes = [{"name": name, "share": share} for name, share in zip(contract.classes, shares, strict=True)]
+    classes = [{"name": name, "share": share} for name, share in _class_shares(contract)]
     bands: list[dict[str, Any]] = [
         {"name": band.name, "role": band.role.value, "common": band.common} for band in contract.bands
     ]
@@ -228,6 +225,10 @@ def _bands_text(contract: Contract) -> str:
 
 
 def _classes_text(contract: Contract) -> str:
+    return table(("class", "share of train"), _class_shares(contract))
+
+
+def _class_shares(contract: Contract) -> list[tuple[str, float | None]]:
+    """Classes and the share of train that each has; None where there are no statistics."""
     known = contract.statistics
-    shares = known.class_share if known else (None,) * len(contract.classes)
-    return table(("class", "share of train"), list(zip(contract.classes, shares, strict=True)))
+    return list(zip(contract.classes, known.class_share if known else (None,) * len(contract.classes), strict=True))

@@ -134,7 +134,7 @@ class Service:
         return drawn
 
     def tile(self, store: Store, tile: int) -> dict[str, Any]:
-        """Source, group and split of a tile; raises ConfigError for one that is not there."""
+        """Source and group of a tile; raises ConfigError for one that is not there."""
         if not 0 <= tile < store.contract.tiles:
             raise ConfigError("tile", f"{tile}", f"tiles go from 0 to {store.contract.tiles - 1}")
         source = int(store.read("source_index", tile))

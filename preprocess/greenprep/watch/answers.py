@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from greenprep.clean.clean import entry_key
 from greenprep.raw.pairs import ANSWERS, Candidate
-from greenprep.watch.verdict_log import Key, key_of
+from greenprep.watch.verdict_log import Key
 from greenschemas.console import say
 from greenschemas.files import sync_files, whole
 from greenschemas.manifest import Entry, Verdict
@@ -35,7 +36,7 @@ class Answers:
         given: list[Path] = []
         at = datetime.now(UTC).replace(microsecond=0).isoformat()
         for entry in entries:
-            kept = again.get(key_of(entry))
+            kept = again.get(entry_key(entry))
             body = {
                 "verdict": entry.verdict.value,
                 "image": entry.image,

@@ -43,13 +43,11 @@ class Inbox:
         self._moving: dict[str, float] = {}
         """Since when, of those that have not settled yet."""
         self._cost = 0.0
-        self.unseen: set[str] = set()
-        """Folders that may not be looked into."""
 
     def look(self) -> None:
         """See all that is there. Raises SourceError where the folder itself cannot be looked into."""
         began = time.monotonic()
-        names, self.unseen = all_files(self.root)
+        names, _ = all_files(self.root)
         for name in self._states.keys() - names:
             self._forget(name)
         for name in names:

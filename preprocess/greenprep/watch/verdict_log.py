@@ -18,13 +18,14 @@ from heapq import heappush, heappushpop
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from greenprep.clean.clean import entry_key
 from greenschemas.codes import Code
 from greenschemas.files import whole, write_whole
 from greenschemas.manifest import LOG_NAME, MANIFEST_NAME, SUMMARY_NAME, Entry, Summary, Verdict, parse_line, read_entry
 
-__all__ = ["Key", "Known", "VerdictLog", "key_of", "plain"]
+__all__ = ["HALVES", "Key", "Known", "VerdictLog", "plain"]
 
-_HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
+HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
 _USUAL = 1000
 """Pairs, a sample of all that were accepted, that newcomers are compared with."""
 Key = tuple[str, str]
@@ -46,11 +47,6 @@ class Known(NamedTuple):
     def good(self) -> bool:
         """Whether it was accepted, as it was or repaired."""
         return self.verdict != Verdict.REJECTED
-
-
-def key_of(entry: Entry) -> Key:
-    """What tells a pair from all others."""
-    return entry.image or "", entry.mask or ""
 
 
 class VerdictLog:
@@ -122,7 +118,7 @@ class VerdictLog:
         marks = {mark for entry in new for mark in (entry.image_checksum, f"group {entry.group}") if mark}
         alike = {key for mark in marks for key in self._alike.get(mark, ())}
         keys = alike | {key for _, key in self._usual}
-        return list(self.read(key for key in keys - {key_of(entry) for entry in new} if self.known[key].good))
+        return list(self.read(key for key in keys - {entry_key(entry) for entry in new} if self.known[key].good))
 
     def write_manifest(self, recipe_hash: str) -> Summary:
         """Write the manifest and its sums as `clean` does; returns the sums."""
@@ -149,7 +145,7 @@ def _seed(manifest: Path) -> Iterator[bytes]:
         with manifest.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 entry = parse_line(f"{manifest}:{number}", line)
-                if _HALVES.isdisjoint(reason["code"] for reason in entry["reasons"]):
+                if HALVES.isdisjoint(reason["code"] for reason in entry["reasons"]):
                     yield at + line[1:]
 
 

@@ -90,17 +90,18 @@ def watch_once(
 
 
 def _rules(places: Places, recipe: Recipe | str | Path | None) -> Recipe:
-    """The recipe without paths; raises ConfigError where the folders cannot be used by it."""
+    """The recipe to judge by; raises ConfigError where the folders cannot be used by it."""
     check_folders(places.inbox, places.clean)
     kept = places.clean / RECIPE_NAME
-    rules = load_recipe(kept) if recipe is None and kept.is_file() else recipe_of(recipe)
+    theirs = load_recipe(kept) if kept.is_file() else None
+    rules = theirs if recipe is None and theirs is not None else recipe_of(recipe)
     if rules.split.by == "blocks":
         raise ConfigError(
             recipe or kept,
             "`split: {by: blocks}` cuts scenes into blocks, and such a store cannot grow",
             "split by group, by a part of the names, or not at all (`val: 0`)",
         )
-    if kept.is_file() and load_recipe(kept).hash() != rules.hash():
+    if theirs is not None and theirs.hash() != rules.hash():
         raise ConfigError(
             places.clean,
             "its pairs were judged by another recipe",

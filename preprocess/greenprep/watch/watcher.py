@@ -17,12 +17,12 @@ from greenprep.build.batches import read_record
 from greenprep.build.run import grow
 from greenprep.checks.collection import judge_newcomers
 from greenprep.clean.acts import ACTS_NAME, Act, overruled, read_acts, standing
-from greenprep.clean.clean import judge_pairs, pair_files
+from greenprep.clean.clean import entry_key, judge_pairs, pair_files
 from greenprep.raw.pairs import Candidate
 from greenprep.split.assign import leave_out, places_of
 from greenprep.watch.answers import Answers
 from greenprep.watch.inbox import Inbox
-from greenprep.watch.verdict_log import Key, VerdictLog, key_of
+from greenprep.watch.verdict_log import HALVES, Key, VerdictLog
 from greenschemas.codes import Code
 from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import sync_files
@@ -35,7 +35,6 @@ __all__ = ["Pace", "Places", "Tell", "Watcher"]
 
 _SLICE = 256
 """Pairs that are judged beside each other, written down and answered together."""
-_HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
 _BY_NAMES = frozenset({Code.STRAY, Code.AMBIGUOUS_PARTNER})
 _SHARE = 4
 """After a batch no other is begun for so many times as long, unless there is nothing else to do."""
@@ -118,28 +117,28 @@ class Watcher:
     def _judge_due(self) -> None:
         due = []
         for candidate, stamp in self.inbox.candidates():
-            if candidate.problem in _HALVES:
+            if candidate.problem in HALVES:
                 self._halves[candidate.name] = self._patience_ends(candidate), candidate
                 continue
-            for name in _key(candidate):
+            for name in entry_key(candidate):
                 self._halves.pop(name, None)
             if self._is_due(candidate, stamp):
                 due.append(candidate)
-                self._tried[_key(candidate)] = stamp
+                self._tried[entry_key(candidate)] = stamp
         for at in range(0, len(due), _SLICE):
             self._judge(due[at : at + _SLICE])
             self.step()
 
     def _is_due(self, candidate: Candidate, stamp: str) -> bool:
-        known = self._log.known.get(_key(candidate))
+        known = self._log.known.get(entry_key(candidate))
         if known is None or known.stamp != stamp:
-            return self._tried.get(_key(candidate)) != stamp
+            return self._tried.get(entry_key(candidate)) != stamp
         return candidate.problem is None and not _BY_NAMES.isdisjoint(known.codes)
 
     def _judge(self, candidates: Sequence[Candidate]) -> None:
         """Judge some pairs."""
         places, recipe = self._places, self._recipe
-        again = {key: key[0] in self._stored for key in map(_key, candidates) if key in self._log.known}
+        again = {key: key[0] in self._stored for key in map(entry_key, candidates) if key in self._log.known}
         self._answers.withdraw(name for key in again for name in key if name)
         found = [
             entry
@@ -166,7 +165,7 @@ class Watcher:
     def _note(self, judged: Sequence[Entry], again: dict[Key, bool]) -> None:
         now = time.monotonic()
         for entry in judged:
-            key = key_of(entry)
+            key = entry_key(entry)
             self._waiting.pop(key, None)
             if entry.verdict is not Verdict.REJECTED and key[0] not in self._stored:
                 self._waiting[key] = now
@@ -285,10 +284,6 @@ class Watcher:
         self._changed = False
         self._next_page = time.monotonic() + max(5.0, _PAGE_SHARE * (time.monotonic() - began))
         return summary
-
-
-def _key(candidate: Candidate) -> Key:
-    return candidate.image or "", candidate.mask or ""
 
 
 def _stored(places: Places) -> set[str]:
