@@ -43,5 +43,4 @@ def regression(weight: Floats, mapped_mean: float, stratum: Counts, mapped: Floa
     aside[np.abs(aside) < 1e-9] = 0  # or the mean's own rounding would pass for a spread
     moment = each @ aside**2
     slope = float(each @ (aside * found) / moment) if moment > 0 else 0.0
-    rest = mean_of_strata(weight, stratum, found - slope * mapped)
-    return Estimate(slope * mapped_mean + rest.value, rest.error)
+    return difference(weight, slope * mapped_mean, stratum, slope * mapped, found)

@@ -45,6 +45,11 @@ class Ground:
     unit: float
     """Metres in a unit of a projected CRS."""
 
+    @classmethod
+    def of(cls, raster: Raster) -> Ground:
+        """Of an open map."""
+        return cls(raster.grid, raster.crs_kind, raster.linear_unit)
+
 
 @dataclass
 class Cover:
@@ -138,7 +143,7 @@ def measure(
     parts: what to add up instead of a map's own values (bands, H, W), one band a class.
     Raises SourceError where a pixel holds what no map does, such as a reflectance.
     """
-    ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
+    ground = Ground.of(raster)
     k = len(classes)
     covers = []
     for zone in (None, *zones):

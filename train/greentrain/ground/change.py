@@ -181,7 +181,7 @@ def _least_pixels(pair: Pair, min_area: float) -> int:
     if not math.isfinite(min_area):
         raise ConfigError("--min-area", f"{min_area:g} hectares", "give a number of hectares")
     middle = Block(0, grid.height // 2, grid.width // 2, 1, 1)
-    pixel = float(pixel_hectares(Ground(grid, kind, pair.before.linear_unit), middle)[0, 0])
+    pixel = float(pixel_hectares(Ground.of(pair.before), middle)[0, 0])
     return int(np.ceil(min_area / pixel - 1e-9))
 
 
@@ -201,7 +201,7 @@ def _codes(
     pair: Pair, large: Sequence[NDArray[np.bool_]], layer: Layer, seen: _Seen, bar: Ticker
 ) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """Pieces for `write_map`; on the way it is counted what was seen."""
-    ground = Ground(pair.before.grid, pair.before.crs_kind, pair.before.linear_unit)
+    ground = Ground.of(pair.before)
     for strip in pair.strips():
         before, after, known = pair.read(strip)
         if large:

@@ -55,7 +55,7 @@ def write_polygons(map: Path, out: Path, least: float = 0.0, tick: Ticker | None
         if not raster.grid.crs:
             raise SourceError(map, "no CRS, so nothing says where its polygons lie", "give the scene its CRS")
         classes = class_names(raster.tags, raster.names, False)
-        ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
+        ground = Ground.of(raster)
         middle = Block(0, 0, raster.grid.width // 2, raster.grid.height, 1)
         hectares = pixel_hectares(ground, middle)[:, 0]
         size = max(1, math.ceil(least / float(hectares.mean()) - 1e-9))

@@ -151,7 +151,7 @@ def frame_of(raster: Raster, question: Question) -> Frame:
     """First pass: the strata of a map. Raises SourceError where it is no map, or holds no data."""
     n = STEPS + 1 if question.bands else len(question.classes)
     pixels, hectares, sums = np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
-    ground = Ground(raster.grid, raster.crs_kind, raster.linear_unit)
+    ground = Ground.of(raster)
     for block, key, values in _keys(raster, question):
         known = key >= 0
         pixels += np.bincount(key[known], minlength=n)

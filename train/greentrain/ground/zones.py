@@ -1,4 +1,4 @@
-"""Polygons on the ground, for `greentrain area`: read from GeoJSON, GeoPackage or Shapefile, laid over a map's pixels.
+"""Polygons on the ground, for `area` and `change`: GeoJSON, GeoPackage or Shapefile, laid over the pixels of a map.
 
 Letters: H rows, W columns.
 """

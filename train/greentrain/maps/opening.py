@@ -104,9 +104,7 @@ def open_products(place: Path, bands: Sequence[Band], *, remote: bool) -> Opened
         for at, (file, grid) in enumerate(zip(found.files, grids, strict=True)):
             if grid.crs != target.crs:
                 raise SourceError(file.href, "another coordinate system than other bands", "warp it (gdalwarp -t_srs)")
-            if grid.differs(target) is not None:
-                how = resampling_of(by_name[file.band], abs(target.transform[0] / grid.transform[0]))
-                files[at] = opened.enter_context(_view(files[at], target, how, file.nodata))
+            files[at] = _onto(target, files[at], by_name[file.band], file.nodata, opened)
         opened.pop_all()
     return Opened(tuple(files), layers=tuple(file.layer for file in found.files), files=found.files, tags=found.tags)
 
@@ -114,8 +112,8 @@ def open_products(place: Path, bands: Sequence[Band], *, remote: bool) -> Opened
 def open_dates(scenes: Sequence[Path], bands: Sequence[Band], *, remote: bool) -> Opened:
     """Scenes of several dates as one, in order of time, all on the pixels of the first.
 
-    bands: of all dates, of which each scene has those of its own. Raises SourceError as the scenes themselves do, and
-    where one has not all of its bands.
+    bands: of all dates, of which each scene has those of its own; what a scene lacks is left out, for `match_bands` to
+    say. Raises SourceError as the scenes themselves do.
     """
     found: list[BandFile] = []
     files: list[Any] = []
@@ -129,11 +127,8 @@ def open_dates(scenes: Sequence[Path], bands: Sequence[Band], *, remote: bool) -
                 scaling = None if told is None else told.scaling
                 if grid_of(file).crs != target.crs:
                     raise SourceError(path, f"another coordinate system than {scenes[0]}", "warp it (gdalwarp -t_srs)")
-                if grid_of(file).differs(target) is not None:
-                    how = resampling_of(band, abs(target.transform[0] / file.transform.a))
-                    file = opened.enter_context(_view(file, target, how, nodata))
                 found.append(BandFile(band.name, str(path), layer, nodata, scaling))
-                files.append(file)
+                files.append(_onto(target, file, band, nodata, opened))
         opened.pop_all()
     return Opened(tuple(files), layers=tuple(one.layer for one in found), files=tuple(found))
 
@@ -198,6 +193,14 @@ def _one(file: BandFile, remote: bool) -> Any:
         opened.close()
         raise SourceError(file.href, f"{opened.count} bands, {file.band} is its band {file.layer}", "fetch it again")
     return opened
+
+
+def _onto(target: Grid, file: Any, band: Band, nodata: float | None, opened: ExitStack) -> Any:
+    """The file or, where it has another grid, a view of it on the target's."""
+    if grid_of(file).differs(target) is None:
+        return file
+    how = resampling_of(band, abs(target.transform[0] / file.transform.a))
+    return opened.enter_context(_view(file, target, how, nodata))
 
 
 def _view(file: Any, target: Grid, how: str, nodata: float | None) -> Any:

@@ -1,4 +1,4 @@
-"""GeoTIFFs in and out: with `warp` and those of polygons, the only modules of greentrain that know GDAL.
+"""GeoTIFFs in and out: with `opening`, `warp` and those of points and polygons, all of greentrain that knows GDAL.
 
 Reads a raster window by window, however its bands are laid out, and writes cloud-optimised GeoTIFFs on the scene's own
 grid. What GDAL may open at all says `opening`.

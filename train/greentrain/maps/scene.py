@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,9 @@ from greenschemas.values import Quality, find_clouds, find_holes
 from greentrain.maps.raster import Raster, open_raster, resample
 
 __all__ = ["Correction", "Layout", "Matched", "Scene", "Window", "match_bands", "open_scene"]
+
+_ACROSS, _SIDE = 4, 128
+"""Windows along each side of a scene that it is sampled from, and pixels a side of them."""
 
 Mask = NDArray[np.bool_]
 
@@ -164,27 +168,28 @@ class Scene:
             return self._resampled(row, col, height, width)
         return self._read(row, col, height, width)
 
-    def sample(self, windows: int = 16, side: int = 128, *, others: bool = False) -> NDArray[np.float64]:
+    def sample(self, *, others: bool = False) -> NDArray[np.float64]:
         """(R, N) usable values of the `reflectance` bands, by tags and scaled, from windows spread over the file.
 
         others: numbers of the bands of `others` instead, as the file holds them.
         """
         bands = self.others if others else self.reflectance
-        at = [self._here.index(band) for band in bands]
-        height, width = self.raster.grid.height, self.raster.grid.width
-        across = max(1, math.isqrt(windows))
-        rows = np.unique(np.linspace(0, max(0, height - side), across).astype(int))
-        cols = np.unique(np.linspace(0, max(0, width - side), across).astype(int))
-        parts = []
-        for row in rows:
-            for col in cols:
-                box = int(row), int(col), min(side, height), min(side, width)
-                raw, usable, _ = self._raw(*box)
-                parts.append(raw[at][:, usable].astype(np.float64))
-        values = np.concatenate(parts, axis=1)
+        values = self._drawn[[self._here.index(band) for band in bands]].astype(np.float64)
         for i, band in enumerate(() if others else bands):
             values[i] = _by_tags(values[i], self.correction.tags.get(band.name)) * self.correction.scale
         return values
+
+    @cached_property
+    def _drawn(self) -> NDArray[Any]:
+        """(L, N) usable numbers, as the file holds them, from windows spread over it; read once."""
+        height, width = self.raster.grid.height, self.raster.grid.width
+        rows, cols = (np.unique(np.linspace(0, max(0, n - _SIDE), _ACROSS).astype(int)) for n in (height, width))
+        parts = []
+        for row in rows:
+            for col in cols:
+                raw, usable, _ = self._raw(int(row), int(col), min(_SIDE, height), min(_SIDE, width))
+                parts.append(raw[:, usable])
+        return np.concatenate(parts, axis=1)
 
     def _raw(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], Mask, Mask]:
         """((L, H, W) as stored, usable, cloud) of a window of the file's own pixels, upright."""
