@@ -31,6 +31,7 @@ from greenprep.watch.verdict_log import VerdictLog
 from greenprep.watch.wakes import file_system, wakes
 from greenprep.watch.watch import watch, watch_once
 from greenprep.watch.watcher import Pace, Places
+from greenschemas.bands import Role
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.lock import LockedError, folder_writer
 from greenschemas.manifest import LOG_NAME, Verdict, read_manifest
@@ -92,6 +93,16 @@ def watched(empty_collection, monkeypatch):
 
 def image_of(watched, area, time=1):
     return watched.made.raw / f"images/T/T_2020_{area}_{time}_GeoTIFF.tif"
+
+
+def test_what_a_collection_s_bands_leave_unchecked_is_noted_as_by_clean(watched):
+    plain = watched.made.plain
+    bands = tuple(band.model_copy(update={"role": Role.DERIVED, "common": None}) for band in plain.bands[:4])
+    recipe = plain.model_copy(update={"bands": (*bands, *plain.bands[4:])})
+    watched.add(0, 1)
+    summary = watched.once(recipe=recipe)
+    assert summary.notes.keys() == {"no-reflectance"}
+    assert summary == clean(watched.made.raw, watched.folder / "due", recipe, workers=1)[1]
 
 
 def test_verdicts_are_those_of_clean_and_stand_beside_both_files(watched):

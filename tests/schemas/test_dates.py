@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import greenprep as gp
-from greenprep.build.dates import in_order_of_time
+from greenprep.build.dates import _check, in_order_of_time
 from greenprep.cli import app
 from greenschemas.bands import Band, Role, dated
 from greenschemas.errors import ConfigError, SourceError
-from greenschemas.manifest import Entry, Verdict
+from greenschemas.manifest import Entry, Verdict, read_manifest
 from greenschemas.store import open_store
 from greenschemas.values import find_holes, quality_of
 from greentrain.maps.outputs import pair_up
@@ -122,6 +123,17 @@ def test_what_cannot_be_stacked_is_said(cleaned, tmp_path) -> None:
         gp.tile(cleaned, tmp_path / "s.zarr", times="stack", workers=0)
 
 
+def test_a_date_with_no_place_is_no_date_of_one_that_has_one(cleaned) -> None:
+    first = next(iter(read_manifest(cleaned)))
+    pair = SimpleNamespace(header=SimpleNamespace(shape=first.shape, rejected=False))
+    unplaced = first.model_copy(update={"transform": None})
+    _check([first, first], [pair, pair])
+    _check([unplaced, unplaced], [pair, pair])
+    for entries in ([first, unplaced], [unplaced, first]):
+        with pytest.raises(SourceError, match="another grid than"):
+            _check(entries, [pair, pair])
+
+
 def test_times_are_ordered_as_numbers() -> None:
     times = ["10", "2", "2020-11", "2020-9b", "2020-9a", ""]
     entries = [Entry(image="i", mask="m", group="g", time=time, verdict=Verdict.ACCEPTED) for time in times]
@@ -167,6 +179,10 @@ def test_a_map_is_made_of_as_many_scenes_in_order(tmp_path) -> None:
     for later in ((), (b, b)):
         with pytest.raises(SourceError, match="ive as many scenes"):
             predict_scene(classifier, a, tmp_path / "c.tif", Options(later=later))
+    for path in (a, b):  # fewer bands than a date has, and no names
+        write_band(path, first[:1], 10)
+    with pytest.raises(SourceError, match="no band of the run by name"):
+        predict_scene(classifier, a, tmp_path / "c.tif", Options(later=(b,)))
     with pytest.raises(SourceError, match="one scene for a run on 2 dates"):
         open_scene(a, LAYOUT)
     with pytest.raises(SourceError, match="2 scenes for a run on 1"):

@@ -100,7 +100,8 @@ def _check(entries: Sequence[Entry], pairs: Sequence[OpenPair]) -> None:
     for entry, pair in zip(entries, pairs, strict=True):
         if pair.header.shape is None or pair.header.rejected:
             raise SourceError(pair.header.candidate.name, "it was accepted, and is not now", "run `greenprep clean`")
-        apart = np.abs(np.subtract(entry.transform or (), first.transform or ()))
-        if (entry.crs, entry.shape) != (first.crs, first.shape) or (apart > 1e-6).any():
+        one, other = entry.transform or (), first.transform or ()  # none where it has no place
+        alike = (entry.crs, entry.shape, len(one)) == (first.crs, first.shape, len(other))
+        if not alike or (np.abs(np.subtract(one, other)) > 1e-6).any():
             found = f"another grid than {first.image}, a date of the same group"
             raise SourceError(entry.image, found, "warp it to that grid (gdalwarp), or leave it out")

@@ -120,8 +120,8 @@ class VerdictLog:
         keys = alike | {key for _, key in self._usual}
         return list(self.read(key for key in keys - {entry_key(entry) for entry in new} if self.known[key].good))
 
-    def write_manifest(self, recipe_hash: str) -> Summary:
-        """Write the manifest and its sums as `clean` does; returns the sums."""
+    def write_manifest(self, recipe_hash: str, notes: dict[str, str] | None = None) -> Summary:
+        """Write the manifest and its sums as `clean` does; returns the sums. notes: as `Summary.of` takes them."""
         verdicts = Counter(known.verdict for known in self.known.values())
         codes = Counter(code for known in self.known.values() for code in set(known.codes))
         summary = Summary(
@@ -129,6 +129,7 @@ class VerdictLog:
             **{verdict.value: verdicts[verdict.value] for verdict in Verdict},
             reasons=dict(sorted(codes.items())),
             recipe_hash=recipe_hash,
+            notes=notes or {},
         )
         with self.path.open("rb") as log, whole(self.clean / MANIFEST_NAME) as draft, draft.open("wb") as manifest:
             for key in sorted(self.known, key=lambda key: (key[0] or key[1], key[1])):

@@ -18,6 +18,7 @@ from greenprep.build.run import grow
 from greenprep.checks.collection import judge_newcomers
 from greenprep.clean.acts import ACTS_NAME, Act, overruled, read_acts, standing
 from greenprep.clean.clean import entry_key, judge_pairs, pair_files
+from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate
 from greenprep.split.assign import leave_out, places_of
 from greenprep.watch.answers import Answers
@@ -278,7 +279,7 @@ class Watcher:
         from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
 
         began = time.monotonic()
-        summary = self._log.write_manifest(self._recipe.hash())
+        summary = self._log.write_manifest(self._recipe.hash(), notes_on(self._recipe.bands))
         entries = sorted(self._log.read(self._log.known), key=lambda entry: entry.image or entry.mask or "")
         write_clean_report(self._places.inbox, self._places.clean, self._recipe, entries, summary)
         self._changed = False

@@ -129,6 +129,9 @@ def open_dates(scenes: Sequence[Path], bands: Sequence[Band], *, remote: bool) -
                     raise SourceError(path, f"another coordinate system than {scenes[0]}", "warp it (gdalwarp -t_srs)")
                 found.append(BandFile(band.name, str(path), layer, nodata, scaling))
                 files.append(_onto(target, file, band, nodata, opened))
+        if not files:
+            why = "no band of the run by name, and another number of bands than a date of it has"
+            raise SourceError(scenes[0], why, "name its bands (GDAL's band descriptions)")
         opened.pop_all()
     return Opened(tuple(files), layers=tuple(one.layer for one in found), files=tuple(found))
 
