@@ -27,7 +27,7 @@ from greentrain.study.contenders import check_names, clock
 from greentrain.study.evaluate import evaluate
 from greentrain.study.significance import compare_pairs, difference, mean_iou
 from greentrain.training.fit import fit
-from greentrain.training.record import read_record
+from greentrain.training.record import read_record, write_record
 from support.interrupt import STOPPED, interrupted
 from support.stores import write_tiny_store
 
@@ -166,6 +166,9 @@ def test_a_net_that_is_not_above_the_trees_is_warned_of() -> None:
     (warning,) = below_trees(models)
     assert warning.startswith("unet is not above gradient boosting: 0.600 against 0.600 of spectral, for 3.0 times")
     assert below_trees({"unet": models["unet"]}) == []
+    models["unet"]["cost"] = {"cpu_seconds": None}
+    (warning,) = below_trees(models)
+    assert "of spectral; give it more time" in warning
 
 
 def test_pictures_come_from_different_groups(tmp_path: Path) -> None:
@@ -232,6 +235,11 @@ def test_a_trained_run_stands_among_them_as_it_is(tmp_path: Path) -> None:
     assert any(one.startswith("tiny was trained before") for one in remarks(found))
     write_comparison(plan, found, tmp_path / "page.html")
     assert "Each run, but that of tiny, had 1 minutes" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    write_record(tmp_path / "run", record.model_copy(update={"cpu_seconds": None}))  # as of before it was recorded
+    found = compare(plan)
+    assert found["models"]["tiny"]["cost"]["cpu_seconds"] is None
+    write_comparison(plan, found, tmp_path / "page.html")
+    assert f"<td>{record.seconds:.0f}</td><td>unknown</td>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     write_tiny_store(tmp_path / "other.zarr", seed=9)
     with pytest.raises(ConfigError, match="it learnt from another store"):
         compare(replace(plan, store=tmp_path / "other.zarr"))

@@ -86,8 +86,8 @@ class Result:
     seed: int
     train_seconds: float
     """Wall clock."""
-    cpu_seconds: float
-    """Processor time of training, all threads."""
+    cpu_seconds: float | None
+    """Processor time of training, all threads; None of a run that began before runs recorded it."""
     score_seconds: float
     """Wall clock of predicting the whole split once."""
     peak_memory_mb: float
@@ -123,7 +123,9 @@ def _compare(plan: ComparePlan, store: Store, tick: Ticker | None) -> dict[str, 
         folder = plan.out / "runs" / f"{model}_{seed}"
         own = plan.of(model)
         about = [store.contract.identity(), model, seed, plan.minutes, plan.split, plan.changes]
-        key = digest(about if own is None else [*about, load_trained(own, "last").identity])
+        if own is not None:
+            about += [load_trained(own, "last").identity, read_record(own).cpu_seconds]
+        key = digest(about)
         if not _is_done(folder, key):
             folder.mkdir(parents=True, exist_ok=True)
             task = Task(plan.store, seed, plan.minutes, folder, plan.changes, own)
@@ -176,15 +178,17 @@ def below_trees(models: Mapping[str, dict[str, Any]]) -> list[str]:
     if best is None:
         return []
     return [
-        f"{name} is not above gradient boosting: {of[name]:.3f} against {of[best]:.3f} of {best}, for "
-        f"{_times(models[name], models[best])} the processor time; give it more time or patches, or take the trees"
+        f"{name} is not above gradient boosting: {of[name]:.3f} against {of[best]:.3f} of {best}"
+        f"{_times(models[name], models[best])}; give it more time or patches, or take the trees"
         for name, model in models.items()
         if model["parameters"] is not None and of[name] <= of[best]
     ]
 
 
 def _times(model: dict[str, Any], other: dict[str, Any]) -> str:
-    return f"{model['cost']['cpu_seconds'] / max(other['cost']['cpu_seconds'], 1e-9):.1f} times"
+    """How many times the processor time, as the end of a sentence; nothing where either is not known."""
+    spent = model["cost"]["cpu_seconds"], other["cost"]["cpu_seconds"]
+    return "" if None in spent else f", for {spent[0] / max(spent[1], 1e-9):.1f} times the processor time"
 
 
 def picture_tiles(store: Store, split: str) -> tuple[int, ...]:
@@ -259,19 +263,18 @@ def _end_with_parent() -> None:
 
 
 def _train_and_score(name: str, task: Task, split: str, tiles: tuple[int, ...], key: str) -> None:
-    wall, cpu = time.perf_counter(), time.process_time()
+    began, worked = time.perf_counter(), time.process_time()
     learnt = learn(name, task)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    spent: tuple[float, float | None] = time.perf_counter() - began, time.process_time() - worked
     if task.trained is not None:
         record = read_record(task.trained)
-        wall, cpu = record.seconds, record.seconds if record.cpu_seconds is None else record.cpu_seconds
+        spent = record.seconds, record.cpu_seconds
     started = time.perf_counter()
     groups, counts, fractions = score(learnt, task.store, split)
     result = Result(
         name,
         task.seed,
-        wall,
-        cpu,
+        *spent,
         time.perf_counter() - started,
         _peak_memory_mb(),
         learnt.parameters,
@@ -322,10 +325,15 @@ def _model_report(runs: Sequence[Result], counts: NDArray[np.int64], classes: Se
         "parameters": runs[0].parameters,
         "note": runs[0].note,
         "cost": {
-            key: float(np.median([getattr(r, key) for r in runs]))
+            key: _median([getattr(r, key) for r in runs])
             for key in ("train_seconds", "cpu_seconds", "score_seconds", "peak_memory_mb")
         },
     }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """None where any is."""
+    return None if None in values else float(np.median([value for value in values if value is not None]))
 
 
 def _mean_of(tables: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
