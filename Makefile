@@ -53,7 +53,7 @@ MODULE_TESTS ?= tests/prep/test_split.py
 mutate: $(VENV)/.ready
 	rm -rf build/mutate && mkdir -p build/mutate
 	cp -r schemas/greenschemas preprocess/greenprep train/greentrain tests build/mutate/
-	printf '[pytest]\npythonpath = tests\naddopts = --import-mode=importlib -q\nmarkers =\n    slow: slow\n' > build/mutate/pytest.ini
+	printf '[pytest]\npythonpath = tests\naddopts = --import-mode=importlib -q\nfilterwarnings = error\nmarkers =\n    slow: slow\n' > build/mutate/pytest.ini
 	{ printf '[mutmut]\npaths_to_mutate =\n'; printf '    %s\n' $(MODULES); printf 'tests_dir =\n'; printf '    %s\n' $(MODULE_TESTS); \
 		printf 'also_copy =\n'; printf '    %s\n' greenschemas greenprep greentrain tests pytest.ini; } > build/mutate/setup.cfg
 	cd build/mutate && PATH="$(CURDIR)/$(BIN):$$PATH" $(TEST_ENV) mutmut run && PATH="$(CURDIR)/$(BIN):$$PATH" mutmut results

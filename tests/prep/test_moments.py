@@ -90,8 +90,15 @@ def test_a_constant_band_has_no_deviation_at_all():
 def test_nothing_added_changes_nothing():
     image, valid, fraction = pixels(1, "uint16")
     whole = Moments.of(image, valid, fraction)
-    for found in (merge(whole, Moments.empty(3, 3)), merge(Moments.empty(3, 3), whole)):
-        assert np.array_equal(found.mean, whole.mean) and np.array_equal(found.comoment, whole.comoment)
+    nothing = Moments.of(image, np.zeros_like(valid), fraction)
+    for none in (nothing, Moments.empty(3, 3)):
+        assert merge(whole, none) is whole and merge(none, whole) is whole
+    for name, dtype in (("count", np.int64), ("class_sum", np.float64), ("class_count", np.int64), ("mean", float)):
+        held = getattr(nothing, name)
+        assert held.dtype == dtype and held.tolist() == [0, 0, 0] and getattr(whole, name).dtype == dtype
+    assert nothing.comoment.tolist() == [[0.0] * 3] * 3 and nothing.variance.tolist() == [0.0] * 3
+    assert nothing.minimum.tolist() == [np.inf] * 3 and nothing.maximum.tolist() == [-np.inf] * 3
+    assert nothing.histogram.count.shape == (3, 0)
 
 
 def test_classes_count_where_pixels_are_valid_and_labelled():
@@ -99,6 +106,20 @@ def test_classes_count_where_pixels_are_valid_and_labelled():
     sums, counts = class_sums(fraction, np.array([[True, True, True, False]]))
     assert sums.tolist() == [1.5, 0.5]
     assert counts.tolist() == [2, 0]  # a tie goes to the first
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_class_sums_are_those_of_numpys_argmax(seed, classes):
+    rng = np.random.default_rng(seed)
+    fraction = rng.integers(0, 6, (classes, 8, 9)).astype(np.uint8)  # few values: many ties
+    fraction[:, rng.random((8, 9)) < 0.3] = 255
+    valid = rng.random((8, 9)) < 0.7
+    use = valid & (fraction[0] != 255)
+    sums, counts = class_sums(fraction, valid)
+    np.testing.assert_array_equal(sums, fraction[:, use].sum(axis=1, dtype=int) / 200)
+    assert counts.dtype == np.int64
+    assert counts.tolist() == [np.count_nonzero(fraction.argmax(axis=0)[use] == k) for k in range(classes)]
 
 
 @settings(deadline=None)

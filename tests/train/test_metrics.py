@@ -16,7 +16,18 @@ from sklearn import metrics as oracle
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from greentrain.scores.metrics import bootstrap, confusion, confusion_by_group, scores, sum_over_ranks
+from greentrain.scores.metrics import (
+    _interval,
+    bootstrap,
+    class_scores,
+    confusion,
+    confusion_by_group,
+    constant_confusion,
+    mean_scores,
+    micro_scores,
+    scores,
+    sum_over_ranks,
+)
 
 METRICS = ("iou", "f1", "accuracy", "balanced_accuracy", "specificity", "sensitivity", "precision", "kappa")
 NAMES = ("impervious", "low", "trees", "water", "clutter")
@@ -154,6 +165,37 @@ def test_the_scores_are_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_scores_of_many_matrices_are_those_of_each() -> None:
+    """(2, 3, K, K), one of them empty and one of a single pixel."""
+    many = np.random.default_rng(0).integers(0, 9, (2, 3, 5, 5))
+    many[0, 1] = 0
+    many[1, 2] = np.eye(5, dtype=int) * ([0, 1, 0, 0, 0],)
+    flat = many.reshape(6, 5, 5)
+    for of in (class_scores, micro_scores, lambda counts: mean_scores(class_scores(counts))):
+        for metric, found in of(many).items():
+            each = np.array([of(one)[metric] for one in flat])
+            np.testing.assert_array_equal(found.reshape(each.shape), each, metric)
+    best = constant_confusion(many)
+    assert best.dtype == np.int64
+    np.testing.assert_array_equal(best.reshape(6, 5, 5), [constant_confusion(one) for one in flat])
+
+
+def test_one_pixel_is_enough_for_a_score() -> None:
+    found = scores(np.array([[0, 1], [0, 0]]), ("a", "b"))
+    assert found["constant"]["class"] == "a"
+    assert found["classes"]["a"]["sensitivity"] == 0.0
+    assert scores(np.array([[4, 1], [0, 1]]), ("a", "b"))["classes"]["b"]["sensitivity"] == 1.0
+    once = scores(np.array([[4, 0], [2, 1]]), ("a", "b"))["classes"]["b"]
+    assert (once["precision"], once["sensitivity"]) == (1.0, pytest.approx(1 / 3))
+
+
+def test_scores_hold_the_matrix_in_whole_numbers() -> None:
+    found = scores(torch.tensor([[3, 1], [2, 4]]), ("a", "b"))
+    assert found["confusion"] == [[3, 1], [2, 4]]
+    assert {type(cell) for row in found["confusion"] for cell in row} == {int}
+    assert list(found) == ["mean", "micro", "classes", "confusion", "constant"]
+
+
 def test_ties_go_to_the_first_class() -> None:
     half = torch.full((1, 2, 1, 1), 0.5)
     assert confusion(half, half, torch.ones(1, 1, 1)).tolist() == [[1, 0], [0, 0]]
@@ -187,7 +229,8 @@ def test_matrices_by_group_are_those_of_the_groups() -> None:
 
 def test_a_shape_that_does_not_fit_is_refused() -> None:
     logits, fraction, counted = random_batch(7)
-    with pytest.raises(ValueError, match="wanted"):
+    said = r"\(3, 5, 6, 7\), target \(3, 6, 7, 5\), counted \(3, 6, 7\): wanted \(B, K, H, W\) twice and \(B, H, W\)$"
+    with pytest.raises(ValueError, match=said):
         confusion(logits, fraction.movedim(1, -1), counted)
     with pytest.raises(ValueError, match="2 classes"):
         scores(np.zeros((5, 5), dtype=np.int64), ("a", "b"))
@@ -202,8 +245,22 @@ def test_intervals_hold_the_score_and_come_again_with_the_seed() -> None:
         assert low < whole["mean"][metric] < high
     assert intervals == bootstrap(matrices, NAMES, draws=300, seed=1)
     assert intervals != bootstrap(matrices, NAMES, draws=300, seed=2)
-    assert intervals["groups"] == 12
+    assert (intervals["groups"], intervals["draws"], intervals["level"]) == (12, 300, 0.95)
+    assert list(intervals["classes"]) == list(NAMES)
+    assert bootstrap(matrices, NAMES) == bootstrap(matrices, NAMES, draws=1000, level=0.95, seed=0)
     json.dumps(intervals, allow_nan=False)
+
+
+def test_two_groups_are_enough_for_an_interval() -> None:
+    matrices = np.array([[[3, 1], [2, 4]], [[4, 0], [0, 6]]])
+    assert bootstrap(matrices, ("a", "b"), draws=100)["micro"]["accuracy"] == [0.7, 1.0]
+
+
+@pytest.mark.parametrize(("lacking", "known"), [(1, True), (2, False)])
+def test_what_has_no_value_in_more_than_one_draw_of_ten_has_no_interval(lacking: int, known: bool) -> None:
+    values = np.arange(10.0)
+    values[:lacking] = math.nan
+    assert (_interval(values, 0.95) is not None) == known
 
 
 def test_equal_groups_have_intervals_of_no_width() -> None:
@@ -218,7 +275,8 @@ def test_the_width_of_an_interval_is_that_of_the_mean_over_groups() -> None:
     matrices = np.stack([np.diag([r, 0]) + np.array([[0, 100 - r], [0, 0]]) for r in right])
     low, high = bootstrap(matrices, ("a", "b"), draws=4000)["micro"]["accuracy"]
     error = right.std() / 100 / math.sqrt(200)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert (right.mean() / 100 - low) / error == pytest.approx(1.96, abs=0.1)
+    assert (high - right.mean() / 100) / error == pytest.approx(1.96, abs=0.1)
 
 
 @pytest.mark.parametrize("groups", [0, 1])

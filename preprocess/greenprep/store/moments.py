@@ -149,10 +149,10 @@ def merge(a: Moments, b: Moments) -> Moments:
 
     Chan, Golub, LeVeque: Algorithms for computing the sample variance (1983), eq. 2.1.
     """
-    if not a.count.any():
-        return _with_classes(b, a, a.histogram + b.histogram)
+    if not a.count.any():  # No pixel: no class and no bin either.
+        return b
     if not b.count.any():
-        return _with_classes(a, b, a.histogram + b.histogram)
+        return a
     count = a.count + b.count
     share = b.count / count
     apart = b.mean - a.mean
@@ -166,19 +166,6 @@ def merge(a: Moments, b: Moments) -> Moments:
         a.class_sum + b.class_sum,
         a.class_count + b.class_count,
         a.histogram + b.histogram,
-    )
-
-
-def _with_classes(pixels: Moments, classes: Moments, histogram: Histogram) -> Moments:
-    return Moments(
-        pixels.count,
-        pixels.mean,
-        pixels.comoment,
-        pixels.minimum,
-        pixels.maximum,
-        pixels.class_sum + classes.class_sum,
-        pixels.class_count + classes.class_count,
-        histogram,
     )
 
 

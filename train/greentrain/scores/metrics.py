@@ -206,11 +206,9 @@ def _matrices(counts: Tensor | Counts) -> Counts:
 
 
 def _quotient(above: Floats, below: Floats) -> Floats:
-    """above / below, NaN where below is 0."""
-    shape = np.broadcast_shapes(np.shape(above), np.shape(below))
-    result = np.full(shape, np.nan)
-    np.divide(above, below, out=result, where=np.broadcast_to(below != 0, shape))
-    return result
+    """above / below in the shape of `above`, NaN where below is 0."""
+    found: Floats = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+    return found
 
 
 def _number(value: Floats | np.float64) -> float | None:
