@@ -22,7 +22,8 @@ from pathlib import Path
 from greenprep.engine.pool import run_batches
 from support.disks import disks, power, quotas, readonly, sources, stores
 from support.fuzz import dead, judge_files
-from support.kills import Outcome, clocks, kills, raw_files
+from support.jobs import raw_files
+from support.kills import Outcome, clocks, kills
 from support.mutate import mutated_text, mutated_tiff
 
 BAD = ("WRONG", "FOREIGN", "UNSTABLE", "OTHER", "ALONE", "DEAD")
@@ -112,10 +113,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="Add the counts to those in this file.")
     for name, (_, many) in PARTS.items():
         parser.add_argument(f"--{name}", type=int, default=many)
+    parser.add_argument("--only", default="", help="Pattern of the commands that are killed; else all.")
     asked = parser.parse_args()
     counts: Counter[Outcome] = Counter()
     for name, (part, _) in PARTS.items():
         many = getattr(asked, name)
+        part = partial(kills, only=asked.only) if part is kills else part
         with tempfile.TemporaryDirectory() as folder:
             for outcome in part(Path(folder), random.Random(asked.seed), many) if many else ():
                 counts[outcome] += 1

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from greenprep.inspect.verify import verify
-from support.kills import Outcome, command, finished, raw_files, same
+from support.jobs import command, finished, raw_files, same
+from support.kills import Outcome
 from support.raw import tree
 
 __all__ = ["disks", "power", "quotas", "readonly", "sources", "stores"]

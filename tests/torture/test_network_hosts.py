@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from support.kills import finished
+from support.jobs import finished
 from support.raw import Collection, tree
 
 HUB, PORT = "10.77.0.1", 8786

@@ -255,6 +255,19 @@ def test_somebodys_work_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "s.csv").read_bytes() == before and not (tmp_path / "s.gpkg").exists()
 
 
+def test_a_sample_killed_between_its_two_files_is_drawn_again(tmp_path: Path) -> None:
+    class_map(tmp_path / "m.tif")
+    draw_sample(tmp_path / "m.tif", tmp_path / "s.gpkg", 60)
+    drawn = (tmp_path / "s.csv").read_bytes()
+    (tmp_path / "s.gpkg").unlink()
+    draw_sample(tmp_path / "m.tif", tmp_path / "s.gpkg", 60)
+    assert (tmp_path / "s.csv").read_bytes() == drawn and (tmp_path / "s.gpkg").is_file()
+    (tmp_path / "s.gpkg").unlink()
+    (tmp_path / "s.csv").write_bytes(drawn.replace(b",\r\n", b",trees\r\n", 1))
+    with pytest.raises(GreenError, match=r"s\.csv: it is there already, and may hold somebody's work"):
+        draw_sample(tmp_path / "m.tif", tmp_path / "s.gpkg", 60)
+
+
 def test_the_commands_print_tables(tmp_path: Path) -> None:
     class_map(tmp_path / "m.tif")
 

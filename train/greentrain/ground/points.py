@@ -18,7 +18,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import Point as Place
 
 from greenschemas.errors import SourceError
-from greenschemas.files import whole
+from greenschemas.files import write_whole
 from greentrain.ground.vectors import write_gpkg
 
 __all__ = ["Filled", "Point", "read_points", "write_points"]
@@ -74,19 +74,23 @@ def _columns(points: Sequence[Point]) -> tuple[str, ...]:
 def write_points(path: Path, points: Sequence[Point], crs: str) -> tuple[Path, Path]:
     """Write the sample as GeoPackage at `path`, and as CSV beside it; both with the empty column `reference`.
 
-    Raises SourceError where one of the two is there already: somebody may have filled it in.
+    Raises SourceError where one of the two is there already: somebody may have filled it in. A CSV of this very sample
+    that nobody filled in is what a kill before the GeoPackage leaves.
     """
     table = path.with_suffix(".csv")
-    for each in (path, table):
+    names = _columns(points)
+    empty = "" if points[0].share_of is None else None  # text to be chosen, or a number to be typed in
+    columns = {name: [empty if name == "reference" else getattr(point, name) for point in points] for name in names}
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([names, *zip(*columns.values(), strict=True)])
+    data = text.getvalue().encode()
+    begun = table.is_file() and table.read_bytes() == data
+    for each in (path,) if begun else (path, table):
         if each.exists():
             raise SourceError(
                 each, "it is there already, and may hold somebody's work", "give another name by `--out`, or remove it"
             )
-    names = _columns(points)
-    empty = "" if points[0].share_of is None else None  # text to be chosen, or a number to be typed in
-    columns = {name: [empty if name == "reference" else getattr(point, name) for point in points] for name in names}
-    with whole(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([names, *zip(*columns.values(), strict=True)])
+    write_whole(table, data)
     write_gpkg(path, crs, [([Place(point.x, point.y) for point in points], columns)], "Point")
     return path, table
 
