@@ -156,7 +156,7 @@ def _match(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
 def _match_exactly(path: str, pattern: str, name: str | None) -> re.Match[str] | None:
     if name is None:
         return re.fullmatch(regex_of(pattern), path)
-    return re.fullmatch(name, PurePosixPath(path).name)
+    return re.fullmatch(name, path.rpartition("/")[2])
 
 
 class MaskRules(Frozen):

@@ -1,7 +1,7 @@
 """What the watcher of an inbox takes where many pairs have been answered already, without reading a pixel of them.
 
-python tests/bench/bench_watch.py [--pairs 100000]: a look at all files, pairing, reading the log at the start, judging
-some newcomers beside the collection, the manifest; and the memory that all takes.
+python tests/bench/bench_watch.py [--pairs 100000]: reading the log, looking at all files and answers at the start, then
+judging some newcomers beside the collection, the manifest; and the memory that all takes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from greenprep.checks.collection import judge_newcomers
 from greenprep.clean.clean import clean
+from greenprep.raw.pairs import Candidate
+from greenprep.raw.stamps import stamp_of
 from greenprep.watch.inbox import Inbox
 from greenprep.watch.verdict_log import VerdictLog
 from greenschemas.manifest import LOG_NAME
@@ -48,15 +49,14 @@ def main() -> None:
         entries, summary = clean(made.raw, made.folder / "few", made.plain, workers=1)
         root, folder = made.folder / "inbox", made.folder / "clean"
         folder.mkdir()
-        names = list(paths(pairs))
-        for image, mask in names:
-            for path in (root / image, root / mask):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
         lines = [json.dumps({"at": "2026-11-27T12:00:00Z"} | entry.model_dump(mode="json")) for entry in entries]
         with (folder / LOG_NAME).open("w") as log:
-            for number, (image, mask) in enumerate(names):
-                log.write(renamed(lines[number % len(lines)], number, image, mask) + "\n")
+            for number, (image, mask) in enumerate(paths(pairs)):
+                for path in (root / image, root / mask):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+                stamp = stamp_of(root, Candidate(image, mask, None, None)).text
+                log.write(renamed(lines[number % len(lines)], number, image, mask, stamp) + "\n")
         print(f"{pairs:,} pairs, {(folder / LOG_NAME).stat().st_size / 1e6:.0f} MB of verdicts")
         measure(root, folder, made, summary.recipe_hash)
 
@@ -68,38 +68,43 @@ def paths(pairs: int) -> Iterator[tuple[str, str]]:
         yield f"images/T{number // 5000}/{stem}.tif", f"masks/T{number // 5000}_masks/{stem}_fractional_mask.tif"
 
 
-def renamed(line: str, number: int, image: str, mask: str) -> str:
+def renamed(line: str, number: int, image: str, mask: str, stamp: str) -> str:
     """A verdict as that on another pair."""
     entry = json.loads(line) | {"image": image, "mask": mask, "group": f"T{number // 5000}_2020_{number // 5}"}
-    return json.dumps(entry | {"time": str(number % 5), "image_checksum": f"{number:064x}", "stamp": "v1 0:0 0:0"})
+    return json.dumps(entry | {"time": str(number % 5), "image_checksum": f"{number:064x}", "stamp": stamp})
 
 
 def measure(root: Path, folder: Path, made: Collection, recipe_hash: str) -> None:
     """Each step by itself."""
     recipe, inbox = made.plain, Inbox(root, made.plain.pairing, 0.0)
+    with timed("the log read, at the start"):
+        log = VerdictLog(folder)
     with timed("a first look at all files"):
         inbox.look()
-    with timed("another"):
+    with timed("those that were judged let be"):
+        inbox.rest((key, known.stamp) for key, known in log.known.items())
+    print(f"memory from then on {memory('VmRSS'):.0f} MB, at most {memory('VmHWM'):.0f} MB")
+    with timed("another look"):
         inbox.look()
-    inbox.settled()
-    with timed("all of them paired, at the start"):
-        found = sum(1 for _ in inbox.candidates())
-    first = next(root.rglob("*.tif")).relative_to(root).as_posix()
+    assert not inbox.settled()
+    first = next(iter(log.known))[0]
     (root / first).write_bytes(b"x")
     inbox.look_at([first])
     inbox.settled()
     with timed("one that has changed paired"):
         assert sum(1 for _ in inbox.candidates()) == 1
-    with timed("the log read, at the start"):
-        log = VerdictLog(folder)
-    assert found == len(log.known)
     new = list(log.read(list(log.known)[-8:]))
     with timed("8 newcomers judged beside the collection"):
         judge_newcomers(log.beside(new), new, recipe.bands, recipe.mask, recipe.limits)
     with timed("the manifest"):
         log.write_manifest(recipe_hash)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"memory at most {used:.0f} MB; load {os.getloadavg()[0]:.1f}")
+    print(f"memory at most {memory('VmHWM'):.0f} MB; load {os.getloadavg()[0]:.1f}")
+
+
+def memory(kind: str) -> float:
+    """Megabytes of this process: VmRSS in use now, VmHWM at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 if __name__ == "__main__":

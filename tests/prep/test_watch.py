@@ -23,6 +23,7 @@ from greenprep.clean.worker import clean_batch
 from greenprep.cli.watch import seconds
 from greenprep.inspect.verify import verify
 from greenprep.raw.pairs import ANSWERS, find_pairs
+from greenprep.raw.stamps import stamp_of
 from greenprep.split.assign import split
 from greenprep.watch import wakes as wakes_module
 from greenprep.watch import watcher as watcher_module
@@ -439,6 +440,22 @@ def test_a_file_is_nobodys_while_it_grows(tmp_path):
     (tmp_path / "a.tif").unlink()
     inbox.look_at(["a.tif"])
     assert [candidate.mask for candidate, _ in inbox.candidates()] == ["a_m.tif"]
+
+
+def test_what_is_as_it_was_judged_is_left_alone_at_the_start(tmp_path):
+    for name in ("a.tif", "a_m.tif", "b.tif", "b_m.tif"):
+        (tmp_path / name).write_bytes(b"1")
+    stamps = {
+        one.image: hash(stamp_of(tmp_path, one).text if one.image == "a.tif" else "v1 9:9 9:9")
+        for one in find_pairs(tmp_path, SITES)
+    }
+    inbox = Inbox(tmp_path, SITES, 0.0)
+    inbox.look()
+    inbox.rest(((image, image.replace(".tif", "_m.tif")), stamp) for image, stamp in stamps.items())
+    assert inbox.settled() and [one.image for one, _ in inbox.candidates()] == ["b.tif"]
+    (tmp_path / "a_m.tif").unlink()
+    inbox.look()
+    assert [(one.image, one.mask) for one, _ in inbox.candidates()] == [("a.tif", None)]
 
 
 def test_a_folder_that_is_moved_in_is_looked_into(tmp_path):

@@ -23,7 +23,7 @@ from greenschemas.pages.page import write_page
 from greenschemas.pictures import Shot, tile_row, visible_bands
 from greenschemas.recipe import Recipe
 
-__all__ = ["REPORT_NAME", "Placed", "place_boxes", "write_clean_report"]
+__all__ = ["REPORT_NAME", "Placed", "place_boxes", "spread_over_page", "write_clean_report"]
 
 REPORT_NAME = "report.html"
 PICTURES = {"Rejected and repaired": 60, "Accepted with a warning": 24, "Accepted": 12}
@@ -32,13 +32,19 @@ SIDE = 164
 """Longest side of a picture, in pixels."""
 LISTED = 2000
 BINS = 24
+MOST = 20_000
+"""Pairs that a page is made of, of however many: a million of them would be gigabytes in memory."""
 
 _Card = tuple[Entry, list[Shot], list[Shot]]
 """A pair, its image and mask, and the edges of the labels on the image where they do not seem to fit."""
 
 
 def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[Entry], summary: Summary) -> Path:
-    """Write the page; opens only the pairs that it shows. Raises SourceError where OUT cannot be written."""
+    """Write the page; opens only the pairs that it shows. Raises SourceError where OUT cannot be written.
+
+    entries: all, or those that `spread_over_page` has chosen.
+    """
+    entries = [entries[i] for i in spread_over_page([bool(entry.reasons) for entry in entries])]
     shown: dict[str, list[Entry]] = {title: [] for title in PICTURES}
     for entry in entries:
         kept = "Accepted with a warning" if entry.reasons else "Accepted"
@@ -57,6 +63,7 @@ def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[E
             "report.html.j2",
             name=raw.resolve().name,
             summary=summary,
+            drawn=len(entries),
             reasons=_reasons(summary, entries),
             galleries=galleries,
             classes=recipe.mask.names,
@@ -72,6 +79,21 @@ def write_clean_report(raw: Path, out: Path, recipe: Recipe, entries: Sequence[E
     except OSError as problem:
         raise SourceError(path, f"cannot be written ({problem.strerror})", "make room") from None
     return path
+
+
+def spread_over_page(odd: Sequence[bool]) -> list[int]:
+    """Places of the pairs that a page is made of: all, or MOST, taken evenly, half of them odd if there are so many.
+
+    odd: of each pair, whether anything was found.
+    """
+    if len(odd) <= MOST:
+        return list(range(len(odd)))
+    found = np.asarray(odd)
+    some, plain = np.flatnonzero(found), np.flatnonzero(~found)
+    room = max(MOST // 2, MOST - len(plain))
+    kept = some[np.linspace(0, len(some) - 1, min(room, len(some))).astype(int)]
+    rest = plain[np.linspace(0, len(plain) - 1, min(MOST - len(kept), len(plain))).astype(int)]
+    return sorted([*kept.tolist(), *rest.tolist()])
 
 
 def _reasons(summary: Summary, entries: Iterable[Entry]) -> list[tuple[str, int, str, str]]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "SIDECARS",
     "Candidate",
     "all_files",
+    "files_below",
     "find_pairs",
     "kin_of",
     "pair_names",
@@ -38,11 +40,14 @@ SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj")
 SPLIT_PART = re.compile(r"(?P<name>.+)-(?P<row>\d{10})-(?P<col>\d{10})\.(?i:tiff?)")
 """Name of a part of an export that Earth Engine split: it ends with the row and column of the part's first pixel."""
 
-_Masks = dict[tuple[str, ...] | None, dict[int, list[str]]]
+_Index = dict[tuple[str, ...] | None, dict[int, list[str]]]
 """Masks of one stem by folder (None: in any), then by which copy of it they are: no list of all is ever searched."""
+_Masks = str | _Index
+"""The one mask of a stem, or an index of several."""
+_Stem = str | tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # There may be a million.
 class Candidate:
     """An image and its mask, or a file that stays alone."""
 
@@ -86,40 +91,45 @@ def pairs_among(names: set[str], unseen: set[str], pairing: Pairing) -> tuple[Ca
 
 
 def all_files(raw: Path) -> tuple[set[str], set[str]]:
-    """(files, folders that may not be looked into) below `raw`, with forward slashes.
+    """(files, folders that may not be looked into) below `raw`, with forward slashes; raises as `files_below`."""
+    unseen: set[str] = set()
+    found = {name for name, _ in files_below(raw, unseen) if not name.endswith(ANSWERS)}
+    return found, unseen
+
+
+def files_below(raw: Path, unseen: set[str] | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """(path below `raw` with forward slashes, what the system says of it) of every file, answers too, one by one.
 
     Linked folders are looked into like others, but for those that lead back to a folder that they stand in, or above
-    `raw`: whatever is in those is found anyway, or is none of ours.
+    `raw`: whatever is in those is found anyway, or is none of ours. unseen: gets folders that may not be looked into.
     Raises SourceError where `raw` or the disk under it does not answer.
     """
-    found: set[str] = set()
-    unseen: set[str] = set()
-
-    def failed(problem: OSError) -> None:
-        folder = Path(problem.filename)
-        if not isinstance(problem, PermissionError) or folder == raw:
-            raise SourceError(
-                folder, f"cannot be looked into ({problem.strerror})", "see to the disk; nothing was done"
-            )
-        unseen.add(as_utf8(folder.relative_to(raw).as_posix()))
-
-    # Where each folder really lies, after those that it stands in.
-    trail: dict[str, tuple[str, ...]] = {str(raw): (os.path.realpath(raw),)}
-    for folder, inner, names in os.walk(raw, onerror=failed, followlinks=True):
-        above = trail.pop(folder)
-        real = {name: os.path.realpath(os.path.join(above[-1], name)) for name in inner}
-        inner[:] = [name for name in inner if not any(f"{one}/".startswith(f"{real[name]}/") for one in above)]
-        trail |= {os.path.join(folder, name): (*above, real[name]) for name in inner}
-        below = Path(folder).relative_to(raw).as_posix()
-        mine = (name for name in names if not name.endswith(ANSWERS))
-        found.update(mine if below == "." else (f"{below}/{name}" for name in mine))
-    return found, unseen
+    # Each folder with where it, and those that it stands in, really lie.
+    folders: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(raw),))]
+    while folders:
+        below, trail = folders.pop()
+        try:
+            with os.scandir(os.path.join(raw, below)) as entries:
+                for entry in entries:
+                    if not entry.is_dir():
+                        yield below + entry.name, entry
+                        continue
+                    real = os.path.realpath(entry.path)
+                    if not any(f"{one}/".startswith(f"{real}/") for one in trail):
+                        folders.append((f"{below}{entry.name}/", (*trail, real)))
+        except OSError as problem:
+            if not isinstance(problem, PermissionError) or not below:
+                raise SourceError(
+                    raw / below, f"cannot be looked into ({problem.strerror})", "see to the disk; nothing was done"
+                ) from None
+            if unseen is not None:
+                unseen.add(as_utf8(below.removesuffix("/")))
 
 
 def kin_of(name: str, pairing: Pairing) -> tuple[str, ...]:
     """What a file has in common with all that it could make a pair with: names of other kin change nothing for it."""
-    image = pairing.match_image(name) if _found({name}, pairing.images) else None
-    mask = pairing.match_mask(name) if _found({name}, pairing.masks) else None
+    image = pairing.match_image(name) if _finds(pairing.images, name) else None
+    mask = pairing.match_mask(name) if _finds(pairing.masks, name) else None
     match = mask if image is None or (mask is not None and not pairing.images_stand_out) else image
     if match is None:
         return ("", name)
@@ -150,10 +160,7 @@ def pair_names(
     loser: dict[str, Any] = mask_stem if pairing.images_stand_out else named
     for path in named.keys() & mask_stem.keys():
         del loser[path]
-    masks_of: dict[str | tuple[str, ...], _Masks] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for path in sorted(mask_stem):
-        for place in (_place(path), None):
-            masks_of[mask_stem[path]][place][copy_number(path)].append(path)
+    masks_of = _by_stem(mask_stem)
     found = [_alone(path, Code.STRAY) for path in {*strays, *images, *masks} - named.keys() - mask_stem.keys()]
     taken: set[str] = set()
     spare: set[str] = set()
@@ -178,21 +185,37 @@ def _named(paths: Iterable[str], match: Callable[[str], re.Match[str] | None]) -
             yield path, found
 
 
-def _found(names: set[str], pattern: str) -> set[str]:
+def _found(names: Iterable[str], pattern: str) -> set[str]:
     """Names as text: a file whose name is none is found nowhere under it, and so answered for as unreadable."""
+    return {as_utf8(name) for name in names if _finds(pattern, name)}
+
+
+def _finds(pattern: str, name: str) -> bool:
+    """Whether a pattern with parts in braces, or a glob, finds a path."""
     if has_parts(pattern):
-        return {as_utf8(name) for name in names if re.fullmatch(regex_of(pattern), name)}
-    steps = PurePosixPath(pattern).parts
-    return {as_utf8(name) for name in names if _fits(name.split("/"), steps)}
+        return re.fullmatch(regex_of(pattern), name) is not None
+    *folders, last = _steps(pattern)
+    folder, _, base = name.rpartition("/")
+    return last != "**" and fnmatchcase(base, last) and _leads_to(tuple(folders), folder)
+
+
+@lru_cache(maxsize=64)  # It is asked for every file.
+def _steps(pattern: str) -> tuple[str, ...]:
+    return PurePosixPath(pattern).parts
+
+
+@lru_cache(maxsize=4096)  # It is, too.
+def _leads_to(steps: tuple[str, ...], folder: str) -> bool:
+    """Whether a glob looks for files in a folder: `**` stands for any folders, as in pathlib."""
+    return _fits(folder.split("/") if folder else [], steps)
 
 
 def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a glob finds a path: `**` stands for any folders, as in pathlib, which does not look into linked ones."""
-    if not pattern or not path:
-        return not pattern and not path
+    if not pattern:
+        return not path
     if pattern[0] == "**":
-        return any(_fits(path[at:], pattern[1:]) for at in range(len(path)))
-    return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
+        return any(_fits(path[at:], pattern[1:]) for at in range(len(path) + 1))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
 
 
 def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -> Candidate:
@@ -208,11 +231,35 @@ def _pair(path: str, match: re.Match[str], masks: list[str], pairing: Pairing) -
     )
 
 
+def _by_stem(stem_of: Mapping[str, _Stem]) -> dict[_Stem, _Masks]:
+    """Masks by their stem, from the stem of each."""
+    masks: dict[_Stem, _Masks] = {}
+    for path in sorted(stem_of):
+        stem = stem_of[path]
+        known = masks.setdefault(stem, path)
+        if known is path:
+            continue
+        if isinstance(known, str):  # Few stems have two masks: an index of each would take a kilobyte.
+            index: _Index = defaultdict(lambda: defaultdict(list))
+            masks[stem] = index
+            _enter(index, known)
+            known = index
+        _enter(known, path)
+    return masks
+
+
+def _enter(index: _Index, path: str) -> None:
+    for place in (_place(path), None):
+        index[place][copy_number(path)].append(path)
+
+
 def _near(image: str, masks: _Masks) -> list[str]:
     """Those of `masks` in the folder that belongs to the image's, or all: one stem may occur in many folders.
 
     Of several there, the one that is as many times a copy as the image is, as in `x (1).tif`, or else the original.
     """
+    if isinstance(masks, str):
+        return [masks]
     near = masks.get(_place(image)) or masks[None]
     same = near.get(copy_number(image)) or near.get(0)
     return same or sorted(path for paths in near.values() for path in paths)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from greenprep.clean.clean import entry_key
 from greenprep.raw.pairs import ANSWERS, Candidate
-from greenprep.watch.verdict_log import Key
+from greenprep.watch.known import Key
 from greenschemas.console import say
 from greenschemas.files import sync_files, whole
 from greenschemas.manifest import Entry, Verdict
@@ -64,10 +65,10 @@ class Answers:
 
     def lacking(self, name: str) -> bool:
         """Whether a file that is there has no answer, or an empty one, which is what a power cut leaves."""
-        if not (self._inbox / name).exists():
-            return False
-        roots = self._inbox, self._aside
-        return not all(any(_has_bytes(root / f"{name}{end}") for root in roots) for end in ANSWERS)
+        for end in ANSWERS:  # Of a million pairs, at the start: first what is usual.
+            if not any(_has_bytes(f"{root}/{name}{end}") for root in (self._inbox, self._aside)):
+                return (self._inbox / name).exists()
+        return False
 
     def _write(self, names: Iterable[str | None], body: Mapping[str, object], text: str) -> list[Path]:
         given = []
@@ -96,9 +97,9 @@ def _put(path: Path, data: str) -> None:
         draft.write_text(data, encoding="utf-8")
 
 
-def _has_bytes(path: Path) -> bool:
+def _has_bytes(path: str) -> bool:
     try:
-        return path.stat().st_size > 0
+        return os.stat(path).st_size > 0
     except OSError:
         return False
 

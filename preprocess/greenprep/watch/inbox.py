@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from greenprep.raw.pairs import ANSWERS, Candidate, all_files, kin_of, pairs_among, sidecars_of
+from greenprep.raw.pairs import ANSWERS, Candidate, files_below, kin_of, pairs_among, sidecars_of
 from greenprep.raw.stamps import stamp_text
 from greenschemas.recipe import Pairing
 
@@ -15,13 +16,15 @@ __all__ = ["Inbox", "is_passing"]
 
 _PASSING = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", "~")
 """Endings of what programs that copy write, before they rename it."""
-_State = tuple[int, int, int]
-"""Size, modification time in ns, number of the file on its file system: changes when anything is written."""
+_NOT_OURS = (*_PASSING, *ANSWERS)
+_STATE = struct.Struct("<QqQ")
+"""Size, modification time in ns, number of the file on its file system: changes when anything is written. Packed, since
+a million pairs have two million of them."""
 
 
 def is_passing(name: str) -> bool:
     """Whether a path below the inbox is none of ours: hidden, or called as files are that are still on their way."""
-    return name.endswith((*_PASSING, *ANSWERS)) or any(part.startswith(".") for part in name.split("/"))
+    return name.endswith(_NOT_OURS) or name.startswith(".") or "/." in name
 
 
 class Inbox:
@@ -36,10 +39,11 @@ class Inbox:
     ) -> None:
         """settle: seconds for which size and time of a file must have stayed as they are."""
         self.root, self._pairing, self._settle, self._clock = root, pairing, settle, clock
-        self._kin: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-        self._touched: set[tuple[str, ...]] = set()
+        self._kin: dict[int, tuple[str, ...] | list[str]] = {}
+        """Names by a number of their kin. Two kin of one number are looked at together, which costs a moment."""
+        self._touched: set[int] = set()
         """Kin of which something has settled or gone since `candidates` was asked last."""
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, bytes] = {}
         self._moving: dict[str, float] = {}
         """Since when, of those that have not settled yet."""
         self._cost = 0.0
@@ -47,13 +51,24 @@ class Inbox:
     def look(self) -> None:
         """See all that is there. Raises SourceError where the folder itself cannot be looked into."""
         began = time.monotonic()
-        names, _ = all_files(self.root)
-        for name in self._states.keys() - names:
-            self._forget(name)
-        for name in names:
-            if not is_passing(name):
-                self._see(name)
+        if self._see_all() < len(self._states):  # Names of all take as long, and as much memory, as all the rest.
+            for name in self._states.keys() - {name for name, _ in files_below(self.root)}:
+                self._forget(name)
         self._cost = time.monotonic() - began
+
+    def _see_all(self) -> int:
+        """See all that is there; how many of those that are known then were seen."""
+        seen = 0
+        for name, entry in files_below(self.root):
+            if not is_passing(name):
+                try:
+                    found = entry.stat()
+                except OSError:  # Gone between its being listed and our looking.
+                    self._forget(name)
+                    continue
+                self._note(name, found)
+                seen += 1
+        return seen
 
     def look_at(self, names: Iterable[str]) -> None:
         """See what became of some names; all, where one of them is a folder or is known to have been one."""
@@ -64,25 +79,57 @@ class Inbox:
         for name in names:
             self._see(name)
 
+    def rest(self, judged: Iterable[tuple[tuple[str, str], int]]) -> None:
+        """Let files be that are as they were when they were judged: nobody looks at them until something changes.
+
+        judged: (image and mask, empty for none; hash of the stamp) of pairs.
+        """
+        for names, stamp in judged:
+            if hash(self._stamp(*names)) == stamp:
+                for name in names:
+                    self._moving.pop(name, None)
+        self._moving = dict(self._moving)  # One that has shrunk keeps its room.
+
     def _see(self, name: str) -> None:
         try:
-            found = (self.root / name).stat()
-        except OSError:  # Gone between its being listed and our looking.
+            found = os.stat(f"{self.root}/{name}")
+        except OSError:
             self._forget(name)
             return
-        state = found.st_size, found.st_mtime_ns, found.st_ino
+        self._note(name, found)
+
+    def _note(self, name: str, found: os.stat_result) -> None:
+        state = _STATE.pack(found.st_size, found.st_mtime_ns, found.st_ino & (2**64 - 1))
         before = self._states.get(name)
         if before != state:
             if before is None:
-                self._kin[kin_of(name, self._pairing)].append(name)
+                self._enter(name)
             self._states[name] = state
             self._moving[name] = self._clock()
+
+    def _enter(self, name: str) -> None:
+        kin = self._kin_of(name)
+        known = self._kin.get(kin, ())
+        if isinstance(known, list):
+            known.append(name)
+        else:  # Most have two, and a tuple of two is half of a list.
+            self._kin[kin] = (*known, name) if len(known) < 2 else [*known, name]
+
+    def _kin_of(self, name: str) -> int:
+        return hash(kin_of(name, self._pairing))
+
+    def _stamp(self, *names: str | None) -> str:
+        """The stamp of what was seen of some files."""
+        seen = [self._states.get(name or "") for name in names]
+        return stamp_text(None if state is None else _STATE.unpack(state)[:2] for state in seen)
 
     def _forget(self, name: str) -> None:
         self._moving.pop(name, None)
         if self._states.pop(name, None) is not None:
-            kin = kin_of(name, self._pairing)
-            self._kin[kin].remove(name)
+            kin = self._kin_of(name)
+            self._kin[kin] = [other for other in self._kin[kin] if other != name]
+            if not self._kin[kin]:
+                del self._kin[kin]
             self._touched.add(kin)
 
     def settled(self) -> bool:
@@ -93,7 +140,7 @@ class Inbox:
             self._see(name)
             if self._moving.get(name) == since:
                 del self._moving[name]
-                self._touched.add(kin_of(name, self._pairing))
+                self._touched.add(self._kin_of(name))
         return bool(self._touched)
 
     def cost_of_a_look(self) -> float:
@@ -111,13 +158,12 @@ class Inbox:
         Each with the stamp of what was seen of it.
         """
         touched, self._touched = self._touched, set()
-        names = {name for kin in touched for name in self._kin[kin]}
+        names = {name for kin in touched for name in self._kin.get(kin, ())}
         names |= {beside for name in names for beside in sidecars_of(name) if beside in self._states}
         for candidate in pairs_among(names, set(), self._pairing):
             both = candidate.image, candidate.mask
             if not any(name in self._moving for name in both):
-                seen = [self._states.get(name or "") for name in both]
-                yield candidate, stamp_text(None if state is None else state[:2] for state in seen)
+                yield candidate, self._stamp(*both)
 
     def age(self, name: str) -> float:
         """Seconds since a file came here, or was last changed, by the clock of its file system; 0 where it is gone."""

@@ -10,43 +10,26 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from heapq import heappush, heappushpop
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenprep.clean.clean import entry_key
+from greenprep.watch.known import Key, Known, KnownVerdicts
 from greenschemas.codes import Code
 from greenschemas.files import whole, write_whole
 from greenschemas.manifest import LOG_NAME, MANIFEST_NAME, SUMMARY_NAME, Entry, Summary, Verdict, parse_line, read_entry
 
-__all__ = ["HALVES", "Key", "Known", "VerdictLog", "plain"]
+__all__ = ["HALVES", "VerdictLog", "plain"]
 
 HALVES = frozenset({Code.MISSING_IMAGE, Code.MISSING_MASK})
 _USUAL = 1000
 """Pairs, a sample of all that were accepted, that newcomers are compared with."""
-Key = tuple[str, str]
-"""Image and mask, empty for one that is not there."""
-
-
-class Known(NamedTuple):
-    """What is in memory of a verdict."""
-
-    stamp: str
-    verdict: str
-    codes: tuple[str, ...]
-    """Of its reasons."""
-    start: int
-    """Where its line begins in the log."""
-    length: int
-
-    @property
-    def good(self) -> bool:
-        """Whether it was accepted, as it was or repaired."""
-        return self.verdict != Verdict.REJECTED
+_MEASURES = b', "measures": {'
+"""From here on a line holds numbers alone, most of it; in a text its quotes would be escaped."""
 
 
 class VerdictLog:
@@ -58,11 +41,9 @@ class VerdictLog:
         Raises SourceError for a line that is no verdict.
         """
         self.clean, self.path = clean, clean / LOG_NAME
-        self.known: dict[Key, Known] = {}
+        self.known = KnownVerdicts()
         self.replaced: set[Key] = set()
         """Pairs that were judged more than once, because a file of theirs was another one."""
-        self._alike: defaultdict[str, list[Key]] = defaultdict(list)
-        """Pairs by checksum of the image and by group: those that a newcomer may clash with."""
         self._usual: list[tuple[int, Key]] = []
         """A heap: those of the smallest hashes, which come from all times alike."""
         self._end = 0
@@ -71,21 +52,22 @@ class VerdictLog:
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.endswith(b"\n"):
-                    self._learn(parse_line(f"{self.path}:{number}", line), len(line))
+                    self._learn(parse_line(f"{self.path}:{number}", _without_measures(line)), len(line))
         os.truncate(self.path, self._end)
 
     def _learn(self, entry: dict[str, Any], length: int) -> None:
         key = entry["image"] or "", entry["mask"] or ""
         codes = tuple(reason["code"] for reason in entry["reasons"])
+        known = Known(hash(entry["stamp"] or ""), entry["verdict"], codes, self._end, length)
         before = self.known.get(key)
-        if before is not None and before.stamp != (entry["stamp"] or ""):
+        if before is not None and before.stamp != known.stamp:
             self.replaced.add(key)
-        self.known[key] = known = Known(entry["stamp"] or "", entry["verdict"], codes, self._end, length)
+        self.known.put(key, known)
         self._end += length
         if known.good:
             for mark in (entry["image_checksum"], f"group {entry['group']}"):
-                if mark and (before is None or key not in self._alike[mark]):
-                    self._alike[mark].append(key)
+                if mark:
+                    self.known.mark(key, mark)
             if before is None or not before.good:
                 rank = -int.from_bytes(blake2b("\0".join(key).encode(), digest_size=8).digest())
                 (heappush if len(self._usual) < _USUAL else heappushpop)(self._usual, (rank, key))
@@ -109,21 +91,19 @@ class VerdictLog:
     def read(self, keys: Iterable[Key]) -> Iterator[Entry]:
         """The verdicts that stand on some pairs, in the order in which they fell."""
         with self.path.open("rb") as file:
-            for known in sorted((self.known[key] for key in keys), key=lambda known: known.start):
-                file.seek(known.start)
-                yield read_entry(str(self.path), plain(file.read(known.length)))
+            for start, length in sorted(self.known[key][-2:] for key in keys):
+                file.seek(start)
+                yield read_entry(str(self.path), plain(file.read(length)))
 
     def beside(self, new: Sequence[Entry]) -> list[Entry]:
         """Accepted pairs to judge `new` beside: all that show the same pixels or ground, and a sample of the others."""
         marks = {mark for entry in new for mark in (entry.image_checksum, f"group {entry.group}") if mark}
-        alike = {key for mark in marks for key in self._alike.get(mark, ())}
-        keys = alike | {key for _, key in self._usual}
+        keys = self.known.sharing(marks) | {key for _, key in self._usual}
         return list(self.read(key for key in keys - {entry_key(entry) for entry in new} if self.known[key].good))
 
     def write_manifest(self, recipe_hash: str, notes: dict[str, str] | None = None) -> Summary:
         """Write the manifest and its sums as `clean` does; returns the sums. notes: as `Summary.of` takes them."""
-        verdicts = Counter(known.verdict for known in self.known.values())
-        codes = Counter(code for known in self.known.values() for code in set(known.codes))
+        verdicts, codes = self.known.counts()
         summary = Summary(
             found=len(self.known),
             **{verdict.value: verdicts[verdict.value] for verdict in Verdict},
@@ -133,8 +113,9 @@ class VerdictLog:
         )
         with self.path.open("rb") as log, whole(self.clean / MANIFEST_NAME) as draft, draft.open("wb") as manifest:
             for key in sorted(self.known, key=lambda key: (key[0] or key[1], key[1])):
-                log.seek(self.known[key].start)
-                manifest.write(plain(log.read(self.known[key].length)))
+                known = self.known[key]
+                log.seek(known.start)
+                manifest.write(plain(log.read(known.length)))
         write_whole(self.clean / SUMMARY_NAME, f"{summary.to_json()}\n")
         return summary
 
@@ -153,6 +134,12 @@ def _seed(manifest: Path) -> Iterator[bytes]:
 def _at(time: datetime) -> bytes:
     """How a line begins; always as long."""
     return f'{{"at": "{time:%Y-%m-%dT%H:%M:%SZ}", '.encode()
+
+
+def _without_measures(line: bytes) -> bytes:
+    """A line of the log in a fifth of the time to read: what was measured is of no use before the pair is looked at."""
+    head, found, _ = line.rpartition(_MEASURES)
+    return head + b"}" if found else line
 
 
 def plain(line: bytes) -> bytes:

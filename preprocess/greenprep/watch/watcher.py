@@ -23,7 +23,8 @@ from greenprep.raw.pairs import Candidate
 from greenprep.split.assign import leave_out, places_of
 from greenprep.watch.answers import Answers
 from greenprep.watch.inbox import Inbox
-from greenprep.watch.verdict_log import HALVES, Key, VerdictLog
+from greenprep.watch.known import Key
+from greenprep.watch.verdict_log import HALVES, VerdictLog
 from greenschemas.codes import Code
 from greenschemas.errors import ConfigError, GreenError
 from greenschemas.files import sync_files
@@ -91,7 +92,7 @@ class Watcher:
         """Stamps of pairs on which the program itself failed: not tried again while they stay as they are."""
         self._said: set[str] = set()
         self._next_batch = self._next_page = self._next_decision = 0.0
-        self._changed = True
+        self._changed = self._first = True
         self._acts_read = 0
         unanswered = [key for key in self._log.known if any(self._answers.lacking(name) for name in filter(None, key))]
         again = {key: key[0] in self._stored for key in unanswered if key in self._log.replaced}
@@ -100,6 +101,10 @@ class Watcher:
     def look(self, names: set[str] | None) -> None:
         """See what became of some files below the inbox; None: of all."""
         self.inbox.look() if names is None else self.inbox.look_at(names)
+        if self._first:
+            self._first = False
+            known = self._log.known.items()
+            self.inbox.rest((key, one.stamp) for key, one in known if _BY_NAMES.isdisjoint(one.codes))
         if self.inbox.settled():
             self._judge_due()
 
@@ -132,7 +137,7 @@ class Watcher:
 
     def _is_due(self, candidate: Candidate, stamp: str) -> bool:
         known = self._log.known.get(entry_key(candidate))
-        if known is None or known.stamp != stamp:
+        if known is None or known.stamp != hash(stamp):
             return self._tried.get(entry_key(candidate)) != stamp
         return candidate.problem is None and not _BY_NAMES.isdisjoint(known.codes)
 
@@ -276,11 +281,14 @@ class Watcher:
 
     def write_page(self) -> Summary:
         """Write the manifest and the report."""
-        from greenprep.clean.report import write_clean_report  # what draws it takes as long to import as many pairs
+        # What draws it takes as long to import as many pairs.
+        from greenprep.clean.report import spread_over_page, write_clean_report
 
         began = time.monotonic()
         summary = self._log.write_manifest(self._recipe.hash(), notes_on(self._recipe.bands))
-        entries = sorted(self._log.read(self._log.known), key=lambda entry: entry.image or entry.mask or "")
+        keys = sorted(self._log.known, key=lambda key: key[0] or key[1])
+        shown = spread_over_page([bool(self._log.known[key].codes) for key in keys])
+        entries = sorted(self._log.read(keys[i] for i in shown), key=lambda entry: entry.image or entry.mask or "")
         write_clean_report(self._places.inbox, self._places.clean, self._recipe, entries, summary)
         self._changed = False
         self._next_page = time.monotonic() + max(5.0, _PAGE_SHARE * (time.monotonic() - began))
