@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 
 from greenschemas.crs import CrsText
 from greenschemas.errors import SourceError
-from greenschemas.files import write_whole
+from greenschemas.files import whole, write_whole
 from greenschemas.frozen import Frozen
+from greenschemas.measures import Measured, Measures
 
 __all__ = [
     "LOG_NAME",
@@ -108,7 +109,7 @@ class Entry(Frozen):
     """a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f."""
     stamp: str | None = None
     """Sizes and modification times of the files when they were read: tells a later run what has changed."""
-    measures: dict[str, float] = Field(default_factory=dict)
+    measures: Measured = Measures({})
     """Measured values by name, for the report and the collection-wide checks."""
 
     @model_validator(mode="after")
@@ -162,7 +163,8 @@ class Summary(Frozen):
 def write_manifest(folder: Path, entries: Iterable[Entry], summary: Summary) -> None:
     """Write the manifest and its sums into `folder`; raises SourceError where it cannot be written."""
     try:
-        write_whole(folder / MANIFEST_NAME, "".join(f"{entry.to_json()}\n" for entry in entries))
+        with whole(folder / MANIFEST_NAME) as draft, draft.open("w", encoding="utf-8", newline="\n") as lines:
+            lines.writelines(f"{entry.to_json()}\n" for entry in entries)
         write_whole(folder / SUMMARY_NAME, f"{summary.to_json()}\n")
     except OSError as problem:
         raise SourceError.unwritable(folder, problem) from None

@@ -128,7 +128,7 @@ def test_few_bands_only_warn_and_cloud_sand_or_few_files_say_nothing_of_scales()
     plain = [of_means(i, FIELDS * (10_000 + 50 * i), BANDS) for i in range(6)]
     others = [of_means(6, SAND * 10_000, BANDS), of_means(7, (FIELDS + 3 * CLOUD) * 10_000, BANDS)]
     assert scales([*plain, *others], BANDS, Limits()) == {}
-    holed = plain[5].measures | {f"mean.{band.name}": 52_000 * FIELDS[i] for i, band in enumerate(BANDS)}
+    holed = dict(plain[5].measures) | {f"mean.{band.name}": 52_000 * FIELDS[i] for i, band in enumerate(BANDS)}
     holed |= {f"middle.{band.name}": 1.5 * FIELDS[i] for i, band in enumerate(BANDS)}
     assert scales([*plain[:5], plain[5].model_copy(update={"measures": holed})], BANDS, Limits()) == {}
     assert scales([*plain[:2], of_means(2, FIELDS * 1000, BANDS)], BANDS, Limits()) == {}

@@ -53,20 +53,25 @@ def place_new(
     """
     place = np.where(before == NEW, NO_SPLIT, before)
     new = (before == NEW) & (units >= 0)
-    free = []
-    for unit in np.unique(units[new]):
-        old = before[(units == unit) & (before != NEW)]
-        found = np.unique(old[old != NO_SPLIT])
-        if not len(old):
-            free.append(unit)
-        elif len(found) == 1:
-            place[new & (units == unit)] = found[0]
-    if not free:
+    some, unit = np.unique(units[new], return_inverse=True)
+    if not len(some):
         return place
-    held = np.zeros((len(shares), sums.shape[1]))
-    known = (before != NEW) & (before != NO_SPLIT)
-    np.add.at(held, before[known], sums[known])
-    of_unit = np.stack([sums[units == unit].sum(axis=0) for unit in free])
-    for unit, to in zip(free, deal_more(held, of_unit, shares, seed), strict=True):
-        place[units == unit] = to
+    old = (before != NEW) & np.isin(units, some)
+    of_old = np.searchsorted(some, units[old])
+    # Where the others of each unit are: one place, several, or none.
+    known = old & (before != NO_SPLIT)
+    of_known = np.searchsorted(some, units[known])
+    first, last = np.full(len(some), len(shares)), np.full(len(some), -1)
+    np.minimum.at(first, of_known, before[known])
+    np.maximum.at(last, of_known, before[known])
+    to = np.where(first == last, first, NO_SPLIT)
+    free = np.bincount(of_old, minlength=len(some)) == 0
+    if free.any():
+        held = np.zeros((len(shares), sums.shape[1]))
+        dealt = (before != NEW) & (before != NO_SPLIT)
+        np.add.at(held, before[dealt], sums[dealt])
+        of_unit = np.zeros((len(some), sums.shape[1]))
+        np.add.at(of_unit, unit, sums[new])
+        to[free] = deal_more(held, of_unit[free], shares, seed)
+    place[new] = to[unit]
     return place
