@@ -11,11 +11,14 @@ from rasterio.enums import ColorInterp
 
 from greenprep.build import read
 from greenprep.build.run import run, tile
-from greenprep.clean import worker
+from greenprep.checks.verdict import crashed, failed
+from greenprep.clean import pictures, worker
 from greenprep.clean.clean import clean
+from greenprep.clean.report import write_clean_report
 from greenprep.raw.pairs import find_pairs
+from greenprep.serve.paint import Painter
 from greenschemas.errors import SourceError
-from greenschemas.manifest import Verdict
+from greenschemas.manifest import Summary, Verdict
 from greenschemas.recipe import Recipe
 from greenschemas.store import open_store
 from support.raw import RECIPE, scene
@@ -56,6 +59,24 @@ def test_run_goes_on_too_and_tile_names_the_pair(collection, monkeypatch) -> Non
     assert BROKEN not in open_store(outcome.store).texts("path")
     with pytest.raises(SourceError, match=r"T_2020_1_1.*ZeroDivisionError: two lines"):
         tile(collection.folder / "clean", collection.folder / "other.zarr", workers=0)
+
+
+@pytest.mark.parametrize("entry", [crashed, lambda *rest: failed(rest[0], ZeroDivisionError("x"), rest[2])])
+def test_no_page_reads_a_pair_again_that_its_reader_died_or_failed_of(collection, monkeypatch, entry) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(pictures, "open_pair", failing(pictures.open_pair))
+    rules = collection.plain
+    (broken,) = [one for one in find_pairs(collection.raw, rules.pairing) if one.image == BROKEN]
+    entries = [entry(broken, "stamp", rules.limits)]
+    assert write_clean_report(collection.raw, collection.folder, rules, entries, Summary.of(entries, "hash")).is_file()
+    assert Painter(collection.raw, collection.folder, rules).pictures(entries[0]) == {}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4978", "EPSG:5703", 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_a_place_that_is_neither_on_a_globe_nor_on_a_map_has_no_size_in_metres(empty_collection, crs) -> None:  # type: ignore[no-untyped-def]
+    for area in range(3):
+        empty_collection.add(area, 1, crs=crs)
+    outcome = run(empty_collection.recipe(), workers=0)
+    assert outcome.summary.accepted == 3, outcome.summary.reasons
 
 
 def test_a_folder_that_cannot_be_written_is_no_verdict_on_a_pair(collection, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,9 @@ from greenschemas.codes import Code
 from greenschemas.limits import Limits
 from greenschemas.manifest import Entry, Level, Reason, Verdict
 
-__all__ = ["crashed", "failed", "in_order", "with_reasons"]
+__all__ = ["crashed", "failed", "in_order", "was_read", "with_reasons"]
+
+_UNREAD = frozenset({Code.DECODER_CRASH, Code.INTERNAL_ERROR})
 
 
 def crashed(candidate: Candidate, stamp: str, limits: Limits) -> Entry:
@@ -29,6 +31,11 @@ def failed(candidate: Candidate, problem: Exception, limits: Limits) -> Entry:
     text = " ".join(str(problem).split())[:200]
     found = f"{type(problem).__name__}: {text or 'no message'}{where}"
     return _rejected(candidate, finding(Code.INTERNAL_ERROR, "pair", found, limits=limits, level=Level.REJECT), None)
+
+
+def was_read(entry: Entry) -> bool:
+    """Whether the pair was read to its verdict; else whoever reads it again may die or fail of it, too."""
+    return not any(reason.code in _UNREAD for reason in entry.reasons)
 
 
 def _rejected(candidate: Candidate, reason: Reason, stamp: str | None) -> Entry:

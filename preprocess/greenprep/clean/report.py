@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from greenprep.checks.verdict import was_read
 from greenprep.findings import CATALOGUE
 from greenprep.raw.pairs import Candidate
 from greenschemas.bands import Role
@@ -122,7 +123,8 @@ def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
 def _card(raw: Path, entry: Entry, recipe: Recipe) -> _Card:
     from greenprep.clean.pictures import pair_pictures  # GDAL: only where there is something to show.
 
-    drawn = pair_pictures(raw, Candidate(entry.image, entry.mask, entry.group, entry.time), recipe, SIDE)
+    candidate = Candidate(entry.image, entry.mask, entry.group, entry.time)
+    drawn = pair_pictures(raw, candidate, recipe, SIDE) if was_read(entry) else {}
     overlay = drawn.pop("overlay", None)
     misfit = any(reason.code == Code.MISALIGNED for reason in entry.reasons)
     shown = {"edges of the labels on the image": overlay} if misfit and overlay is not None else {}

@@ -313,6 +313,8 @@ def _crs_kind(crs: str) -> tuple[str, float]:
     known = rasterio.crs.CRS.from_string(crs)
     if known.is_geographic:
         return "geographic", 1.0
+    if not known.is_projected:  # A local system, heights alone: GDAL knows of no unit then.
+        return "none", 1.0
     return "web_mercator" if crs == "EPSG:3857" else "projected", float(known.linear_units_factor[1])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from greenprep.checks.verdict import was_read
 from greenprep.engine.pool import run_batches
 from greenprep.raw.pairs import Candidate
 from greenschemas.manifest import Entry
@@ -36,6 +37,8 @@ class Painter:
 
     def pictures(self, entry: Entry) -> dict[str, bytes]:
         """PNG files by what they show: `image`, `mask`, `overlay`; those that cannot be drawn are not there."""
+        if not was_read(entry):
+            return {}
         key = entry.image or entry.mask or "", entry.stamp
         with self._change:
             while key not in self._kept:

@@ -90,7 +90,7 @@ def _in_metres(boxes: NDArray[np.float64], system: Any) -> NDArray[np.float64]:
     if system.is_geographic:
         along = _METRES * np.cos(np.radians(np.nanmean(boxes[:, [1, 3]])))
         scale = np.array([along, _METRES, along, _METRES])
-    else:
+    elif system.is_projected:  # Of a local system GDAL knows no unit: metres, most likely.
         scale *= float(system.linear_units_factor[1])
     metres: NDArray[np.float64] = boxes * scale
     return metres
