@@ -82,11 +82,11 @@ class Watched:
 def watched(empty_collection, monkeypatch):
     """An empty inbox, watched by this process alone, without a page: the test that kills has workers and pages."""
 
-    def judge(raw, out, recipe, todo, workers):
+    def judge(raw, out, recipe, todo, workers, scheduler=None):
         yield clean_batch(raw, out, recipe.bands, recipe.mask, recipe.limits, todo)
 
     monkeypatch.setattr(watcher_module, "judge_pairs", judge)
-    monkeypatch.setattr(watcher_module, "grow", lambda *args, workers: grow(*args, workers=0))
+    monkeypatch.setattr(watcher_module, "grow", lambda *args, **options: grow(*args, workers=0))
     page = import_module("greenprep.clean.report")
     monkeypatch.setattr(page, "write_clean_report", lambda *args: None)  # It draws for half a second.
     return Watched(empty_collection)
@@ -514,6 +514,13 @@ def test_one_watcher_one_recipe_and_no_clean_in_between(watched):
     (watched.places.clean / "manifest.part").write_text("")
     with pytest.raises(ConfigError, match="`greenprep clean` was stopped there"):
         watched.once(recipe=None)
+
+
+@pytest.mark.parametrize("which", ["inbox", "clean", "store"])
+def test_a_url_is_no_folder(watched, which):
+    watched.places = replace(watched.places, **{which: Path("s3://bucket/some/where")})
+    with pytest.raises(ConfigError, match="s3://bucket/some/where: is a URL, and a folder of this machine is due"):
+        watched.once()
 
 
 def test_after_a_clean_of_the_same_folders_it_begins_with_the_manifest(watched):

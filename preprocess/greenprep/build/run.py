@@ -114,7 +114,15 @@ def tile(
         return BuildResult(built.contract, entries, summary, clean, str(store), built.audit, built.without_tiles)
 
 
-def grow(clean: Path, store: Path, recipe: Recipe, entries: Sequence[Entry], *, workers: int | None = None) -> Built:
+def grow(
+    clean: Path,
+    store: Path,
+    recipe: Recipe,
+    entries: Sequence[Entry],
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> Built:
     """Bring accepted pairs of a clean folder into a local store; a store that is not there yet is begun, and split.
 
     entries: those that stand in the store already are left out; recipe: that of the folder. The batch is written down
@@ -133,7 +141,7 @@ def grow(clean: Path, store: Path, recipe: Recipe, entries: Sequence[Entry], *, 
         if existing is not None and not new:
             return Built(existing.contract, None, ())
         plan = SplitPlan(recipe.split) if existing is None else None
-        built = _built(clean, store, recipe, new, existing, plan, workers, None, record)
+        built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
         record.follow(open_store(store))
         return built
 

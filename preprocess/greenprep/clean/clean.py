@@ -7,6 +7,7 @@ each line is appended whole, so that a killed run goes on where it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -18,6 +19,8 @@ from greenprep.checks.verdict import crashed
 from greenprep.clean.acts import overruled, read_acts, standing
 from greenprep.clean.misfit import misfit
 from greenprep.clean.task import PRELOAD, clean_batch
+from greenprep.engine.choose import engine
+from greenprep.engine.job import KilledJob
 from greenprep.engine.pool import run_batches
 from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate, find_pairs
@@ -47,6 +50,7 @@ __all__ = [
     "JOURNAL_NAME",
     "CleanResult",
     "check_folders",
+    "check_local",
     "check_owned",
     "clean",
     "entry_key",
@@ -170,7 +174,9 @@ def entry_key(one: Entry | Candidate) -> tuple[str, str]:
 
 
 def check_folders(raw: Path, out: Path, dry_run: bool = False) -> None:
-    """Raise ConfigError where RAW is no folder, or OUT a file, or one of them lies in the other."""
+    """Raise ConfigError where RAW is no folder, or OUT a file, or one of them lies in the other, or is a URL."""
+    for folder in (raw, out):
+        check_local(folder, "mount the bucket, or copy it here first")
     if not raw.is_dir():
         raise ConfigError(raw, "no such folder", "give the folder that holds the images and masks")
     real_raw, real_out = raw.resolve(), out.resolve()
@@ -180,6 +186,13 @@ def check_folders(raw: Path, out: Path, dry_run: bool = False) -> None:
         )
     if out.exists() and not out.is_dir() and not dry_run:
         raise ConfigError(out, "is a file", "choose a folder")
+
+
+def check_local(folder: Path, remedy: str) -> None:
+    """Raise ConfigError for a URL, which as a path has lost one of its slashes; remedy: what to do about it."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder)):
+        url = str(folder).replace(":/", "://", 1)
+        raise ConfigError(url, "is a URL, and a folder of this machine is due", remedy)
 
 
 def check_owned(out: Path) -> None:
@@ -282,20 +295,44 @@ def _decide_by_hand(raw: Path, out: Path, recipe: Recipe, entries: dict[tuple[st
 
 
 def judge_pairs(
-    raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate], workers: int
+    raw: Path, out: Path | None, recipe: Recipe, todo: Sequence[Candidate], workers: int, scheduler: str | None = None
 ) -> Iterator[list[Entry]]:
-    """The verdicts on some pairs as they come, in no order; what is accepted stands below `out` (None: nowhere)."""
+    """The verdicts on some pairs as they come, in no order; what is accepted stands below `out` (None: nowhere).
+
+    scheduler: as `engine` takes it, in place of this machine's processes; its workers see the same folders.
+    """
     if not todo:
         return
+    if scheduler is not None:
+        raw, out = raw.absolute(), None if out is None else out.absolute()
+    work = partial(clean_batch, raw, out, recipe.bands, recipe.mask, recipe.limits)
+    dead = partial(_crashed, raw, recipe.limits)
+    if scheduler is not None:
+        yield from _judged_on_cluster(work, todo, dead, scheduler)
+        return
     batch = max(1, min(BATCH, -(-len(todo) // (2 * workers))))
-    yield from run_batches(
-        partial(clean_batch, raw, out, recipe.bands, recipe.mask, recipe.limits),
-        todo,
-        workers=min(workers, len(todo)),
-        batch=batch,
-        dead=partial(_crashed, raw, recipe.limits),
-        preload=PRELOAD,
-    )
+    yield from run_batches(work, todo, workers=min(workers, len(todo)), batch=batch, dead=dead, preload=PRELOAD)
+
+
+def _judged_on_cluster(
+    work: Callable[[Sequence[Candidate]], list[Entry]],
+    todo: Sequence[Candidate],
+    dead: Callable[[Candidate], Entry],
+    scheduler: str,
+) -> Iterator[list[Entry]]:
+    """A batch that took its worker down is tried again pair by pair, as `run_batches` does."""
+    batch = max(1, min(BATCH, len(todo) // (2 * BATCH)))
+    batches: list[Sequence[Candidate]] = [todo[at : at + batch] for at in range(0, len(todo), batch)]
+    suspects: list[Candidate] = []
+    with engine(None, scheduler) as cluster:
+        for some, answers in cluster.run(work, batches):
+            if isinstance(answers, KilledJob):
+                suspects += some
+            else:
+                yield answers
+        alone: list[Sequence[Candidate]] = [[one] for one in suspects]
+        for some, answers in cluster.run(work, alone):
+            yield [dead(some[0])] if isinstance(answers, KilledJob) else answers
 
 
 def _crashed(raw: Path, limits: Limits, candidate: Candidate) -> Entry:

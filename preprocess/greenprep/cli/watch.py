@@ -44,6 +44,9 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Do what is to be done now, and end: for cron.")] = False,
     poll: Annotated[bool, typer.Option("--poll", help="Look every second, and do not ask the system.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster; it sees the same folders.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for everything that happens.")] = False,
 ) -> None:
     """Judge what comes into a folder, answer beside each file, and let a store grow by what is accepted.
@@ -53,21 +56,26 @@ def watch(
 
     Example: greenprep watch inbox --clean data/clean --store data/city.zarr --recipe city.yaml --every 10m
     """
-    from greenprep.clean.task import PRELOAD
-    from greenprep.engine.pool import warm_up
+    if scheduler is None:
+        from greenprep.clean.task import PRELOAD
+        from greenprep.engine.pool import warm_up
 
-    warm_up(PRELOAD)  # First of all: its imports take as long as ours.
+        warm_up(PRELOAD)  # First of all: its imports take as long as ours.
     from greenprep.watch.watch import watch as run
     from greenprep.watch.watch import watch_once
     from greenprep.watch.watcher import Pace, Places
 
+    if scheduler == "local":
+        from greenschemas.errors import ConfigError
+
+        raise ConfigError("--scheduler", "local", "leave it out: processes of this machine do the work anyway")
     places = Places(inbox, clean, store)
     times = {"--settle": settle, "--every": every, "--patience": patience}
     still, longest, wait = (seconds(option, text) for option, text in times.items())
     pace = Pace(still, longest, batch, wait)
     tell = _as_line if as_json else _in_words
     if once:
-        summary = watch_once(places, recipe, pace=pace, workers=workers, tell=tell)
+        summary = watch_once(places, recipe, pace=pace, workers=workers, scheduler=scheduler, tell=tell)
         if not as_json:
             say(
                 f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
@@ -76,7 +84,7 @@ def watch(
         return
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())  # As the first process of a container: nobody else hears it.
-    run(places, recipe, pace=pace, workers=workers, poll=poll, stop=stop, tell=tell)
+    run(places, recipe, pace=pace, workers=workers, scheduler=scheduler, poll=poll, stop=stop, tell=tell)
 
 
 def _as_line(event: dict[str, Any]) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from greenprep.engine.job import KilledJob
 from greenprep.engine.pool import check_main
 from greenschemas.console import say
-from greenschemas.errors import ConfigError
+from greenschemas.errors import ConfigError, SourceError
 from greenschemas.interrupt import held
 
 __all__ = ["DaskEngine", "dask_engine"]
@@ -23,6 +24,10 @@ J = TypeVar("J")
 R = TypeVar("R")
 _SHORT = 20.0
 """Seconds of work that nobody needs to watch."""
+_CERTIFICATES = (
+    "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY to files, or write them under "
+    "`distributed: comm: tls:` in ~/.config/dask/distributed.yaml"
+)
 
 
 @contextmanager
@@ -62,6 +67,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     from distributed.security import Security
 
     if scheduler is not None:
+        _see_to_certificates(scheduler, Security())
         try:
             client = Client(scheduler, timeout="20s")
         except (OSError, ValueError) as problem:
@@ -100,6 +106,18 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     finally:
         with held():
             opened.close()
+
+
+def _see_to_certificates(scheduler: str, security: Any) -> None:
+    """Raise ConfigError where a scheduler asks for certificates, and distributed's own settings name none to show."""
+    if not scheduler.startswith("tls://"):
+        return
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except OSError as problem:  # Of a file that is not there, or is no certificate.
+        raise ConfigError(scheduler, f"a certificate or key cannot be read ({problem})", _CERTIFICATES) from None
+    if context is None:
+        raise ConfigError(scheduler, "it asks for a certificate, and none is set", _CERTIFICATES)
 
 
 class DaskEngine:
@@ -151,3 +169,7 @@ def _outcome(future: Any, job: J) -> Any:
         return future.result()
     except KilledWorker:
         return KilledJob(job)
+    except CancelledError:  # We cancel nothing that we wait for.
+        raise SourceError(
+            "the Dask cluster", "its scheduler is gone", "start it again: the same command goes on from here"
+        ) from None

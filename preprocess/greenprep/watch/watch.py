@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from greenprep.clean.clean import JOURNAL_NAME, check_folders, check_owned
+from greenprep.clean.clean import JOURNAL_NAME, check_folders, check_local, check_owned
 from greenprep.watch.wakes import wakes
 from greenprep.watch.watcher import Pace, Places, Tell, Watcher
 from greenschemas.errors import ConfigError, GreenError
@@ -28,14 +28,16 @@ def watch(
     *,
     pace: Pace,
     workers: int | None = None,
+    scheduler: str | None = None,
     poll: bool = False,
     stop: threading.Event,
     tell: Tell,
 ) -> None:
     """Answer what comes into the inbox, and let the store grow by it, until `stop` is set.
 
-    recipe: or its file; None: that of the clean folder, or the default. poll: look every second, and ask nobody.
-    tell: is given what happens. A full disk, or an inbox that is gone for a while, is told and waited for.
+    recipe: or its file; None: that of the clean folder, or the default. scheduler: address of a Dask cluster that does
+    the work. poll: look every second, and ask nobody. tell: is given what happens. A full disk, or an inbox that is
+    gone for a while, is told and waited for.
     Raises ConfigError for folders that cannot be used, or were judged by another recipe, and LockedError where another
     process writes to the clean folder.
     """
@@ -44,7 +46,7 @@ def watch(
         _begin(places, rules)
 
         def make() -> Watcher:
-            return Watcher(places, rules, pace, workers or cores(), tell)
+            return Watcher(places, rules, pace, workers or cores(), tell, scheduler)
 
         watcher, said = make(), ""
         while not stop.is_set():
@@ -72,13 +74,19 @@ def _again(make: Callable[[], Watcher], stop: threading.Event) -> Watcher | None
 
 
 def watch_once(
-    places: Places, recipe: Recipe | str | Path | None = None, *, pace: Pace, workers: int | None = None, tell: Tell
+    places: Places,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    pace: Pace,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    tell: Tell,
 ) -> Summary:
     """As `watch`, for what has settled now: judged, answered, all accepted pairs in the store; then the sums."""
     rules = _rules(places, recipe)
     with folder_writer(places.clean, "greenprep watch"):
         _begin(places, rules)
-        watcher = Watcher(places, rules, pace, workers or cores(), tell)
+        watcher = Watcher(places, rules, pace, workers or cores(), tell, scheduler)
         watcher.look(None)
         while watcher.inbox.restless and not watcher.inbox.settled():
             time.sleep(pace.settle / 4)
@@ -92,6 +100,7 @@ def watch_once(
 def _rules(places: Places, recipe: Recipe | str | Path | None) -> Recipe:
     """The recipe to judge by; raises ConfigError where the folders cannot be used by it."""
     check_folders(places.inbox, places.clean)
+    check_local(places.store, "let it grow here, and copy it there: an object store can rename nothing")
     kept = places.clean / RECIPE_NAME
     theirs = load_recipe(kept) if kept.is_file() else None
     rules = theirs if recipe is None and theirs is not None else recipe_of(recipe)

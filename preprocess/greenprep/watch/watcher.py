@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,15 @@ class Pace:
 class Watcher:
     """One watcher of an inbox, with what it knows from the disk; it must hold the lock of the clean folder."""
 
-    def __init__(self, places: Places, recipe: Recipe, pace: Pace, workers: int, tell: Tell) -> None:
-        """Read the state, and give the answers that a watcher before it did not get to give."""
-        self._places, self._recipe, self._pace, self._workers, self._tell = places, recipe, pace, workers, tell
+    def __init__(
+        self, places: Places, recipe: Recipe, pace: Pace, workers: int, tell: Tell, scheduler: str | None = None
+    ) -> None:
+        """Read the state, and give the answers that a watcher before it did not get to give.
+
+        scheduler: address of a Dask cluster that does the work, in place of `workers` processes of this machine.
+        """
+        self._places, self._recipe, self._pace, self._tell = places, recipe, pace, tell
+        self._workers, self._scheduler = workers, scheduler
         self.inbox = Inbox(places.inbox, recipe.pairing, pace.settle)
         self._log = VerdictLog(places.clean)
         self._answers = Answers(places.inbox, places.clean)
@@ -148,7 +155,7 @@ class Watcher:
         self._answers.withdraw(name for key in again for name in key if name)
         found = [
             entry
-            for answers in judge_pairs(places.inbox, places.clean, recipe, candidates, self._workers)
+            for answers in judge_pairs(places.inbox, places.clean, recipe, candidates, self._workers, self._scheduler)
             for entry in answers
             if entry.verdict is not Verdict.REJECTED or self._is_here(entry)
         ]
@@ -228,7 +235,8 @@ class Watcher:
 
     def _overrule(self, entry: Entry, act: Act) -> None:
         try:
-            decided = overruled(self._places.inbox, self._places.clean, self._recipe, entry, act, judge_pairs)
+            judge = partial(judge_pairs, scheduler=self._scheduler)
+            decided = overruled(self._places.inbox, self._places.clean, self._recipe, entry, act, judge)
         except ConfigError as problem:
             self._complain(problem)
             return
@@ -262,7 +270,14 @@ class Watcher:
         places, keys = self._places, list(self._waiting)
         if not keys:
             return
-        built = grow(places.clean, places.store, self._recipe, list(self._log.read(keys)), workers=self._workers)
+        built = grow(
+            places.clean,
+            places.store,
+            self._recipe,
+            list(self._log.read(keys)),
+            workers=self._workers,
+            scheduler=self._scheduler,
+        )
         self._stored.update(image for image, _ in keys)
         self._waiting.clear()
         audit = None if built.audit is None else "passed" if built.audit.passed else "failed"
