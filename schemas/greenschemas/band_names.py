@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from greenschemas.bands import Band
 
-__all__ = ["Matched", "common_names", "match_names", "says_nothing", "spelling"]
+__all__ = ["AKIN", "Matched", "common_names", "match_names", "says_nothing", "spelling"]
 
 _WORDS = {
     "coastal": "coastal coastal_aerosol aerosol ultra_blue",
@@ -54,7 +54,7 @@ LANDSAT7 = _numbered("b1:blue b2:green b3:red b4:nir08 b5:swir16 b7:swir22")
 
 _NUMBER = re.compile(r"(?:^|.*?[_ .-])(?P<sr>sr[_ ]?)?b(?:and)?[_ ]?0*(?P<number>\d{1,2})(?P<a>a?)(?:[_ ]\d+m)?")
 _NOTHING = re.compile(r"(?:band|layer|channel|page)?[ _:#-]*\d*|gr[ae]y|undefined|(?:un)?named?|alpha", re.IGNORECASE)
-_AKIN = {"nir": "nir08", "nir08": "nir"}
+AKIN = {"nir": "nir08", "nir08": "nir"}
 """Landsat has one near infrared, which STAC calls `nir08`; it stands for `nir` where a file has no other."""
 
 
@@ -126,7 +126,7 @@ def match_names(found: Sequence[str | None], due: Sequence[Band]) -> Matched:
         wanted = spelling(band.name)
         places = [i for i, word in enumerate(spelt) if word == wanted]
         part = band.common or part
-        for common in (part, _AKIN.get(part or "")):
+        for common in (part, AKIN.get(part or "")):
             if not places and common is not None:
                 places = [i for i, one in enumerate(parts) if one == common]
         at.append(places[0] if len(places) == 1 else None)

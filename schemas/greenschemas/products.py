@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from greenschemas.band_names import common_names, spelling
+from greenschemas.band_names import AKIN, common_names, spelling
 from greenschemas.bands import Band, Role
 from greenschemas.errors import SourceError
 from greenschemas.grid import Grid
@@ -252,8 +252,10 @@ def _of_asset(folder: Path, key: str, asset: Mapping[str, Any], properties: Mapp
 
 def _chosen(place: Path, assets: Sequence[_Asset], bands: Sequence[Band], tags: Mapping[str, str]) -> Products:
     files, missing = [], []
+    wanted = {_part(band) for band in bands}
     for band in bands:
-        asset = _finest(place, band, assets)
+        other = AKIN.get(_part(band) or "")
+        asset = _finest(place, band, assets, None if other in wanted else other)
         if asset is None:
             missing.append(band.name)
         else:
@@ -261,12 +263,20 @@ def _chosen(place: Path, assets: Sequence[_Asset], bands: Sequence[Band], tags: 
     return Products(tuple(files), tuple(missing), tags)
 
 
-def _finest(place: Path, band: Band, assets: Sequence[_Asset]) -> _Asset | None:
-    """The file of a band by its name, or else by its part of the spectrum; TIFFs rather than JPEG 2000."""
+def _part(band: Band) -> str | None:
+    """Its part of the spectrum."""
+    return band.common or common_names([band.name])[0]
+
+
+def _finest(place: Path, band: Band, assets: Sequence[_Asset], akin: str | None) -> _Asset | None:
+    """The file of a band by its name, or else by its part of the spectrum; TIFFs rather than JPEG 2000.
+
+    akin: a part that stands for the band's own where nothing shows that.
+    """
     own = spelling(band.name)
-    part = band.common or common_names([band.name])[0]
     known = [one for one in assets if own in one.names or band.name.casefold() in one.names]
-    known = known or [one for one in assets if part is not None and part in _parts(one.names)]
+    for part in (_part(band), akin):
+        known = known or [one for one in assets if part is not None and part in _parts(one.names)]
     known = [one for one in known if _ending(one.href) != ".jp2"] or known
     if not known:
         return None

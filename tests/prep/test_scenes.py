@@ -153,6 +153,11 @@ def test_single_tiffs_of_landsat_and_a_radar_and_what_is_wrong_with_them(tmp_pat
     found = find_products(folder, (nir, edge, Band(name="B5x")))
     assert [file.band for file in found.files] == ["B8A"] and found.missing == ("B5", "B5x")
 
+    # It has no other, so that it stands for `nir`, as in one file; but not for two bands at once.
+    wide = Band(name="near", common="nir")
+    assert [Path(file.href).stem[-2:] for file in find_products(folder, (wide,)).files] == ["B5"]
+    assert find_products(folder, (wide, nir)).missing == ("near",)
+
     write_band(folder / "another_VV.tif", np.zeros((60, 60), np.float32), 10)
     with pytest.raises(SourceError, match=r"several files could be VV: S1_20210601_VV.tif, another_VV.tif"):
         stack(folder, tmp_path / "t.tif", bands)

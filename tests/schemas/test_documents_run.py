@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,49 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from typer.main import get_command
-from typer.testing import CliRunner
 
+from support.documents import DOCS, PAGES, ROOT, blocks, command_of, lines, run
 from support.strangers import beside_each_other
 from support.two_maps import CLASSES, answer, write_quarters, write_two_maps
 
 pytest.importorskip("torch")
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
-SMALL = {
-    ("greenprep", "clean"): ["--workers", "1"],
-    ("greenprep", "tile"): ["--workers", "0"],
-    ("greenprep", "run"): ["--workers", "0"],
-    ("greentrain", "fit"): ["--epochs", "1", "--set", "accelerator=cpu", "--set", "trees=false"],
-}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def lines(page: Path) -> list[str]:
-    """Every command of ours in a page, in blocks and between backquotes, without its comment."""
-    text = page.read_text(encoding="utf-8")
-    found = re.findall(r"^(?:\$ )?(green(?:prep|train) .+)$", text, re.MULTILINE)
-    found += re.findall(r"`(green(?:prep|train) [a-z]+ [^`]+)`", text)
-    return [one for line in found for one in re.sub(r"\s+#.*", "", line).split(" && ")]
-
-
-def command_of(line: str) -> tuple[object, list[str]]:
-    from greenprep.cli import app as prep
-    from greentrain.cli import app as train
-
-    words = shlex.split(line.split(" > ")[0])
-    return {"greenprep": prep, "greentrain": train}[words[0]], words[1:]
-
-
-def run(line: str) -> str:
-    app, words = command_of(line)
-    done = CliRunner().invoke(app, words + SMALL.get((line.split()[0], words[0]), []))
-    assert done.exit_code == 0, (line, done.output, done.exception)
-    return done.output
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

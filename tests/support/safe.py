@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,26 +29,33 @@ def number(band: str, metres: int) -> np.ndarray:
     return np.asarray(values.astype(np.uint16))
 
 
-def write_band(path: Path, values: np.ndarray, metres: float, driver: str = "GTiff", **options: object) -> None:
-    """One file of (H, W) or (C, H, W)."""
+def write_band(
+    path: Path, values: np.ndarray, metres: float, driver: str = "GTiff", *, west: float = 0, **options: object
+) -> None:
+    """One file of (H, W) or (C, H, W); west: metres that it lies to the east of the others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = values if values.ndim == 3 else values[None]
     lossless = {"QUALITY": 100, "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {}
-    where = {"crs": "EPSG:32632", "transform": Affine(metres, 0, 600_000, 0, -metres, 5_200_000)}
+    where = {"crs": "EPSG:32632", "transform": Affine(metres, 0, 600_000 + west, 0, -metres, 5_200_000)}
     size = {"count": values.shape[0], "height": values.shape[1], "width": values.shape[2]}
     with rasterio.open(path, "w", driver=driver, dtype=values.dtype, **size, **where, **lossless, **options) as file:
         file.write(values)
 
 
-def write_safe(folder: Path, level: str, offset: int | None) -> Path:
-    """A tile of level 1C or 2A; offset: as the metadata of baseline 04.00 and later have it, None: of one before."""
+def write_safe(
+    folder: Path, level: str, offset: int | None, numbers: Callable[[str, int], np.ndarray] = number
+) -> Path:
+    """A tile of level 1C or 2A; offset: as the metadata of baseline 04.00 and later have it, None: of one before.
+
+    numbers: (H, W) of a band in pixels of so many metres.
+    """
     safe = folder / f"S2A_MSI{'L' + level}_20220315T101021_N0400_R022_T32TPS_20220315T123456.SAFE"
     granule = safe / f"GRANULE/L{level}_T32TPS_A035127_20220315T101020"
     for metres, bands in LEVEL[level].items():
         for band in bands.split():
             name = f"T32TPS_20220315T101021_{band}" + (f"_{metres}m" if level == "2A" else "")
             below = f"R{metres}m/" if level == "2A" else ""
-            values = number(band, metres)
+            values = numbers(band, metres)
             if band == "SCL":
                 values = np.where(np.arange(SIDES[metres]) < 5, 9, 4).astype(np.uint8) * np.ones_like(values, np.uint8)
             write_band(granule / f"IMG_DATA/{below}{name}.jp2", values, metres, "JP2OpenJPEG")

@@ -23,7 +23,7 @@ from greenschemas.store import open_store
 from greentrain.data.buffers import Buffers
 from greentrain.data.loader import Batch, open_loader, tile_weights
 from greentrain.data.normalise import build_normaliser
-from greentrain.data.tiles import available_memory, forget_tiles
+from greentrain.data.tiles import available_memory, forget_tiles, kvstore
 from support.stores import reseal, tiny_contract, write_tiny_store
 
 
@@ -302,3 +302,13 @@ def test_any_type_of_store_is_read(tmp_path: Path) -> None:
         assert str(batch["image"].dtype) == f"torch.{dtype}"
         assert torch.isfinite(next(iter(open_loader(path, "all", 2)))["image"]).all()
         assert ATTRIBUTE in zarr.open_group(str(path), mode="r").attrs
+
+
+def test_a_store_behind_s3_is_asked_for_where_the_environment_says() -> None:
+    here = {"driver": "s3", "bucket": "b", "path": "a/c.zarr/image/"}
+    assert kvstore("s3://b/a/c.zarr", "image", {}) == here
+    assert kvstore("s3://b/a/c.zarr/", "image", {"AWS_REGION": "eu-1"}) == here | {"aws_region": "eu-1"}
+    there = {"AWS_ENDPOINT_URL": "http://h:1", "AWS_ACCESS_KEY_ID": "k"}
+    due = {"endpoint": "http://h:1", "aws_region": "us-east-1", "aws_credentials": {"type": "environment"}}
+    assert kvstore("s3://b/a/c.zarr", "image", there) == here | due
+    assert kvstore("gs://b/c.zarr", "image", {}) == "gs://b/c.zarr/image/"

@@ -5,8 +5,9 @@ Letters: B tiles asked for, C bands read, K classes, S pixels a side.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -216,15 +217,36 @@ def _absolute(location: str) -> str:
     return location if "://" in location else str(Path(location).resolve())
 
 
-def _open(location: str, name: str) -> Any:
+def kvstore(location: str, name: str, environment: Mapping[str, str]) -> Any:
+    """Where an array lies, as tensorstore has it.
+
+    For `s3://` the variables that fsspec goes by hold here, too: tensorstore itself knows no `AWS_ENDPOINT_URL`, asks
+    Amazon instead, and tries for a quarter of an hour.
+    """
     where = f"{_absolute(location).rstrip('/')}/{name}/"
-    kvstore = where if "://" in where else {"driver": "file", "path": where}
+    if not where.startswith("s3://"):
+        return where if "://" in where else {"driver": "file", "path": where}
+    bucket, _, path = where.removeprefix("s3://").partition("/")
+    spec: dict[str, Any] = {"driver": "s3", "bucket": bucket, "path": path}
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if endpoint := environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"):
+        spec["endpoint"] = endpoint
+        region = region or "us-east-1"  # which tensorstore wants to be told, and few servers look at
+    if region:
+        spec["aws_region"] = region
+    if "AWS_ACCESS_KEY_ID" in environment:
+        spec["aws_credentials"] = {"type": "environment"}  # else it complains of files that nobody needs
+    return spec
+
+
+def _open(location: str, name: str) -> Any:
+    where = kvstore(location, name, os.environ)
     try:
         # Tiles come in random order, and those worth keeping are kept here. Of the small arrays the indices of shards
         # are worth it: reading them costs as much as the tile.
         pool = {"total_bytes_limit": 0 if name == "image" else _LABEL_POOL}
         return ts.open(
-            {"driver": "zarr3", "kvstore": kvstore, "recheck_cached_data": False, "recheck_cached_metadata": False},
+            {"driver": "zarr3", "kvstore": where, "recheck_cached_data": False, "recheck_cached_metadata": False},
             read=True,
             context=ts.Context({"cache_pool": pool}),
         ).result()
