@@ -3,7 +3,9 @@
 import http.server
 import json
 import os
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,7 +132,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named_and_what_it_gave_stays(col
     real = pairs.os.scandir
 
     def scandir(path):
-        if str(path) == str(hidden):
+        if Path(path) == hidden:
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
@@ -184,6 +186,24 @@ def test_blocks_without_a_place_are_a_verdict_and_no_pixels_out_of_memory(collec
     entries, _ = clean(collection.raw, collection.folder / "out", collection.plain, workers=1)
     [spoilt] = [entry for entry in entries if entry.mask and path.name in entry.mask]
     assert "blocks that hold" in spoilt.reasons[0].found and spoilt.reasons[0].code == "unreadable"
+
+
+@pytest.mark.parametrize("tag", [273, 279], ids=["offsets", "sizes"])
+def test_strips_without_a_size_are_a_verdict_and_no_zeros(empty_collection, tag):
+    """GDAL ignores a list that is too short, and gives zeros for the strips it lacks: four fifths of a mask, say."""
+    made = empty_collection
+    made.add(1, 1, blockysize=4)
+    path = next((made.raw / "masks/T_masks").iterdir())
+    data = bytearray(path.read_bytes())
+    start = int.from_bytes(data[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], "little"), 12):
+        if int.from_bytes(data[entry : entry + 2], "little") == tag:
+            data[entry + 4 : entry + 8] = (2).to_bytes(4, "little")
+    path.write_bytes(data)
+    [spoilt], _ = clean(made.raw, made.folder / "out", made.plain, workers=1)
+    reason = spoilt.reasons[0]
+    assert (reason.code, reason.file) == ("unreadable", "mask")
+    assert re.match(r"2 of the \d+ blocks that hold .* have a place and a size in it", reason.found)
 
 
 ODD = [

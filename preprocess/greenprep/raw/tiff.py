@@ -202,7 +202,7 @@ def _check_claims(path: Path, pages: tuple[Page, ...], size: int, limits: Limits
             remedy = f"cut it into files of at most {limits.size_max} rows and columns, or raise limits.size_max"
             raise BadFile(path, f"a header of {claim}", remedy, Code.ABSURD_SIZE)
         if page.listed < page.blocks:
-            found = f"{page.listed} of the {page.blocks} blocks that hold {claim} have a place in it"
+            found = f"{page.listed} of the {page.blocks} blocks that hold {claim} have a place and a size in it"
             raise BadFile(path, found, "fetch the file again", Code.UNREADABLE)
         if page.nbytes > limits.bytes_max or page.block_nbytes > limits.block_bytes_max or blocks > 1 << 24:
             raise BadFile(

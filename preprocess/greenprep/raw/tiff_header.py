@@ -105,7 +105,8 @@ class Page:
     end: int
     """One past the last byte of the file that its blocks claim."""
     listed: int
-    """Blocks that its tags give a place; of one that they leave out GDAL hands on whatever was in memory."""
+    """Blocks that its tags give a place and a size; of one that they leave out GDAL hands on whatever was in memory, or
+    zeros."""
     georeference: bytes = b""
     """Its georeferencing tags as they stand in the file: of equal ones GDAL makes the same transform and coordinate
     system. Empty where there are none, or where GDAL might look elsewhere."""
@@ -290,7 +291,7 @@ def _page(path: Path, tags: dict[int, NDArray[Any]]) -> Page:
         planar=_first(tags, PLANAR, 1) == 2,
         masked=False,
         end=_end(tags, tiled),
-        listed=len(tags.get(TILE_OFFSETS if tiled and TILE_OFFSETS in tags else OFFSETS, ())),
+        listed=_listed(tags, tiled),
     )
 
 
@@ -299,9 +300,20 @@ def _first(tags: dict[int, NDArray[Any]], tag: int, default: int) -> int:
     return int(values[0]) if values is not None and len(values) else default
 
 
-def _end(tags: dict[int, NDArray[Any]], tiled: bool) -> int:
+def _located(tags: dict[int, NDArray[Any]], tiled: bool) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """(offsets, sizes in bytes) of the blocks; None where there is no such tag."""
     offsets = tags.get(TILE_OFFSETS if tiled and TILE_OFFSETS in tags else OFFSETS)
-    counts = tags.get(TILE_COUNTS if tiled and TILE_COUNTS in tags else COUNTS)
+    return offsets, tags.get(TILE_COUNTS if tiled and TILE_COUNTS in tags else COUNTS)
+
+
+def _listed(tags: dict[int, NDArray[Any]], tiled: bool) -> int:
+    offsets, counts = _located(tags, tiled)
+    places = 0 if offsets is None else len(offsets)
+    return places if counts is None else min(places, len(counts))
+
+
+def _end(tags: dict[int, NDArray[Any]], tiled: bool) -> int:
+    offsets, counts = _located(tags, tiled)
     if offsets is None or counts is None or not len(offsets) or len(offsets) != len(counts):
         return 0
     present = counts > 0
