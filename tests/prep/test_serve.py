@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from greenprep.clean.acts import read_acts
 from greenprep.cli import app
 from greenprep.cli.serve import serve
-from greenprep.serve.access import HEADERS, Gate, is_loopback
+from greenprep.serve.access import HEADERS, Gate, Tries, is_loopback
 from greenprep.serve.app import Door, make_app
 from greenprep.serve.runs import find_runs
 from greenprep.serve.uploads import place_of
@@ -276,6 +276,37 @@ def test_runs_of_greentrain_are_read_from_their_files(tmp_path):
     ((found,), (comparison,)) = find_runs(tmp_path)
     assert found.scores == {"net": 0.5, "constant": 0.1, "trees": 0.6} and len(found.charts) == 2
     assert comparison.name == "c" and find_runs(tmp_path / "none") == ([], [])
+
+
+def test_who_guesses_the_token_gets_ten_tries_a_minute_and_who_has_entered_goes_on(served):
+    web = client(served)
+    assert web.post("/enter", data={"who": "Ann", "token": TOKEN}).status_code == 200
+    guesses = [web.post("/enter", data={"who": "Eve", "token": f"{i}"}).status_code for i in range(5)]
+    guesses += [web.get("/pairs", headers={"Authorization": f"Bearer {i}"}).status_code for i in range(5)]
+    assert guesses == [401] * 5 + [200] * 5  # On loopback looking is free.
+    for late in (web.post("/enter", data={"who": "Ann", "token": TOKEN}), web.get("/pairs", headers=BEARER)):
+        assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 60
+    assert "Ann" in web.get("/").text and web.get("/enter").status_code == 200
+
+
+def test_tries_are_counted_by_address_and_all_together_and_forgotten_after_a_minute():
+    now = [0.0]
+    tries = Tries(lambda: now[0])
+    for _ in range(10):
+        assert tries.wait("a") == 0
+        tries.wrong("a")
+        now[0] += 1
+    assert (tries.wait("a"), tries.wait("b")) == (50, 0)
+    for number in range(90):
+        tries.wrong(f"c{number}")
+    assert tries.wait("b") == 50
+    now[0] = 59.5
+    assert tries.wait("a") == 1
+    now[0] = 60.0
+    assert tries.wait("a") == tries.wait("b") == 0
+    for _ in range(1000):
+        tries.wrong("d")
+    assert len(tries._wrong) == 100
 
 
 def test_the_gate_forgets_the_oldest_session_and_knows_this_machine():

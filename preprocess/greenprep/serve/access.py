@@ -7,15 +7,22 @@ our pages know. A program sends `Authorization: Bearer TOKEN` with each request.
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-__all__ = ["COOKIE", "HEADERS", "Gate", "Session", "as_name", "is_loopback"]
+from starlette.requests import Request
+
+__all__ = ["COOKIE", "HEADERS", "Gate", "Session", "Tries", "address_of", "as_name", "is_loopback"]
 
 COOKIE = "greenprep"
+_MINUTE, _TRIES, _TRIES_OF_ALL = 60.0, 10, 100
+"""Wrong tokens a minute after which no other is looked at: from one address, and from all."""
 _SESSIONS = 1000
 """Of which the oldest goes when another begins."""
 HEADERS = {
@@ -43,11 +50,34 @@ class Session:
         return hmac.compare_digest(csrf.encode(), self.csrf.encode())
 
 
+class Tries:
+    """Wrong tokens of the last minute: who guesses gets as many tries as a person needs. It remembers a few at most."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._wrong: deque[tuple[float, str]] = deque(maxlen=_TRIES_OF_ALL)
+
+    def wrong(self, address: str) -> None:
+        """A token was shown that is none."""
+        with self._lock:
+            self._wrong.append((self._clock(), address))
+
+    def wait(self, address: str) -> int:
+        """Seconds, rounded up, until a token from there is looked at again; 0 for now."""
+        with self._lock:
+            since = self._clock() - _MINUTE
+            late = [(at, who) for at, who in self._wrong if at > since]
+            own = [at for at, who in late if who == address]
+            bounds = (own, _TRIES), ([at for at, _ in late], _TRIES_OF_ALL)
+            return max((math.ceil(times[-most] - since) for times, most in bounds if len(times) >= most), default=0)
+
+
 class Gate:
     """Knows the token, and who has shown it."""
 
     def __init__(self, token: str) -> None:
         self._token, self._lock = token.encode(), threading.Lock()
+        self.tries = Tries()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def knows(self, token: str) -> bool:
@@ -72,6 +102,11 @@ class Gate:
         """Whether a request's Authorization header shows the token."""
         kind, _, token = (header or "").partition(" ")
         return kind.lower() == "bearer" and self.knows(token)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; of a proxy, that of the proxy."""
+    return request.client.host if request.client else ""
 
 
 def as_name(text: str) -> str:

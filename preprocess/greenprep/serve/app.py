@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from greenprep.serve.access import COOKIE, HEADERS, Gate, Session, as_name, is_loopback
+from greenprep.serve.access import COOKIE, HEADERS, Gate, Session, address_of, as_name, is_loopback
 from greenprep.serve.pages import Pages
 from greenprep.serve.programs import Api
 from greenprep.serve.service import Service
@@ -77,6 +77,9 @@ def _refusal(request: Request, gate: Gate, door: Door, local: bool) -> Response 
         # A page of another site whose name was made to lead here; a proxy sends the token as anybody else.
         return JSONResponse({"error": f"this server is called {door.host}, not {name[:100]}"}, 421)
     path = request.url.path
+    if wait := _must_wait(request, gate):
+        problem = {"error": f"too many wrong tokens; none is looked at for {wait} s"}
+        return JSONResponse(problem, 429, {"Retry-After": str(wait)})
     known = gate.session(request.cookies.get(COOKIE)) or gate.bearer(request.headers.get("authorization"))
     if not (local or known or path.startswith(_OPEN)):
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
@@ -90,6 +93,19 @@ def _refusal(request: Request, gate: Gate, door: Door, local: bool) -> Response 
         if int(length) > most:
             return JSONResponse({"error": f"{int(length):,} bytes; {most:,} at most are taken"}, 413)
     return None
+
+
+def _must_wait(request: Request, gate: Gate) -> int:
+    """Seconds until a token that a request shows is looked at, 0 for now or without one; counts one that is wrong."""
+    header = request.headers.get("authorization", "")
+    bears = header.lower().startswith("bearer ")
+    if not bears and (request.url.path, request.method) != ("/enter", "POST"):
+        return 0
+    address = address_of(request)
+    wait = gate.tries.wait(address)
+    if bears and not wait and not gate.bearer(header):
+        gate.tries.wrong(address)
+    return wait
 
 
 def _writer(request: Request, gate: Gate, csrf: str) -> str:

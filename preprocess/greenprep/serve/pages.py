@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
 
 from greenprep.findings import CATALOGUE
-from greenprep.serve.access import COOKIE, Gate, as_name
+from greenprep.serve.access import COOKIE, Gate, address_of, as_name
 from greenprep.serve.programs import Writer
 from greenprep.serve.runs import find_runs
 from greenprep.serve.service import Service
@@ -196,6 +196,7 @@ class Pages:
     def enter(self, request: Request, who: Text, token: Text) -> Response:
         """The token is shown, and a session begins."""
         if not self._gate.knows(token) or not as_name(who):
+            self._gate.tries.wrong(address_of(request))
             return self._show(request, "enter.html.j2", {"wrong": True}, 401)
         response = RedirectResponse("/", 303)
         cookie, secure = self._gate.enter(as_name(who)), request.url.scheme == "https"
