@@ -33,18 +33,7 @@ def start(folder: Path, *words: object) -> subprocess.Popen[bytes]:
     places = ("--clean", folder / "clean", "--store", folder / "s.zarr")
     code = "from greenprep.cli import main; main()"
     return subprocess.Popen(
-        [
-            "nice",
-            "-n",
-            "10" if words[0] == "watch" else "0",
-            sys.executable,
-            "-c",
-            code,
-            words[0],
-            folder / "inbox",
-            *places,
-            *map(str, words[1:]),
-        ],
+        [sys.executable, "-c", code, words[0], folder / "inbox", *places, *map(str, words[1:])],
         env={**os.environ, "GREENPREP_TOKEN": TOKEN},
         stderr=subprocess.DEVNULL,
     )

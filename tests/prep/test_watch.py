@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -547,6 +549,19 @@ def test_a_half_that_clean_rejected_is_forgotten_when_its_partner_comes(watched)
 @pytest.mark.parametrize(("text", "due"), [("90", 90), ("1.5s", 1.5), ("10m", 600), ("2h", 7200), ("1d", 86400)])
 def test_times_are_read(text, due):
     assert seconds("--every", text) == due
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system knows no such thing")
+def test_the_command_gives_way_to_other_programs_and_so_do_its_workers():
+    code = (
+        "import os, subprocess; from greenprep.cli.watch import _step_back;"
+        "from greenprep.engine.pool import run_batches;"
+        "before = os.nice(0); _step_back(); _step_back();"
+        "of_worker, = run_batches(subprocess.check_output, ['nice'], workers=1, batch=1, dead=int, preload='os');"
+        "print(before, os.nice(0), bytes(of_worker).decode())"
+    )
+    before, own, worker = map(int, subprocess.check_output([sys.executable, "-c", code]).split())
+    assert own == worker == max(10, before)
 
 
 def test_no_time_is_named():

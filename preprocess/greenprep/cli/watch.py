@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -16,6 +17,8 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+_NICE = 10
+"""Of 19: the kernel gives such a process a tenth of what an ordinary one gets beside it, and all when it is alone."""
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -56,6 +59,11 @@ def watch(
 
     Example: greenprep watch inbox --clean data/clean --store data/city.zarr --recipe city.yaml --every 10m
     """
+    if scheduler == "local":
+        from greenschemas.errors import ConfigError
+
+        raise ConfigError("--scheduler", "local", "leave it out: processes of this machine do the work anyway")
+    _step_back()
     if scheduler is None:
         from greenprep.clean.task import PRELOAD
         from greenprep.engine.pool import warm_up
@@ -65,10 +73,6 @@ def watch(
     from greenprep.watch.watch import watch_once
     from greenprep.watch.watcher import Pace, Places
 
-    if scheduler == "local":
-        from greenschemas.errors import ConfigError
-
-        raise ConfigError("--scheduler", "local", "leave it out: processes of this machine do the work anyway")
     places = Places(inbox, clean, store)
     times = {"--settle": settle, "--every": every, "--patience": patience}
     still, longest, wait = (seconds(option, text) for option, text in times.items())
@@ -85,6 +89,12 @@ def watch(
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())  # As the first process of a container: nobody else hears it.
     run(places, recipe, pace=pace, workers=workers, scheduler=scheduler, poll=poll, stop=stop, tell=tell)
+
+
+def _step_back() -> None:
+    """Give way to other programs, workers too, which inherit it: whoever looks at a page waits, a verdict does not."""
+    if hasattr(os, "nice"):  # Not on Windows.
+        os.nice(max(0, _NICE - os.nice(0)))
 
 
 def _as_line(event: dict[str, Any]) -> None:
