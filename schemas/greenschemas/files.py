@@ -6,9 +6,12 @@ import ctypes
 import errno
 import hashlib
 import os
+import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +20,8 @@ __all__ = ["beside", "sync_files", "sync_folder", "sync_tree", "whole", "write_w
 
 _NAME_MAX = 200
 """Bytes of a file's name that leave room for what is added to it."""
+_DRAFT = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
+"""How a draft's name ends: machine, process, and what tells drafts of one process apart."""
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -31,11 +36,15 @@ def whole(path: Path, *, synced: bool = True) -> Iterator[Path]:
 
     Whoever opens `path` finds the old file or the new one, and the new one is on the disk, name and all, when this
     returns. After an error the old one stays and nothing is left beside it. Makes the folder where it is missing.
+    A draft that a killed process left goes when the same file is written again.
 
-    synced: False where the caller waits for many files at once (`sync_tree`) before it says that anything is done.
+    synced: False where the caller waits for many files at once (`sync_tree`) before it says that anything is done; no
+    drafts are looked for then, either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = beside(path, f".{uuid4().hex[:12]}.tmp")
+    if synced:
+        _sweep(path)
+    draft = beside(path, f".{_machine()}-{os.getpid()}-{uuid4().hex[:8]}.tmp")
     try:
         yield draft
         if synced:
@@ -51,6 +60,37 @@ def whole(path: Path, *, synced: bool = True) -> Iterator[Path]:
     finally:
         # There after an error, and where both are names of one file: to rename one to the other then does nothing.
         draft.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove drafts of `path` whose process has ended: one of this machine, of which there is none any more."""
+    lead = beside(path, "").name
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            mine = entry.name.startswith(lead) and _DRAFT.fullmatch(entry.name, len(lead))
+            if mine and mine[1] == _machine() and _ended(int(mine[2])):
+                os.unlink(entry.path)
+
+
+@cache
+def _machine() -> str:
+    """Tells this machine, since its start, and this space of process numbers from others that share a folder."""
+    told = [platform.node()]
+    with suppress(OSError):
+        told += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+def _ended(pid: int) -> bool:
+    if os.name == "nt":  # There signal 0 is Ctrl-C: it would not ask, but end.
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass  # There is one, of another user; or the number is nobody's.
+    return False
 
 
 def write_whole(path: Path, data: str | bytes) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sys
 from pathlib import Path
@@ -108,3 +109,26 @@ def test_a_message_steers_no_terminal_and_can_be_written_anywhere() -> None:
     assert str(problem) == r"a\x1b[31m\nb\xff: found \x9b2J. Mend\x07 it."
     assert str(pickle.loads(pickle.dumps(problem))) == str(problem)
     str(problem).encode()
+
+
+def _hang_in_a_draft(path: str) -> None:
+    with whole(Path(path)) as draft:
+        draft.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill")
+@pytest.mark.parametrize("name", ["a.txt", "b" * 240])
+def test_what_a_killed_process_left_goes_when_the_file_is_written_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    process = multiprocessing.get_context("spawn").Process(target=_hang_in_a_draft, args=(str(path),))
+    process.start()
+    process.join()
+    (left,) = _names(tmp_path)
+    # Of another file, of a process that lives, of another machine, and a file that somebody called so.
+    others = [left.replace(left[1:4], "xyz", 1), re.sub(r"-\d+-", f"-{os.getpid()}-", left)]
+    others += [re.sub(r"\.[0-9a-f]{8}-", ".00000000-", left), f".{name[:200]}.tmp"]
+    for other in others:
+        (tmp_path / other).write_text("other")
+    write_whole(path, "whole")
+    assert _names(tmp_path) == sorted([name, *others])
