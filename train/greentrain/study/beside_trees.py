@@ -71,7 +71,9 @@ def beside_trees(
     `trees=false`) and some 200,000 scored, drawn at random; the scores also go to the run's record. Where the mean of
     the net's and the trees' probabilities is better than the net's, the trees are kept beside its weights.
     """
-    kept = run / "checkpoints" / TREES_NAME
+    kept, record = run / "checkpoints" / TREES_NAME, read_record(run)
+    if record.averaged:
+        write_record(run, record.model_copy(update={"averaged": False}))
     kept.unlink(missing_ok=True)
     began, trained = time.monotonic(), load_trained(run, which, model)
     trained.net.to(find_device(trained.config.accelerator, "accelerator"))
@@ -84,8 +86,8 @@ def beside_trees(
     averaged = trained.config.trees and both > alone
     if averaged:
         trees.as_arrays(trained.normaliser.channels).save(kept)
-    record = {"trees_iou": of_trees, "with_trees_iou": both, "averaged": averaged}
-    write_record(run, read_record(run).model_copy(update=record))
+    found = {"trees_iou": of_trees, "with_trees_iou": both, "averaged": averaged}
+    write_record(run, record.model_copy(update=found))
     seconds = time.monotonic() - began
     return BesideTrees(of_trees, best["mean"]["iou"], best["constant"]["mean"]["iou"], both, averaged, seconds)
 

@@ -201,7 +201,15 @@ def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) ->
             found = f"trees of {trees.channels} channels and {len(trees.start)} classes, the net has others"
             raise ConfigError(path.with_name(TREES_NAME), found, "delete it: the net then stands alone")
         identity = digest([identity, trees.identity])
+    elif _had_trees(run):
+        say(f"WARNING {run}: its trees, checkpoints/{TREES_NAME}, are not there; its net stands alone now.")
     return Trained(net, normaliser, rule, contract, config, identity, int(position["epoch"]), temperature, trees)
+
+
+def _had_trees(run: Path) -> bool:
+    """Whether the record of a run, where it has one, says that it predicts with trees."""
+    record = run / "run.json"
+    return record.is_file() and b'"averaged": true' in record.read_bytes()
 
 
 def _net_for(
