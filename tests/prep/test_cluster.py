@@ -1,8 +1,12 @@
 """`greenprep watch` and `run` on a Dask cluster that asks for certificates: what comes of it is as on one machine."""
 
+import re
+import subprocess
+import sys
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import dask
@@ -45,7 +49,7 @@ def cluster(tmp_path_factory):
         yield opened.scheduler_address, settings_of(security, tmp_path_factory.mktemp("tls") / "files")
 
 
-def test_watch_and_run_on_a_cluster_with_certificates_do_what_they_do_on_one_machine(cluster, empty_collection):
+def test_watch_on_a_cluster_with_certificates_does_what_it_does_on_one_machine(cluster, empty_collection):
     address, certificates = cluster
     made = empty_collection
     for area in range(3):
@@ -56,14 +60,25 @@ def test_watch_and_run_on_a_cluster_with_certificates_do_what_they_do_on_one_mac
     with dask.config.set(certificates):
         told = []
         summary = watch_once(there, made.plain, pace=PACE, scheduler=address, tell=told.append)
-        run(made.recipe("c"), scheduler=address)
     assert (summary.accepted, summary.rejected) == (2, 1) and {event["event"] for event in told} == {"verdict", "batch"}
     watch_once(here, made.plain, pace=PACE, workers=1, tell=told.append)
     assert tree(there.store) == tree(here.store)
     pairs = [{n: d for n, d in tree(places.clean).items() if n.endswith(".tif")} for places in (there, here)]
     assert pairs[0] == pairs[1] and len(pairs[0]) == 4
-    run(made.recipe("d"), workers=0)
-    assert tree(made.folder / "c.zarr") == tree(made.folder / "d.zarr")
+
+
+def test_the_page_s_way_to_a_cluster_whose_certificates_are_texts_builds_the_store(empty_collection):
+    page = (Path(__file__).resolve().parents[2] / "docs/clusters.md").read_text(encoding="utf-8")
+    (code,) = [code for code in re.findall(r"```python\n(.+?)```", page, re.DOTALL) if "Security.temporary" in code]
+    for area in range(2):
+        empty_collection.add(area, 1)
+    folder = empty_collection.folder
+    (folder / "page.py").write_text(code.replace("n_workers=2", "n_workers=1"))
+    empty_collection.recipe("recipe")
+    done = subprocess.run([sys.executable, "page.py"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    run(empty_collection.recipe("here"), workers=0)
+    assert tree(folder / "recipe.zarr") == tree(folder / "here.zarr")
 
 
 def test_a_cluster_is_not_talked_to_without_its_certificates(cluster, tmp_path):

@@ -54,7 +54,11 @@ NOT_RUN = {
     "greenprep clean raw clean/raw": "the data are not part of the project",
     "greenprep serve inbox --clean data/clean --store data/city.zarr --runs runs": "it has a test of its own, below",
 }
-CODE_NOT_RUN = {"SLURMCluster": "needs dask-jobqueue and Slurm", "KubeCluster": "needs dask-kubernetes and a cluster"}
+CODE_NOT_RUN = {
+    "SLURMCluster": "needs dask-jobqueue and Slurm",
+    "KubeCluster": "needs dask-kubernetes and a cluster",
+    "Security.temporary": "tests/prep/test_cluster.py runs it",
+}
 WORDS = {
     "STORE": "data/city.zarr",
     "RUN": "runs/city",
