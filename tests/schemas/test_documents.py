@@ -68,6 +68,11 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert pages <= set(re.findall(r"\]\(([^)#]+)", readme))
 
 
+def test_the_first_page_of_the_site_leads_to_every_other() -> None:
+    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} - {"index.md"}
+    assert pages <= set(re.findall(r"\]\(([^)#]+)", PAGES[ROOT / "docs" / "index.md"]))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):

@@ -114,6 +114,34 @@ def test_the_page_of_districts_is_run_and_its_picture_is_its_page(
     assert_same_page((toured / "green.html").as_uri(), "districts.png", "1100,1000", toured)
 
 
+def test_pages_are_no_wider_than_a_phone_and_can_be_read_by_all(toured: Path) -> None:
+    """In Chromium, by axe's rules, at 390 and 1,400 pixels; tables and maps that are wider scroll by themselves."""
+    sync, axe = pytest.importorskip("playwright.sync_api"), pytest.importorskip("axe_playwright_python.sync_playwright")
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
+    write_two_maps(toured)
+    write_quarters(toured / "quarters.gpkg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toured)
+        run("greentrain area map_2023.tif --zones quarters.gpkg --name quarter --html green.html")
+        run("greentrain change map_2016.tif map_2023.tif --out change.tif --html change.html")
+        run("greentrain errors runs/first --split val --device cpu")
+    pages = ("green.html", "change.html", "mydata.html", "runs/first/report.html", "runs/first/errors/errors.html")
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for width in (390, 1400):
+            # The page's own policy lets no script in, axe's neither.
+            context = browser.new_context(viewport={"width": width, "height": 900}, bypass_csp=True)
+            page = context.new_page()
+            for name in pages:
+                page.goto((toured / name).as_uri())
+                found = axe.Axe().run(page).response["violations"]
+                grave = [(o["id"], o["nodes"][0]["html"]) for o in found if o["impact"] in ("serious", "critical")]
+                assert not grave, (name, width)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        browser.close()
+
+
 def assert_same_page(page: str, picture: str, size: str, folder: Path) -> None:
     """A page in a browser of that window is what the picture of docs/ shows."""
     chromium = shutil.which("chromium")

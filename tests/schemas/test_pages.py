@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -31,6 +32,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "page.html.j2").write_text(TEMPLATE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     return folder.name
+
+
+def test_what_scrolls_sideways_is_reached_by_the_keyboard() -> None:
+    specs = map(importlib.util.find_spec, ("greenschemas", "greenprep", "greentrain"))
+    roots = [Path(root) for spec in specs for root in spec.submodule_search_locations]
+    pages = [path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.j2")]
+    found = [tag for page in pages for tag in re.findall(r'<(?:pre\b|[^>]*class="scroll")[^>]*>', page)]
+    assert found and all('tabindex="0"' in tag for tag in found), found
 
 
 def test_a_page_escapes_all_it_is_given_and_lets_nothing_in(tmp_path: Path, package: str) -> None:

@@ -234,7 +234,7 @@ def test_a_trained_run_stands_among_them_as_it_is(tmp_path: Path) -> None:
     assert re.fullmatch(r"Mean IoU on val: \w+ 0\.\d{3} > \w+ 0\.\d{3}\.", ranking(found))
     assert any(one.startswith("tiny was trained before") for one in remarks(found))
     write_comparison(plan, found, tmp_path / "page.html")
-    assert "Each run, but that of tiny, had 1 minutes" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Each run, but that of tiny, had 1 minute to train" in (tmp_path / "page.html").read_text(encoding="utf-8")
     write_record(tmp_path / "run", record.model_copy(update={"cpu_seconds": None}))  # as of before it was recorded
     found = compare(plan)
     assert found["models"]["tiny"]["cost"]["cpu_seconds"] is None

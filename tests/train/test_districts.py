@@ -18,6 +18,7 @@ from greenschemas.grid import Grid
 from greentrain.cli import app
 from greentrain.ground.area import Cover
 from greentrain.ground.districts import green_classes, tabulate
+from greentrain.ground.districts_page import legend
 from greentrain.maps.raster import Layer, write_map
 
 CLASSES = ("trees", "water")
@@ -82,6 +83,11 @@ def test_a_choice_of_heading_orders_the_rows_by_its_column(folder: Path) -> None
     }
     assert page.count('type="radio"') == 4 + len(CLASSES)
     assert ".sort:has(#by1:checked) tr { --at: var(--p1); }" in page
+
+
+def test_shares_of_the_legend_are_told_apart() -> None:
+    assert [text for text, _ in legend(0.444, 0.474)] == ["44.4%", "45.1%", "45.9%", "46.6%", "47.4%"]
+    assert [text for text, _ in legend(0, 1)] == ["0%", "25%", "50%", "75%", "100%"]
 
 
 def test_green_is_what_sounds_like_plants_or_what_the_user_says() -> None:

@@ -11,6 +11,7 @@ from greenschemas.store import open_store
 from greentrain.config import load_config
 from greentrain.study.run_report import write_run_report
 from greentrain.training.fit import fit
+from greentrain.training.record import read_record, write_record
 from support.stores import write_tiny_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -51,5 +52,13 @@ def test_the_page_holds_all_that_a_run_was(tmp_path: Path) -> None:
         "epochs: 2",
     ):
         assert text in page
+    assert "Gradient boosting" not in page  # which `fit` of the command line adds
+    known = {"trees_iou": 0.8142, "with_trees_iou": 0.7541, "averaged": True}
+    write_record(tmp_path / "run", read_record(tmp_path / "run").model_copy(update=known))
+    page = " ".join(write_run_report(tmp_path / "run").read_text(encoding="utf-8").split())
+    assert (
+        "<b>0.814</b> on the same ground. The mean of net and trees: <b>0.754</b>, and the run predicts with it."
+        in page
+    )
     (tmp_path / "<s>.zarr").rename(tmp_path / "away.zarr")
     assert "Worst tiles" not in write_run_report(tmp_path / "run").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from greentrain.ground.districts import Table
 from greentrain.ground.zones import Zone, remarks
 from greentrain.maps.style import green_shade
 
-__all__ = ["write_zones_page"]
+__all__ = ["legend", "write_zones_page"]
 
 _ACROSS = 800.0
 """Width of the drawing; its height follows."""
@@ -54,12 +54,19 @@ def write_zones_page(
             for shape, share, row in zip(shapes, green, table.rows, strict=True)
         ],
         names=_names(shapes, table) if len(zones) <= _NAMED else [],
-        legend=[(f"{at:.0%}", _colour(at, low, high)) for at in np.linspace(low, high, 5)] + [("no data", _UNKNOWN)],
+        legend=[*legend(low, high), ("no data", _UNKNOWN)],
         headings=["zone", "green", "hectares", "no data", *table.classes],
         rows=[(row, [int(place[i]) for place in places]) for i, row in enumerate(table.rows)],
         remarks=remarks(zones, grid),
         estimate=estimate,
     )
+
+
+def legend(low: float, high: float) -> list[tuple[str, str]]:
+    """Five shares and their colours, with as many digits as tell the shares apart."""
+    shares = np.linspace(low, high, 5)
+    digits = 0 if high - low >= 0.05 else 1
+    return [(f"{at:.{digits}%}", _colour(at, low, high)) for at in shares]
 
 
 def _drawing(shapes: Sequence[shapely.Geometry], grid: Grid) -> tuple[NDArray[np.object_], float]:

@@ -179,7 +179,7 @@ def below_trees(models: Mapping[str, dict[str, Any]]) -> list[str]:
         return []
     return [
         f"{name} is not above gradient boosting: {of[name]:.3f} against {of[best]:.3f} of {best}"
-        f"{_times(models[name], models[best])}; give it more time or patches, or take the trees"
+        f"{_times(models[name], models[best])}; give it more time or patches, or take the trees."
         for name, model in models.items()
         if model["parameters"] is not None and of[name] <= of[best]
     ]

@@ -175,7 +175,7 @@ def _steps(store: Store, config: Config) -> Diagnosis:
     """How often the weights will move: too seldom is why nets that could learn do not."""
     tiles, size = len(store.usable_tiles("train")), config.batch_size * config.accumulate
     epoch = -(-tiles // size)
-    found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, were there one device"
+    found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, on one device"
     if size > tiles:
         return Diagnosis(
             "steps",
