@@ -23,7 +23,8 @@ def test_every_code_has_an_entry_and_every_limit_is_a_field() -> None:
 def test_explain_prints_level_measure_limit_and_remedy() -> None:
     text = explain(Code.CLOUD)
     assert "cloud (warn)" in text and "cloud_max = 0.5" in text and "Remedy:" in text
-    assert as_markdown().count("\n") == len(Code) + 1
+    table = as_markdown().split("\n")
+    assert len(table) == len(Code) + 2 and all(row.startswith("| ") or row == "|---|---|---|---|" for row in table)
 
 
 def test_the_command_explains_one_code_or_lists_all() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenprep.checks.class_codes import with_codes
 from greenprep.checks.image import image_findings
 from greenprep.checks.judge import judge
 from greenprep.checks.mask import mask_findings
@@ -16,13 +17,14 @@ from greenprep.checks.texture import SHIFTS, Fit, Texture
 from greenprep.findings import finding
 from greenprep.raw.pair import PairHeader
 from greenprep.raw.pairs import Candidate
+from greenschemas.bands import Band, Role
 from greenschemas.choices import NanPolicy
 from greenschemas.codes import Code
 from greenschemas.grid import IDENTITY
 from greenschemas.labels import LabelCounts
 from greenschemas.limits import Limits
 from greenschemas.manifest import Level, Verdict
-from greenschemas.recipe import Recipe
+from greenschemas.recipe import MaskRules, Recipe
 
 NAMES = ("blue", "green", "red", "cirrus", "vv", "qa60")
 BANDS = (
@@ -222,6 +224,72 @@ def test_a_check_of_the_image_speaks_just_beyond_its_limit(
     assert said(with_(**beyond)) == due
 
 
+CASES: list[tuple[dict[str, Any], str]] = [
+    *((row[2], row[3][0].split()[0]) for row in BEYOND),
+    ({"present": 0}, "all-nodata"),
+    ({"low": GOOD.high}, "constant-image"),
+    ({**moments([0] * 6, [0] * 6)}, "blank"),
+    ({"texture": replace(TEXTURE, greys=np.ones((3, 256), int), jumps=np.full(3, 99))}, "wrapped-8-bit"),
+    ({"texture": replace(TEXTURE, immerkaer=np.full(3, 1e6))}, "noise"),
+    ({"rows": (replace(GOOD.rows[0], flat_rows=np.arange(SIDE) % 2 == 1),)}, "dropped-lines"),
+    ({"columns": SIDE * np.resize([0.0, 90.0], (3, SIDE))}, "stripes"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code"), CASES, ids=[code for _, code in CASES])
+@pytest.mark.parametrize("level", ["reject", "warn"])
+def test_a_recipe_decides_what_a_finding_about_an_image_leads_to(
+    changes: dict[str, Any], code: str, level: str
+) -> None:
+    limits = Limits.model_validate(LIMITS.model_dump() | {"levels": {code: level}})
+    found = image_findings(with_(**changes), header(), RECIPE.bands, limits)
+    assert {reason.level.value for reason in found if reason.code == code} == {level}
+
+
+@pytest.mark.parametrize("level", ["reject", "warn"])
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("mask-range", {"labels": replace(GOOD.labels, out_of_range=N)}),
+        ("mask-sum", {"labels": replace(GOOD.labels, bad_sum=N)}),
+        ("mask-zero", {"labels": replace(GOOD.labels, zero=N)}),
+        ("mask-empty", {"labels": replace(GOOD.labels, labelled=0)}),
+        ("nodata-class", {"labels": replace(GOOD.labels, tagged=1)}),
+        ("unknown-index", {"labels": replace(GOOD.labels, unknown=1, values=((7, 1),))}),
+        ("single-class", {"single": True}),
+        ("misaligned", {"fit": Fit(100, np.zeros(len(SHIFTS)))}),
+    ],
+)
+def test_a_recipe_decides_what_a_finding_about_a_mask_leads_to(code: str, changes: dict[str, Any], level: str) -> None:
+    limits = Limits.model_validate(LIMITS.model_dump() | {"levels": {code: level}})
+    found = mask_findings(with_(**changes), RECIPE.mask, limits)
+    assert {reason.level.value for reason in found if reason.code == code} == {level}
+
+
+def test_remedies_name_the_line_that_mends_a_mask() -> None:
+    unknown = replace(GOOD.labels, unknown=5, values=((7, 3),))
+    (reason,) = mask_findings(with_(labels=unknown), RECIPE.mask, LIMITS)
+    assert reason.remedy == with_codes(unknown, RECIPE.mask) and "7: NAME" in reason.remedy
+    beyond = with_(labels=replace(GOOD.labels, out_of_range=N))
+    plain = mask_findings(beyond, RECIPE.mask, LIMITS)[0].remedy
+    assert plain == "make the mask again"
+    rest = MaskRules(classes=("built", "green"), rest="built")
+    assert "`whole: 255` under `mask`" in mask_findings(beyond, rest, LIMITS)[0].remedy
+    known = MaskRules(classes=("built", "green"), rest="built", whole=255)
+    assert mask_findings(beyond, known, LIMITS)[0].remedy == plain
+
+
+def test_bands_that_are_no_reflectances_are_neither_blank_nor_on_a_scale() -> None:
+    bands = tuple(Band(name=f"A{i}", role=Role.EMBEDDING, decode="signed_square") for i in range(6))
+    apart = {"low": np.arange(6) - 200.0, "high": np.arange(6) / 10}
+    assert said(with_(**moments([0.01] * 6, [0.2] * 6), **apart), header("float32"), bands=bands) == [
+        "undecodable reject image: A0 and the like hold up to 200 as float32 | -127 to 127, which `decode: "
+        "signed_square` makes values of"
+    ]
+    dark = with_(high=ones(0, 0, 0, 0, -5, 0), low=ones(-9, -8, -7, -6, -20, 0))
+    assert [line.split()[0] for line in said(dark)] == []
+
+
 def test_an_image_of_nothing_is_said_to_hold_nothing() -> None:
     due = "all-nodata reject image: none of 400 pixels holds anything | at least one"
     assert said(with_(present=0)) == [due]
@@ -233,6 +301,8 @@ def test_one_value_in_each_measured_band_is_no_picture() -> None:
     due = ["constant-image reject image: one value in each measured band | a picture"]
     assert said(with_(low=GOOD.high)) == due
     assert [line.split()[0] for line in said(with_(low=at(GOOD.high, 4, -20)))] == ["constant-band"] * 4
+    two = with_(low=GOOD.high, present=2, pixels=2, content=2, texture=replace(TEXTURE, pixels=2))
+    assert said(two)[0] == due[0]
     assert said(with_(low=GOOD.high, present=1, pixels=1, content=1, texture=replace(TEXTURE, pixels=1))) == [
         "reflectance-scale reject image: a mean of 6e+05, reflectance 60 | 0..10000"
     ]
@@ -366,6 +436,8 @@ def test_stripes_are_means_of_lines_that_jump(axis: int, name: str) -> None:
     assert said(with_(**striped), limits=Limits(stripe_max=ratio + 1e-9)) == []
     assert said(with_(**striped, present=N - 1), limits=Limits(stripe_max=0.4)) == []
     assert said(with_(**striped, texture=replace(TEXTURE, pixels=399)), limits=Limits(stripe_max=0.4)) == []
+    faint = replace(TEXTURE, across=np.full(3, 380 * 0.5), down=np.full(3, 380 * 0.5))
+    assert len(said(with_(**striped, texture=faint))) == 1
     still = replace(TEXTURE, across=np.zeros(3), down=np.zeros(3))
     assert said(with_(**striped, texture=still), limits=Limits(stripe_max=0.4)) == []
 
@@ -454,6 +526,7 @@ def test_the_manifest_holds_what_was_measured() -> None:
     )
     about = replace(header(), scaling=((1, 0), (0.1, 0), (1, 5), (1, 0), (1, 0), (1, 0)), pixel_metres=10.1234567)
     entry = judge(about, seen, RECIPE.bands, RECIPE.mask, LIMITS, stamp="a stamp")
+    assert (entry.image, entry.mask, entry.group, entry.time) == ("i.tif", "m.tif", "g", "1")
     assert (entry.verdict, entry.stamp, entry.shape, entry.dtype) == (
         Verdict.ACCEPTED,
         "a stamp",
@@ -471,6 +544,9 @@ def test_the_manifest_holds_what_was_measured() -> None:
     assert entry.measures == due
     unread = judge(header(), None, RECIPE.bands, RECIPE.mask, LIMITS)
     assert (unread.measures, unread.checksum, unread.image_checksum, unread.stamp) == ({}, None, None, None)
+    nowhere = judge(replace(header(), shape=None), None, RECIPE.bands, RECIPE.mask, LIMITS)
+    assert nowhere.shape is None and nowhere.transform is None
+    assert judge(header(), GOOD, RECIPE.bands, RECIPE.mask, LIMITS).measures["cloud"] == 0
     by_brightness = judge(header(), with_(bright_cloud=40.0), RECIPE.bands, RECIPE.mask, LIMITS)
     assert by_brightness.measures["cloud"] == 0.1
     assert "cloud" not in judge(header(), with_(bright_cloud=-400.0), RECIPE.bands, RECIPE.mask, LIMITS).measures

@@ -209,7 +209,18 @@ def test_digests_are_of_the_pixels_as_they_are_handed_on() -> None:
     assert whole.rows[0].labels == hashlib.sha256(held.tobytes()).digest()
     assert [rows.rows[0].image, rows.rows[0].labels] == by_rows
     assert image_digest(rows, "uint16") == hashlib.sha256(b"uint16" + by_rows[0]).hexdigest()
+    twice = rows + replace(rows, rows=(replace(rows.rows[0], row=4),))
+    assert image_digest(twice, "uint16") == hashlib.sha256(b"uint16" + 2 * by_rows[0]).hexdigest()
     assert checksum(rows, "uint16") == hashlib.sha256(b"uint16" + by_rows[0] + by_rows[1]).hexdigest()
+
+
+def test_clouds_are_what_a_quality_band_says_in_any_strip_else_what_is_bright() -> None:
+    image, label = np.full((5, 4, 6), 9000, np.uint16), coded(np.eye(4, 6, dtype=int))
+    plain, flagged = measured(image, label), measured(image, label, cloud=np.eye(4, 6, dtype=bool))
+    assert (plain.has_flags, flagged.has_flags, flagged.flagged) == (False, True, 4)
+    assert (plain + flagged).has_flags and (flagged + plain).has_flags
+    unknown = measure_pixels(pixels(image, label), BANDS, None)
+    assert unknown.bright_cloud == plain.bright_cloud == -24  # no scale, or no cirrus band
 
 
 def test_the_darkest_pixels_are_looked_for_band_by_band() -> None:
@@ -335,7 +346,7 @@ def test_a_pair_is_judged_alike_in_one_strip_and_in_several(tmp_path: Any, strip
     rules = made.plain
     seen: list[tuple[int, int]] = []
     with open_pair(made.raw, THE_PAIR, rules.bands, rules.mask, rules.limits) as pair:
-        found = survey(pair, strips, "stamp", lambda strip: seen.append((strip.row, len(strip.valid))))
+        found = survey(pair, strips, "stamp", lambda strip: seen.append((strip.row, strip.valid.shape[0])))
         due = survey(pair, [(0, 40)], "stamp")
     assert (found.verdict, found.stamp, found.reasons, seen) == (Verdict.ACCEPTED, "stamp", (), strips)
     for key in ("valid", "mean.blue", "std.nir", "share.green", "dark.red"):

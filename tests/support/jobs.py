@@ -73,7 +73,7 @@ class Job:
     out: Path
     before: Path | None = None
     result: Callable[[Path], dict[str, bytes]] = field(default=tree)
-    refusal: str = "-"
+    refusal: str | None = None
     """What it says where half of its result lies there, if it does not go on by itself."""
 
     def reset(self) -> None:
@@ -86,7 +86,7 @@ class Job:
     def ends_as(self, due: dict[str, bytes]) -> str:
         """The command given to its end: `exact` where that gives what is due, `named`, or what was wrong."""
         code, said = finished(*self.words)  # type: ignore[arg-type]
-        if code == 2 and self.refusal in said:
+        if code == 2 and self.refusal is not None and self.refusal in said:
             return "named"
         if code and not any(word in said for word in DONE):
             return f"WRONG, code {code}: {said[-300:]}"
