@@ -1,7 +1,7 @@
 """The campaign of faults, seeded: commands killed, disks full, files mutated; and what came of each, as a table.
 
 Run: make torture, or in tests: python -m support.campaign [--seed N] [--json FILE] [--PART N], where PART is what
-happens (texts, fuzz, files, quotas, disks, power, readonly, sources, stores, clocks, kills) and N how often.
+happens (texts, fuzz, files, quotas, disks, power, readonly, sources, stores, clocks, pauses, kills) and N how often.
 What comes of each is the exact result of an undisturbed run, or an error of ours with nothing lost; whatever else
 happens is printed, and the exit code is 1.
 """
@@ -23,7 +23,7 @@ from greenprep.engine.pool import run_batches
 from support.disks import disks, power, quotas, readonly, sources, stores
 from support.fuzz import dead, judge_files
 from support.jobs import raw_files
-from support.kills import Outcome, clocks, kills
+from support.kills import Outcome, clocks, kills, pauses
 from support.mutate import mutated_text, mutated_tiff
 
 BAD = ("WRONG", "FOREIGN", "UNSTABLE", "OTHER", "ALONE", "DEAD")
@@ -101,6 +101,7 @@ PARTS: dict[str, tuple[Callable[[Path, random.Random, int], Iterator[Outcome]], 
     "sources": (sources, 10),
     "stores": (stores, 100),
     "clocks": (clocks, 8),
+    "pauses": (pauses, 1),
     "kills": (kills, 20),
 }
 """What may happen, and how often it does unless told otherwise."""
@@ -113,12 +114,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="Add the counts to those in this file.")
     for name, (_, many) in PARTS.items():
         parser.add_argument(f"--{name}", type=int, default=many)
-    parser.add_argument("--only", default="", help="Pattern of the commands that are killed; else all.")
+    parser.add_argument("--only", default="", help="Pattern of the commands that are killed or paused; else all.")
     asked = parser.parse_args()
     counts: Counter[Outcome] = Counter()
     for name, (part, _) in PARTS.items():
         many = getattr(asked, name)
-        part = partial(kills, only=asked.only) if part is kills else part
+        part = partial(part, only=asked.only) if part in (kills, pauses) else part
         with tempfile.TemporaryDirectory() as folder:
             for outcome in part(Path(folder), random.Random(asked.seed), many) if many else ():
                 counts[outcome] += 1
@@ -126,7 +127,7 @@ def main() -> int:
         print(f"{count:6}  {kind:26} {outcome}")
     if asked.json:
         keep(asked.json, counts)
-    return int(any(outcome.split()[0].rstrip(":") in BAD for _, outcome in counts))
+    return int(any(outcome.startswith(BAD) for _, outcome in counts))
 
 
 def keep(path: Path, counts: Counter[Outcome]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from support.jobs import Job, command, finished, jobs, same
 
-__all__ = ["Outcome", "clocks", "kills"]
+__all__ = ["Outcome", "clocks", "kills", "pauses"]
 
 Outcome = tuple[str, str]
 """(kind of fault, what came of it)"""
@@ -53,6 +53,26 @@ def kills(folder: Path, chance: random.Random, many: int, only: str = "") -> Ite
             process.communicate()
             outcome = job.ends_as(due)
             yield f"{name} killed", outcome + (f" after {sent.name}" if outcome.startswith("WRONG") else "")
+
+
+def pauses(folder: Path, chance: random.Random, many: int, only: str = "") -> Iterator[Outcome]:
+    """Each command stopped at random moments and let go on, as a laptop that is shut: the result is the same."""
+    for name, job in jobs(folder).items():
+        if not re.search(only, name):
+            continue
+        took, due = _undisturbed(job)
+        for _ in range(many):
+            job.reset()
+            process = command(*job.words)  # type: ignore[arg-type]
+            for _ in range(3):
+                time.sleep(chance.uniform(0, took / 2))
+                for sent, wait in ((signal.SIGSTOP, chance.uniform(0.1, 3)), (signal.SIGCONT, 0.0)):
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, sent)
+                    time.sleep(wait)
+            said = process.communicate()[1]
+            sound = process.returncode == 0 and same(job.result(job.out), due)
+            yield f"{name} paused", "exact" if sound else f"WRONG: {said[-300:]}"
 
 
 def clocks(folder: Path, chance: random.Random, many: int) -> Iterator[Outcome]:
