@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 
 from greenschemas.errors import ConfigError
 from greentrain.nets.scan import selective_scan
+from greentrain.nets.scan.mamba import mamba_scan
+from greentrain.nets.scan.reference import ScanInputs, reference_scan
 
 FIXTURE = Path(__file__).parent / "fixtures" / "scan_B2_D24_L64_N16_G4_f64.pt"
 
@@ -48,3 +53,28 @@ def test_a_vector_of_another_length_is_refused() -> None:
     u, A, B = torch.ones(1, 4, 5), torch.ones(4, 2), torch.ones(1, 2, 2, 5)
     with pytest.raises(ConfigError, match="one value a channel"):
         selective_scan(u, u, A, B, B, torch.ones(3), None)
+
+
+def test_what_mamba_ssm_is_handed_is_what_it_calls_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel needs a card; the order of its arguments (mamba-ssm 2.3) does not. Between D and the bias stands z."""
+
+    def selective_scan_fn(
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        z: Tensor | None = None,
+        delta_bias: Tensor | None = None,
+        delta_softplus: bool = False,
+        return_last_state: bool = False,
+    ) -> Tensor:
+        assert z is None and not return_last_state
+        return reference_scan(ScanInputs(u, delta, A, B, C, D, delta_bias, delta_softplus))
+
+    module = ModuleType("mamba_ssm.ops.selective_scan_interface")
+    module.selective_scan_fn = selective_scan_fn  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.selective_scan_interface", module)
+    inputs = ScanInputs(**torch.load(FIXTURE, weights_only=True)["inputs"], delta_softplus=True)
+    torch.testing.assert_close(mamba_scan(inputs), reference_scan(inputs))

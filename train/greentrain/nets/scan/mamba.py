@@ -29,6 +29,6 @@ def mamba_scan(inputs: ScanInputs) -> Tensor:
     """What `reference_scan` computes, in float32, up to 256 states. Its backward pass adds in no fixed order."""
     interface = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
     *tensors, softplus = inputs
-    whole = (t if t is None else t.contiguous() for t in tensors)
-    y: Tensor = interface.selective_scan_fn(*whole, delta_softplus=softplus)
+    u, delta, A, B, C, D, bias = (t if t is None else t.contiguous() for t in tensors)
+    y: Tensor = interface.selective_scan_fn(u, delta, A, B, C, D, delta_bias=bias, delta_softplus=softplus)
     return y
