@@ -146,3 +146,13 @@ def test_the_last_epoch_is_validated_and_a_long_run_some_fifty_times(epochs: int
     assert after[-1] == epochs
     assert every is None or len(after) == -(-epochs // every)
     assert every is not None or min(epochs, 50) <= len(after) <= 100
+
+
+@given(st.integers(1, 5000), st.integers(1, 16), st.integers(1, 4))
+def test_a_small_store_gets_more_epochs_and_a_given_number_stands(tiles: int, batch: int, accumulate: int) -> None:
+    config = Config(batch_size=batch, accumulate=accumulate)
+    epochs, steps = config.settled(tiles).last_epoch, -(-tiles // (batch * accumulate))
+    assert epochs >= 120 and epochs * steps >= 720
+    assert epochs == 120 or (epochs - 1) * steps < 720  # no more than are needed
+    assert config.settled(tiles).settled(1) == config.settled(tiles)
+    assert Config(epochs=3).settled(tiles).epochs == 3

@@ -9,6 +9,7 @@ import rasterio
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from greenschemas.bands import Band, Role
@@ -19,7 +20,7 @@ from greentrain.data.targets import target_rule
 from greentrain.maps.predict import Classifier, Options, predict_scene
 from greentrain.maps.scene import Layout
 from greentrain.maps.scores import score_map
-from greentrain.maps.windows import mean_and_spread
+from greentrain.maps.windows import Beside, mean_and_spread
 from support.tiffs import write_tiff
 
 NAMES = ("B1", "B2", "QA")
@@ -70,6 +71,26 @@ def test_a_pixelwise_net_gives_its_answer_at_every_pixel(
     values = scene(folder / "s.tif", height, width)
     predict_scene(classifier(), folder / "s.tif", folder / "m.tif", Options(overlap=overlap, flips=flips, block=block))
     np.testing.assert_array_equal(read(folder / "m.tif")[0], values[0] > 1000)
+
+
+@pytest.mark.parametrize("block", [16, 40])
+def test_what_stands_beside_a_net_sees_around_a_block_whatever_the_blocks(tmp_path: Path, block: int) -> None:
+    """Windows that do not overlap see nothing beyond a block; trees that look 12 pixels far must all the same."""
+    scene(tmp_path / "s.tif", 50, 70)
+
+    def smooth(image: Tensor, valid: Tensor) -> Tensor:
+        mean = torch.from_numpy(gaussian_filter(image[:, 0].double().numpy(), (0, 3, 3), truncate=4.0))
+        return torch.stack([mean / 2000, 1 - mean / 2000, 0 * mean], 1).float()
+
+    how = {"fractions": True, "overlap": 0.0}
+    both = classifier(beside=Beside(smooth, 12))
+    [whole, _] = predict_scene(both, tmp_path / "s.tif", tmp_path / "whole.tif", Options(**how, block=1024))
+    [cut, _] = predict_scene(both, tmp_path / "s.tif", tmp_path / "cut.tif", Options(**how, block=block))
+    np.testing.assert_array_equal(read(whole), read(cut))
+    with rasterio.open(tmp_path / "s.tif") as file:
+        image = torch.from_numpy(file.read().astype(np.float32))[None]
+    expected = (smooth(image, image[:, 0] > 0) + first_band_decides(image, image[:, 0] > 0))[0] / 2
+    np.testing.assert_allclose(read(whole), expected, atol=1e-6)
 
 
 def test_the_map_lies_where_the_scene_lies_and_says_who_made_it(tmp_path: Path) -> None:

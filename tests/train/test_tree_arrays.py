@@ -1,4 +1,4 @@
-"""`greentrain.nets.pixel_trees` beside scikit-learn, and runs whose net predicts together with trees."""
+"""`greentrain.nets.tree_arrays` beside scikit-learn, and runs whose net predicts together with trees."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import greentrain as gt
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
 from greentrain.maps.predict import Options, classifier_of, predict_scene
-from greentrain.nets.pixel_trees import PixelTrees
+from greentrain.nets.surroundings import feature_count, reach, surroundings
+from greentrain.nets.tree_arrays import TreeArrays
 from greentrain.study.evaluate import evaluate
 from greentrain.study.trees import TreesBaseline
 from greentrain.training.checkpoint import TREES_NAME, load_trained
@@ -28,14 +29,16 @@ pytestmark = [
 ]
 
 
-def grown(seed: int, classes: int, seen: int, iterations: int = 8) -> tuple[TreesBaseline, np.ndarray]:
+def grown(
+    seed: int, classes: int, seen: int, iterations: int = 8, scales: tuple[float, ...] = ()
+) -> tuple[TreesBaseline, np.ndarray]:
     """Trees that learnt the first `seen` of some classes, and images (3, 4, 24, 24) to ask them about."""
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(3, 4, 24, 24)).astype(np.float32)
     image[0] = np.round(image[0], 1)  # many equal values
     label = (3 * np.abs(image[:, :2].sum(1))).astype(int) % seen
     fraction = np.eye(classes, dtype=np.float32)[label].transpose(0, 3, 1, 2)
-    return TreesBaseline(iterations=[iterations], seed=seed).fit(image, fraction), image
+    return TreesBaseline(iterations=[iterations], seed=seed, scales=scales).fit(image, fraction), image
 
 
 @settings(max_examples=15)
@@ -52,16 +55,47 @@ def test_arrays_answer_as_scikit_learn_does(seed: int, classes: int, data: st.Da
     np.testing.assert_allclose(found, trees.predict(image), rtol=0, atol=2e-7)
 
 
+@settings(max_examples=8)
+@given(st.integers(0, 99), st.sampled_from([(0.6,), (1.0, 2.0)]), st.integers(1, 3000))
+def test_trees_that_see_surroundings_answer_as_scikit_learn_does(
+    seed: int, scales: tuple[float, ...], values: int
+) -> None:
+    """Whatever the strips that an image is gone through in."""
+    trees, image = grown(seed, 3, 3, scales=scales)
+    arrays = trees.as_arrays(4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("greentrain.nets.tree_arrays._VALUES", values)
+        found = arrays(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(found, trees.predict(image), rtol=0, atol=2e-7)
+
+
+def test_surroundings_are_weighted_means_and_deviations() -> None:
+    """The oracle: the weights of a Gaussian written out, at a pixel that no edge is near."""
+    image = np.random.default_rng(0).normal(size=(2, 21, 21)).astype(np.float32)
+    found = surroundings(image, (1.5,))
+    assert found.shape == (feature_count(2, (1.5,)), 21, 21) and reach((1.5,)) == 6
+    away = np.arange(-6, 7)
+    weight = np.exp(-(away**2) / (2 * 1.5**2))
+    weight = np.outer(weight, weight) / weight.sum() ** 2
+    part = image[:, 4:17, 4:17].astype(float)
+    mean = (part * weight).sum((1, 2))
+    deviation = np.sqrt((part**2 * weight).sum((1, 2)) - mean**2)
+    np.testing.assert_array_equal(found[:2], image)
+    np.testing.assert_allclose(found[2:, 10, 10], [*mean, *deviation], rtol=1e-4)
+    flat = surroundings(np.full((1, 9, 9), 3, np.float32), (2.0,))
+    np.testing.assert_allclose(flat[:, 4, 4], [3, 3, 0], atol=1e-3)
+
+
 def test_a_file_of_trees_is_read_back_and_a_spoilt_one_is_named(tmp_path: Path) -> None:
-    trees = grown(1, 3, 3)[0].as_arrays(4)
+    trees = grown(1, 3, 3, scales=(1.0, 3.0))[0].as_arrays(4)
     path = tmp_path / "trees.npz"
     trees.save(path)
-    assert PixelTrees.load(path).identity == trees.identity
+    assert TreeArrays.load(path).identity == trees.identity and TreeArrays.load(path).reach == 12
     whole = path.read_bytes()
     for spoilt in (b"", whole[:-40], whole[:200] + bytes([whole[200] ^ 8]) + whole[201:]):
         path.write_bytes(spoilt)
         with pytest.raises(ConfigError, match="a broken file of trees"):
-            PixelTrees.load(path)
+            TreeArrays.load(path)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +107,15 @@ def test_a_file_of_trees_is_read_back_and_a_spoilt_one_is_named(tmp_path: Path) 
         {"class_of": lambda class_of: class_of + 9},
         {"value": lambda value: value[1:]},
         {"start": lambda start: np.full_like(start, -np.inf)},
+        {"scales": lambda _: (1e9,)},
+        {"scales": lambda _: (float("nan"),)},
     ],
 )
 def test_arrays_that_are_no_trees_are_refused(change: dict) -> None:
     trees = grown(1, 3, 3)[0].as_arrays(4)
     arrays = {**vars(trees), **{name: edit(vars(trees)[name]) for name, edit in change.items()}}
     with pytest.raises(ValueError, match="no trees"):
-        PixelTrees(**arrays)
+        TreeArrays(**arrays)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +164,6 @@ def test_a_map_an_array_and_the_scores_are_of_the_mean(run: Path, tmp_path: Path
     names = [str(band) for band in scene.band.values]
     raw = torch.from_numpy(scene.values[[names.index(name) for name in trained.normaliser.bands]].astype(np.float32))
     usable = torch.isfinite(torch.from_numpy(alone)).all(0)
-    assert trained.of_trees is not None
     of_trees = trained.of_trees(torch.nan_to_num(raw)[None], usable[None])[0].numpy()
     seen = usable.numpy()
     np.testing.assert_allclose(both[:, seen], (alone[:, seen] + of_trees[:, seen]) / 2, atol=1e-6)

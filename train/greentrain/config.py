@@ -22,6 +22,8 @@ from greentrain.data.sampler import Order
 __all__ = ["Config", "ModelConfig", "differences", "load_config"]
 
 
+_EPOCHS, _STEPS = 120, 720
+"""Epochs of a run that was given no number of them, and the fewest steps that it has all the same."""
 _EXPLAINED = ConfigDict(use_attribute_docstrings=True)
 """So that `greentrain config` prints the text under each field."""
 
@@ -64,8 +66,8 @@ class Config(Frozen):
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides weights, order and augmentation: the same seed gives the same run."""
-    epochs: int = Field(120, ge=1)
-    """Times that the net sees the train split; the schedule is laid out over all of them."""
+    epochs: int | None = Field(None, ge=1)
+    """Times that the net sees the train split, over which the schedule is laid out; null: 120, or until 720 steps."""
     batch_size: int = Field(8, ge=1)
     """Tiles in a step on each device, before `accumulate`; on small stores many small steps beat few large ones."""
     accumulate: int = Field(1, ge=1)
@@ -107,7 +109,7 @@ class Config(Frozen):
     validate_every: int | None = Field(None, ge=1)
     """Epochs from one validation to the next, the last always among them; null: about 50 validations a run."""
     trees: bool = True
-    """At the end fit gradient boosting on single pixels, and average it with the net where that is better on val."""
+    """At the end fit gradient boosting to pixels and what is around them; averaged with the net where better on val."""
     patience: int = Field(20, ge=0)
     """Validations without a better mean IoU after which training stops; 0 never stops early; a cosine gains late."""
     order: Order = Order.RANDOM
@@ -168,10 +170,26 @@ class Config(Frozen):
             raise ValueError("augment.mix_tiles blends labels: it needs target=fractions")
         return self
 
+    def settled(self, tiles: int) -> Config:
+        """With a number of epochs where none was given, for a train split of so many tiles, by one device's steps.
+
+        On a handful of patches 120 epochs are too few steps for any net to come to its end.
+        """
+        if self.epochs is not None:
+            return self
+        steps = max(1, -(-tiles // (self.batch_size * self.accumulate)))
+        return self.model_copy(update={"epochs": max(_EPOCHS, -(-_STEPS // steps))})
+
+    @property
+    def last_epoch(self) -> int:
+        """Epochs of the whole run; there must be a number of them (`settled`)."""
+        assert self.epochs is not None
+        return self.epochs
+
     def validates_after(self, epoch: int) -> bool:
         """Whether there is a validation after that epoch (1 the first)."""
-        every = self.validate_every or max(1, self.epochs // 50)
-        return epoch % every == 0 or epoch == self.epochs
+        every = self.validate_every or max(1, self.last_epoch // 50)
+        return epoch % every == 0 or epoch == self.last_epoch
 
     def hash(self) -> str:
         """Digest of what decides the result of a run."""

@@ -16,7 +16,7 @@ from greenschemas.band_names import match_names
 from greenschemas.errors import ConfigError
 from greenschemas.values import find_clouds, find_holes
 from greentrain.maps.blend import Block, cut
-from greentrain.maps.windows import Seen, predict_block
+from greentrain.maps.windows import Seen, beside_of, predict_block
 from greentrain.training.checkpoint import Trained
 
 __all__ = ["is_labelled", "predict_array", "predict_labelled"]
@@ -70,7 +70,7 @@ def predict_array(
         (cut(height, size, step), cut(width, size, step)),
         batch_size=batch_size,
         flips=flips,
-        pixelwise=trained.of_trees,
+        beside=beside_of(trained),
     )
 
 

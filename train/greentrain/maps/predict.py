@@ -27,14 +27,14 @@ from greenschemas.frozen import digest
 from greenschemas.grid import Grid
 from greenschemas.lock import only_writer
 from greenschemas.products import scene_name, state_of
-from greentrain.maps.blend import Block, blocks, cut
+from greentrain.maps.blend import Axis, Block, blocks, cut
 from greentrain.maps.judge import Usual, believed, check, farthest, offset_in, tags_of, usual_of
 from greentrain.maps.outputs import KEY, NO_CLASS, check_names, is_done, map_paths, spare_others
 from greentrain.maps.raster import Layer, write_map
 from greentrain.maps.scene import Correction, Layout, Scene, open_scene
 from greentrain.maps.stac import write_item
 from greentrain.maps.style import class_style, share_style, write_style
-from greentrain.maps.windows import Probabilities, Seen, mean_and_spread, predict_block
+from greentrain.maps.windows import Beside, Probabilities, Seen, beside_of, mean_and_spread, predict_block
 
 if TYPE_CHECKING:
     from greentrain.training.checkpoint import Trained
@@ -64,10 +64,15 @@ class Classifier:
     """
     usual: Usual | None = None
     """What is usual for its scenes; None: they are not checked."""
-    pixelwise: Probabilities | None = None
-    """As `probabilities`, of trees on single pixels; averaged with the net's."""
-    others: tuple[tuple[Probabilities, Probabilities | None], ...] = ()
+    beside: Beside | None = None
+    """Trees whose probabilities are averaged with the net's."""
+    others: tuple[tuple[Probabilities, Beside | None], ...] = ()
     """More nets, each with its trees, whose probabilities are averaged with the first's."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a block that have to be known, whatever the windows see."""
+        return max((each.reach for each in (self.beside, *(trees for _, trees in self.others)) if each), default=0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,8 @@ def classifier_of(trained: Trained, *others: Trained) -> Classifier:
         contract.tile_size,
         trained.of_net,
         usual_of(contract),
-        trained.of_trees,
-        tuple((other.of_net, other.of_trees) for other in others),
+        beside_of(trained),
+        tuple((other.of_net, beside_of(other)) for other in others),
     )
 
 
@@ -267,18 +272,24 @@ class _Piece:
 def _predict_block(classifier: Classifier, scene: Scene, block: Block, options: Options) -> _Piece:
     size = options.window or classifier.size
     rows, cols = (cut(length, size, options.step(size)) for length in (scene.grid.height, scene.grid.width))
-    top, bottom = rows.span(block.row, block.row + block.height)
-    left, right = cols.span(block.col, block.col + block.width)
+    top, bottom = _known(rows, block.row, block.row + block.height, classifier.reach)
+    left, right = _known(cols, block.col, block.col + block.width, classifier.reach)
     part = scene.read(top, left, bottom - top, right - left)
     seen = Seen(part.values, part.usable, (top, left))
     own = np.s_[block.row - top : block.row - top + block.height, block.col - left : block.col - left + block.width]
     how: dict[str, Any] = {"batch_size": options.batch_size, "flips": options.flips}
     shares = [
-        predict_block(net, len(classifier.classes), seen, block, (rows, cols), pixelwise=trees, **how)
-        for net, trees in ((classifier.probabilities, classifier.pixelwise), *classifier.others)
+        predict_block(net, len(classifier.classes), seen, block, (rows, cols), beside=trees, **how)
+        for net, trees in ((classifier.probabilities, classifier.beside), *classifier.others)
     ]
     mean, spread = mean_and_spread(shares) if classifier.others else (shares[0], None)
     return _Piece(mean, spread, int(np.count_nonzero(part.cloud[own])))
+
+
+def _known(axis: Axis, low: int, high: int, reach: int) -> tuple[int, int]:
+    """First and one past the last pixel along an axis that the answers at [low, high) depend on."""
+    first, last = axis.span(low, high)
+    return max(min(first, low - reach), 0), min(max(last, high + reach), axis.length)
 
 
 def _key(classifier: Classifier, path: Path, options: Options) -> str:

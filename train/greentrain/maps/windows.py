@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor
 from greentrain.maps.blend import Axis, Block, blend
 from greentrain.nets.mirror import mean_over_mirrors
 
-__all__ = ["Probabilities", "Seen", "mean_and_spread", "predict_block"]
+if TYPE_CHECKING:
+    from greentrain.training.checkpoint import Trained
+
+__all__ = ["Beside", "Probabilities", "Seen", "beside_of", "mean_and_spread", "predict_block"]
 
 Floats = NDArray[np.float32]
 Probabilities = Callable[[Tensor, Tensor], Tensor]
@@ -24,8 +28,17 @@ Probabilities = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A model whose answer is averaged with a net's, and that has no window: it is asked once a pixel."""
+
+    probabilities: Probabilities
+    reach: int = 0
+    """Pixels in each direction on which its answer at a pixel depends."""
+
+
+@dataclass(frozen=True)
 class Seen:
-    """The pixels that the windows of a block see, as far as there are any."""
+    """The pixels that the windows of a block see, and what stands beside the net, as far as there are any."""
 
     values: Floats
     """(C, H, W), 0 where unusable, never NaN."""
@@ -33,6 +46,11 @@ class Seen:
     """(H, W) True where the pixel may be classified."""
     origin: tuple[int, int]
     """Row and column of its first pixel in the scene."""
+
+
+def beside_of(trained: Trained) -> Beside | None:
+    """The trees of a run, if it has any."""
+    return None if trained.trees is None else Beside(trained.of_trees, trained.trees.reach)
 
 
 def predict_block(
@@ -44,12 +62,12 @@ def predict_block(
     *,
     batch_size: int,
     flips: bool,
-    pixelwise: Probabilities | None = None,
+    beside: Beside | None = None,
 ) -> Floats:
     """(K, H, W) probabilities of a block, NaN where it has no usable pixel.
 
     seen: what the windows along `axes` (rows, columns) that touch the block see; flips: mean over mirror images.
-    pixelwise: what needs no surroundings, so is asked once a pixel and not once a window; the two are averaged.
+    beside: what else is asked; the two are averaged.
     """
     size, (top, left) = axes[0].size, seen.origin
     height, width = seen.usable.shape
@@ -65,10 +83,18 @@ def predict_block(
     )
     found = _windows(probabilities, filled, block, axes, batch_size=batch_size, flips=flips)
     share = blend(block, *axes, found)
-    if pixelwise is not None:
-        values, usable = torch.from_numpy(seen.values[:, *own]), torch.from_numpy(here)
-        share = (share + pixelwise(values[None], usable[None])[0].numpy()) / 2
+    if beside is not None:
+        share = np.divide(share + _answer(beside, seen, own), 2, dtype=np.float32)
     return np.where(here, share, nothing)
+
+
+def _answer(beside: Beside, seen: Seen, own: tuple[slice, slice]) -> Floats:
+    """Its probabilities (K, H, W) of a part of what is seen, which sees as far around that part as it needs to."""
+    around = np.s_[*(slice(max(side.start - beside.reach, 0), side.stop + beside.reach) for side in own)]
+    values, usable = torch.from_numpy(seen.values[:, *around]), torch.from_numpy(seen.usable[around])
+    share: Floats = beside.probabilities(values[None], usable[None])[0].numpy()
+    first = (side.start - wide.start for side, wide in zip(own, around, strict=True))
+    return share[:, *(slice(at, at + side.stop - side.start) for at, side in zip(first, own, strict=True))]
 
 
 def mean_and_spread(shares: Sequence[Floats]) -> tuple[Floats, Floats]:

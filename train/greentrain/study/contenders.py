@@ -25,6 +25,7 @@ from greenschemas.files import write_whole
 from greenschemas.frozen import digest
 from greenschemas.store import Store, open_store
 from greentrain.config import Config, load_config
+from greentrain.nets.surroundings import SCALES
 from greentrain.study.baselines import Baseline, ConstantBaseline, IndexBaseline, LinearBaseline
 from greentrain.study.beside_trees import beside_trees
 from greentrain.study.train_tiles import random_train_tiles
@@ -43,9 +44,6 @@ TREES = ("spectral", "context")
 
 WITHOUT_CHANCE = ("constant", "linear")
 """Models that have nothing to draw: one seed says all."""
-
-_SCALES = (1.0, 2.0, 4.0, 8.0)
-"""Of the surroundings that `context` sees: deviations in pixels."""
 
 _MOST_VALUES = 250_000_000
 """Values (a gigabyte) of training tiles that a baseline without a net may look at."""
@@ -117,7 +115,7 @@ def learn(name: str, task: Task) -> Learnt:
         case "spectral":
             return _without_net(TreesBaseline(seed=task.seed), task)
         case "context":
-            return _without_net(TreesBaseline(scales=_SCALES, seed=task.seed), task)
+            return _without_net(TreesBaseline(scales=SCALES, seed=task.seed), task)
         case _:
             return _net(name, task)
 

@@ -54,7 +54,7 @@ class Subject:
     """Of the checkpoint."""
     temperature: float
     trees: bool
-    """Whether the mean of its shares and those of trees on single pixels is predicted."""
+    """Whether the mean of its shares and those of boosted trees is predicted."""
     licence: str | None
     """Of the weights: an SPDX identifier; None: not stated."""
 

@@ -66,7 +66,7 @@ def _scores(of: Subject, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Intervals: {level} over {intervals['groups']} groups drawn anew, not over pixels."
     trees = of.record.trees_iou
     beside = "was not measured" if trees is None else f"{trees:.3f}"
-    yield f"Mean IoU of gradient boosting on single pixels, on the split `val`: {beside}."
+    yield f"Mean IoU of gradient boosting, on the split `val`: {beside}."
     yield f"Error of the shares (mean absolute): {_number(found['fractions']['mean']['mae'])}."
 
 
@@ -78,7 +78,7 @@ def _limits(of: Subject, found: Mapping[str, Any]) -> Iterator[str]:
         yield "- It is not surely better than a constant answer."
     trees = of.record.trees_iou
     if trees is not None and found["split"] == "val" and (found["mean"]["iou"] or 0.0) <= trees:
-        yield "- It is not better than gradient boosting on single pixels, which is fitted in seconds."
+        yield "- It is not better than gradient boosting, which is fitted in a minute or two."
     groups = found["intervals"]["groups"]
     if groups < 5:
         found_in = f"{groups} group{'s' * (groups != 1)}"
@@ -94,7 +94,7 @@ def _limits(of: Subject, found: Mapping[str, Any]) -> Iterator[str]:
     yield "  refuses scenes whose values or pixels are unlike those of training."
     yield "\n## How sure it is\n"
     if of.trees:
-        yield "Its shares are averaged with those of gradient boosting on single pixels, fitted to the same ground.\n"
+        yield "Its shares are averaged with those of gradient boosting on pixels, fitted to the same ground.\n"
     yield f"Logits are divided by {of.temperature:.3f}, found on the val split. Calibration error (ECE):"
     yield f"{_number(found['calibration_error'])}, without that {_number(found['calibration_error_before'])}."
 

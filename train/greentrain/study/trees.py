@@ -10,11 +10,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from greentrain.nets.pixel_trees import PixelTrees
+from greentrain.nets.surroundings import feature_count, surroundings
+from greentrain.nets.tree_arrays import TreeArrays
 from greentrain.study.baselines import Floats, Ids, check_fitted, draw_pixels, label_iou, usable_pixels
 
 __all__ = ["QUICK_VALUES", "TreesBaseline", "quick_trees"]
@@ -56,13 +56,13 @@ class TreesBaseline:
         self, image: Floats, fraction: Floats, valid: NDArray[np.bool_] | None = None, group: Ids | None = None
     ) -> Self:
         generator = np.random.default_rng(self.seed)
-        most = min(self.max_pixels, self.max_values // (image.shape[1] * (1 + 2 * len(self.scales))))
+        most = min(self.max_pixels, self.max_values // feature_count(image.shape[1], self.scales))
         (tile, row, column), label = draw_pixels(fraction, usable_pixels(fraction, valid), most, generator)
         self._classes, self._seen = fraction.shape[1], np.unique(label)
         if len(self._seen) == 1:
             return self
         here = [(index, tile == index) for index in np.unique(tile)]  # in the order of the drawn pixels
-        features = np.concatenate([self._features(image[at])[:, row[on], column[on]].T for at, on in here])
+        features = np.concatenate([surroundings(image[at], self.scales)[:, row[on], column[on]].T for at, on in here])
         if group is not None and len(self.iterations) > 1 and len(np.unique(group[tile])) >= _FOLDS:
             self.chosen = self._best_iterations(features, label, group[tile])
         self._model = self._trees(self.chosen).fit(features, label)
@@ -76,26 +76,28 @@ class TreesBaseline:
             out[:, self._seen[0]] = 1.0
             return out
         for index, tile in enumerate(image):  # tile by tile: the trees' work arrays stay small
-            features = self._features(tile)
+            features = surroundings(tile, self.scales)
             share = self._model.predict_proba(features.reshape(len(features), -1).T)
             out[index, self._seen] = share.T.reshape(len(self._seen), height, width)
         return out
 
-    def as_arrays(self, channels: int) -> PixelTrees:
-        """The fitted trees of single pixels, over `channels` bands; their answer is `predict`'s up to rounding."""
+    def as_arrays(self, channels: int) -> TreeArrays:
+        """The fitted trees, over `channels` bands; their answer is `predict`'s up to rounding."""
         check_fitted(self._classes)
         start = np.full(self._classes, -np.inf)
         if len(self._seen) == 1:
             start[self._seen] = 0.0
             none: NDArray[np.uint32] = np.empty(0, np.uint32)
-            return PixelTrees(none, np.empty(0, np.float32), none, np.empty(0), none, none, start, channels)
+            return TreeArrays(
+                none, np.empty(0, np.float32), none, np.empty(0), none, none, start, channels, self.scales
+            )
         # Of two classes there is one tree an iteration: the score of the second, where that of the first is 0.
         start[self._seen] = 0.0
         scored = self._seen[-self._model.n_trees_per_iteration_ :]
         start[scored] = self._model._baseline_prediction.ravel()
         trees = [_flat(tree.nodes) for iteration in self._model._predictors for tree in iteration]
         root = np.cumsum([0, *(len(tree.child) for tree in trees)])[:-1].astype(np.uint32)
-        return PixelTrees(
+        return TreeArrays(
             np.concatenate([tree.feature for tree in trees]),
             np.concatenate([tree.threshold for tree in trees]),
             np.concatenate([tree.child + first for tree, first in zip(trees, root, strict=True)]).astype(np.uint32),
@@ -104,6 +106,7 @@ class TreesBaseline:
             np.tile(scored, len(self._model._predictors)).astype(np.uint32),
             start,
             channels,
+            self.scales,
         )
 
     def _trees(self, iterations: int) -> HistGradientBoostingClassifier:
@@ -123,14 +126,6 @@ class TreesBaseline:
                     found[count][held_out] = labels
         return max(self.iterations, key=lambda count: label_iou(label, found[count], self._classes))
 
-    def _features(self, tile: Floats) -> Floats:
-        """(F, H, W) of a tile (C, H, W): its bands, then means and deviations of each scale."""
-        parts = [tile]
-        for scale in self.scales:
-            mean, square = (gaussian_filter(x, (0, scale, scale)) for x in (tile, np.square(tile, dtype=np.float64)))
-            parts += [mean, np.sqrt(np.maximum(square - np.square(mean, dtype=np.float64), 0)).astype(tile.dtype)]
-        return np.concatenate(parts)
-
 
 def quick_trees(seed: int = 0) -> TreesBaseline:
     """Trees that are fitted in seconds, for a figure beside a net's: 60,000 pixels, no choice of iterations."""
@@ -138,7 +133,7 @@ def quick_trees(seed: int = 0) -> TreesBaseline:
 
 
 class _Flat(NamedTuple):
-    """A tree whose siblings stand side by side: the arrays of `PixelTrees` for it, numbered from 0."""
+    """A tree whose siblings stand side by side: the arrays of `TreeArrays` for it, numbered from 0."""
 
     feature: NDArray[np.uint32]
     threshold: NDArray[np.float32]

@@ -11,7 +11,7 @@ import errno
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from greentrain.config import Config
 from greentrain.data.normalise import Normaliser
 from greentrain.data.targets import TargetRule, target_rule
 from greentrain.nets.build import OwnNet, build_net, own_net
-from greentrain.nets.pixel_trees import PixelTrees
+from greentrain.nets.tree_arrays import TreeArrays
 
 __all__ = [
     "FORMAT",
@@ -75,7 +75,7 @@ class Trained:
     """Epochs completed."""
     temperature: float = 1.0
     """What its logits are divided by to be probabilities, found on the validation groups."""
-    trees: PixelTrees | None = None
+    trees: TreeArrays | None = None
     """Whose probabilities, of the same images, are averaged with the net's; None: the net stands alone."""
 
     def probabilities(self, raw: Tensor, valid: Tensor) -> Tensor:
@@ -84,14 +84,13 @@ class Trained:
         return self.with_trees(self.of_image(image), image)
 
     def of_net(self, raw: Tensor, valid: Tensor) -> Tensor:
-        """As `probabilities`, of the net alone, which sees a pixel's surroundings."""
+        """As `probabilities`, of the net alone, which knows least at the edge of what it is shown."""
         return self.of_image(self._normal(raw, valid))
 
-    @property
-    def of_trees(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """As `probabilities`, of the trees alone, which see single pixels; None where there are none."""
-        trees = self.trees
-        return None if trees is None else lambda raw, valid: trees(self._normal(raw, valid))
+    def of_trees(self, raw: Tensor, valid: Tensor) -> Tensor:
+        """As `probabilities`, of the trees alone, which there must be; they see as far as `trees.reach`."""
+        assert self.trees is not None
+        return self.trees(self._normal(raw, valid))
 
     @torch.inference_mode()
     def of_image(self, image: Tensor) -> Tensor:
@@ -195,7 +194,7 @@ def load_trained(run: Path, which: str = "best", model: OwnNet | None = None) ->
     position = content["position"]
     identity = digest([content["config_hash"], content["store_hash"], position])
     temperature = float(position.get("temperature", 1.0))  # which a run of before has none of
-    trees = PixelTrees.load(path.with_name(TREES_NAME)) if path.with_name(TREES_NAME).exists() else None
+    trees = TreeArrays.load(path.with_name(TREES_NAME)) if path.with_name(TREES_NAME).exists() else None
     if trees is not None:
         if (trees.channels, len(trees.start)) != (normaliser.channels, len(rule.classes)):
             found = f"trees of {trees.channels} channels and {len(trees.start)} classes, the net has others"

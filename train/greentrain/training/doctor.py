@@ -80,6 +80,7 @@ def all_checks(store: Store, config: Config, *, allow_leak: bool = False) -> Ite
     yield from checks
     if normaliser is None or any(check.level is Severity.FAIL for check in checks):
         return
+    config = config.settled(len(store.usable_tiles("train")))
     session = build_session(store, Path(), config, start_fabric(config), normaliser)
     batch = next(iter(session.train))
     yield _memory(session, batch)
@@ -175,7 +176,8 @@ def _steps(store: Store, config: Config) -> Diagnosis:
     """How often the weights will move: too seldom is why nets that could learn do not."""
     tiles, size = len(store.usable_tiles("train")), config.batch_size * config.accumulate
     epoch = -(-tiles // size)
-    found = f"{config.epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, on one device"
+    epochs = config.settled(tiles).last_epoch
+    found = f"{epochs} epochs of {epoch} step{'s' * (epoch > 1)} of {size} tiles, on one device"
     if size > tiles:
         return Diagnosis(
             "steps",
@@ -309,8 +311,8 @@ def _rates(session: Session, batch: Batch) -> Diagnosis:
 def _run_seconds(store: Store, config: Config, rate: float) -> float:
     """Of all epochs and validations at a rate of training tiles a second; a forward pass is a third of a step."""
     learnt, scored = (len(store.usable_tiles(split)) for split in ("train", "val"))
-    checks = sum(config.validates_after(epoch) for epoch in range(1, config.epochs + 1))
-    return (config.epochs * learnt + checks * scored / 3) / rate
+    checks = sum(config.validates_after(epoch) for epoch in range(1, config.last_epoch + 1))
+    return (config.last_epoch * learnt + checks * scored / 3) / rate
 
 
 def _roughly(seconds: float) -> str:

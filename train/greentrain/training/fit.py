@@ -100,6 +100,7 @@ def fit(
     _check_folder(run, resume)
     check_packages(mlflow=mlflow, wandb=wandb)
     check_split(store, allow_leak)
+    config = config.settled(len(store.usable_tiles("train")))
     checks, normaliser = quick_checks(store, config, allow_leak=allow_leak)
     stop_if_failed(checks, store.location)
     assert normaliser is not None  # else the check of the bands has failed
@@ -156,7 +157,7 @@ def _train(session: Session, position: Position, trackers: Trackers | None, stop
     with progress("training", session.steps) if fabric.is_global_zero else nullcontext() as bar:
         if bar is not None:
             bar.advance(position.step)
-        while position.epoch < config.epochs:
+        while position.epoch < config.last_epoch:
             for row in _epoch(session, position):
                 _tell(trackers, bar, row)
                 stopping = _any_rank(fabric, stop.received is not None)
@@ -346,7 +347,7 @@ def _ending(session: Session, position: Position, *, validated: bool) -> str | N
     for finding in findings:
         if finding is not None:
             _warn_or_end(session, position, finding)
-    if position.epoch >= config.epochs:
+    if position.epoch >= config.last_epoch:
         return "finished"
     if config.patience and best_since(position.scores) >= config.patience:
         return "stopped early"

@@ -48,7 +48,7 @@ class Record(Frozen):
     status: str = "running"
     """running, finished, stopped early, stopped by a signal, or failed."""
     trees_iou: float | None = None
-    """Mean IoU on the val split of gradient boosting on single pixels, fitted in seconds; None where there is none."""
+    """Mean IoU on the val split of gradient boosting, fitted at the end of `fit`; None where there is none."""
     with_trees_iou: float | None = None
     """That of the mean of the net's probabilities and the trees'."""
     averaged: bool = False

@@ -101,7 +101,7 @@ class Session:
     @property
     def steps(self) -> int:
         """Of the whole run."""
-        return self.config.epochs * -(-len(self.train) // self.config.accumulate)
+        return self.config.last_epoch * -(-len(self.train) // self.config.accumulate)
 
 
 def check_split(store: Store, allow_leak: bool) -> None:
