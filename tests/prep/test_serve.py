@@ -11,7 +11,7 @@ pytest.importorskip("fastapi", reason="the extra `service` is not installed")
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from greenprep.clean.acts import read_acts
+from greenprep.acts import read_acts
 from greenprep.cli import app
 from greenprep.cli.serve import serve
 from greenprep.serve.access import HEADERS, Gate, Tries, is_loopback

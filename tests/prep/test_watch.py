@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenprep.acts import Act, add_act, read_acts
 from greenprep.build.batches import read_record
 from greenprep.build.run import grow, tile
 from greenprep.checks.collection import judge_collection, judge_newcomers
-from greenprep.clean.acts import Act, add_act, read_acts
 from greenprep.clean.clean import clean
 from greenprep.clean.worker import clean_batch
 from greenprep.cli.watch import seconds

@@ -6,13 +6,14 @@ first half and `assemble` for the second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
 
+from greenprep.acts import decided, excluded, read_acts, warn
 from greenprep.build.append import ExistingStore, open_existing
 from greenprep.build.assemble import Accepted, assemble, build_location, finish, target_of
 from greenprep.build.batches import Record, read_record
@@ -25,6 +26,7 @@ from greenprep.checks.collection import judge_collection
 from greenprep.checks.judge import judge
 from greenprep.checks.verdict import crashed
 from greenprep.engine.choose import engine, warm_up
+from greenprep.engine.job import Engine
 from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate, find_pairs
 from greenprep.raw.stamps import stamp_of
@@ -109,7 +111,7 @@ def tile(
             return _unchanged(existing, entries, summary, clean)
         record = read_record(clean)
         new.sort(key=lambda entry: record.order(_name(entry)))
-        plan = record.plan(SplitPlan(recipe.split))
+        plan = record.plan(SplitPlan(recipe.split, without=excluded(read_acts(clean))))
         built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
         return BuildResult(built.contract, entries, summary, clean, str(store), built.audit, built.without_tiles)
 
@@ -140,7 +142,7 @@ def grow(
         new = sorted((entry for entry in entries if _name(entry) not in known), key=_name)
         if existing is not None and not new:
             return Built(existing.contract, None, ())
-        plan = SplitPlan(recipe.split) if existing is None else None
+        plan = SplitPlan(recipe.split, without=excluded(read_acts(clean))) if existing is None else None
         built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
         record.follow(open_store(store))
         return built
@@ -188,6 +190,7 @@ def _built(
     if existing is not None:
         plan = None if existing.dealt is None else SplitPlan.around(existing.dealt)
     if plan is not None:
+        plan = replace(plan, without=excluded(read_acts(clean)))
         contract, audit = write_split(target_of(place).url, plan)
     finish(place)
     return Built(contract, audit, _without(accepted))
@@ -206,7 +209,8 @@ def run(
 
     workers, scheduler, append, unassigned, overwrite: as `tile`; what is in the store is read and judged anew, too.
     Writes the manifest, its sums and the recipe into the recipe's clean folder, or one beside the store; no pair is
-    copied there. Raises SourceError, StoreError or RecipeError, and LockedError where another process writes there.
+    copied there. What people decided by hand in that folder holds, as it does for `clean` and `tile`. Raises
+    SourceError, StoreError or RecipeError, and LockedError where another process writes there.
     """
     warm_up(workers, scheduler)
     path, rules = Path(recipe), load_recipe(recipe)
@@ -240,23 +244,41 @@ def _run(
     inputs = BuildInputs.of(raw, rules, build_location(store), judge=True)
     with engine(workers, scheduler, shared=store.shared) as work:
         sources = read_sources(work, inputs, candidates)
-        entries = judge_collection(
-            [_verdict(source, inputs) for source in sources], rules.bands, rules.mask, rules.limits
-        )
+        by_name = {source.candidate.name: source for source in sources}
+        verdicts = (_verdict(source, inputs) for source in sources)
+        stand = decided(raw, clean, rules, verdicts, partial(_read_again, work, inputs, by_name), warn)
+        entries = judge_collection(stand, rules.bands, rules.mask, rules.limits)
         summary = Summary.of(entries, rules.hash(), notes_on(rules.bands))
         write_recipe(clean / RECIPE_NAME, rules)
         write_manifest(clean, entries, summary)
-        by_name = {source.candidate.name: source for source in sources}
         accepted = [Accepted(by_name[_name(entry)], entry) for entry in _to_add(entries, existing)]
         if existing is not None and not accepted:
             return _unchanged(existing, entries, summary, clean)
         contract = assemble(work, inputs, store, accepted, existing)
     dealt = existing.dealt if existing is not None else None
-    contract, audit = write_split(
-        target_of(store).url, SplitPlan(rules.split) if dealt is None else SplitPlan.around(dealt)
-    )
+    plan = SplitPlan(rules.split) if dealt is None else SplitPlan.around(dealt)
+    contract, audit = write_split(target_of(store).url, replace(plan, without=excluded(read_acts(clean))))
     finish(store)
     return BuildResult(contract, entries, summary, clean, str(place), audit, _without(accepted))
+
+
+def _read_again(
+    engine: Engine,
+    inputs: BuildInputs,
+    by_name: dict[str, Source],
+    raw: Path,
+    clean: Path,
+    recipe: Recipe,
+    candidates: Sequence[Candidate],
+    workers: int,
+) -> Iterator[list[Entry]]:
+    """As `acts.Judge`: pairs are read and judged by a recipe that lets more pass, and their sources in `by_name` are
+    those of that reading, with tiles.
+    """
+    lenient = replace(BuildInputs.of(raw, recipe, inputs.build, judge=True), recipe=inputs.recipe)
+    sources = read_sources(engine, lenient, candidates)
+    by_name.update((source.candidate.name, source) for source in sources)
+    yield [_verdict(source, lenient) for source in sources]
 
 
 def _without(accepted: Sequence[Accepted]) -> tuple[str, ...]:

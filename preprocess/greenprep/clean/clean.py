@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from greenprep.acts import decided, warn
 from greenprep.checks.collection import judge_collection
 from greenprep.checks.verdict import crashed
-from greenprep.clean.acts import overruled, read_acts, standing
 from greenprep.clean.misfit import misfit
 from greenprep.clean.task import PRELOAD, clean_batch
 from greenprep.engine.choose import engine
@@ -146,9 +146,8 @@ def _clean(
             bar.advance(len(answers))
             if tick is not None:
                 tick(len(entries), len(kept) + len(todo))
-    if not dry_run:
-        _decide_by_hand(raw, out, recipe, entries)
-    judged = judge_collection(entries.values(), recipe.bands, recipe.mask, recipe.limits)
+    stand = entries.values() if dry_run else decided(raw, out, recipe, entries.values(), judge_pairs, warn)
+    judged = judge_collection(stand, recipe.bands, recipe.mask, recipe.limits)
     summary = Summary.of(judged, recipe.hash(), notes_on(recipe.bands))
     if not dry_run:
         _settle(raw, out, recipe, judged, old.values(), candidates)
@@ -280,18 +279,6 @@ def _journal(out: Path, recipe: Recipe, old: Iterable[Entry], dry_run: bool) -> 
 def _append(file: TextIO, entry: Entry) -> None:
     file.write(entry.to_json() + "\n")
     file.flush()
-
-
-def _decide_by_hand(raw: Path, out: Path, recipe: Recipe, entries: dict[tuple[str, str], Entry]) -> None:
-    """Let stand what people decided; a decision that cannot be carried out is told."""
-    acts = standing(read_acts(out))
-    for key, entry in [(key, entry) for key, entry in entries.items() if key[0] in acts]:
-        try:
-            decided = overruled(raw, out, recipe, entry, acts[key[0]], judge_pairs)
-        except ConfigError as problem:
-            say(f"WARNING {problem}")
-            continue
-        entries[key] = decided or entry
 
 
 def judge_pairs(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from greenprep.clean.acts import Act, add_act, check_overrule, read_acts
+from greenprep.acts import Act, add_act, check_overrule, read_acts
 from greenprep.clean.report import place_boxes
 from greenprep.inspect.report import store_charts
 from greenprep.inspect.tile_picture import tile_pictures

@@ -74,7 +74,7 @@ class SplitPlan:
             "block": self.block,
             "buffer": self.buffer or None,
             "given": True if self.given else None,
-            "exclude": True if self.exclude else None,
+            "exclude": True if self.exclude or self.without else None,
         }
         return {**self.rules.model_dump(), **{key: value for key, value in more.items() if value is not None}}
 

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from greenprep.acts import ACTS_NAME, Act, excluded, overruled, read_acts, standing
 from greenprep.build.batches import read_record
 from greenprep.build.run import grow
 from greenprep.checks.collection import judge_newcomers
-from greenprep.clean.acts import ACTS_NAME, Act, overruled, read_acts, standing
 from greenprep.clean.clean import entry_key, judge_pairs, pair_files
 from greenprep.findings import notes_on
 from greenprep.raw.pairs import Candidate
@@ -221,7 +221,7 @@ class Watcher:
             if key in self._log.known:
                 self._overrule(next(self._log.read([key])), act)
         try:
-            self._leave_out({act.group for act in acts if act.act == "exclude" and act.group})
+            self._leave_out(excluded(acts))
             self._acts_read = size
         except GreenError as problem:  # Of the store, which somebody else may be writing.
             self._complain(problem)
@@ -243,7 +243,7 @@ class Watcher:
         if decided is not None:
             self._say([decided], {})
 
-    def _leave_out(self, groups: set[str]) -> None:
+    def _leave_out(self, groups: frozenset[str]) -> None:
         """Take groups out of the splits of the store that are in one."""
         if not groups or not self._stored:
             return

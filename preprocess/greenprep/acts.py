@@ -1,4 +1,4 @@
-"""`CLEAN/acts.jsonl`: what people decided by hand, with who, when and why; `clean` and `watch` carry it out.
+"""`CLEAN/acts.jsonl`: what people decided by hand, with who, when and why; all that judge or build carry it out.
 
 A verdict that is overruled holds for the files that were looked at: where one is replaced, the checks decide anew. In
 the manifest it stands as the finding `by-hand`, beside what the checks found.
@@ -7,7 +7,7 @@ the manifest it stands as the finding `by-hand`, beside what the checks found.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +15,31 @@ from greenprep.checks.verdict import with_reasons
 from greenprep.findings import finding
 from greenprep.raw.pairs import Candidate
 from greenschemas.codes import REPAIRS, Code
+from greenschemas.console import say
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.frozen import Frozen
 from greenschemas.manifest import Entry, Level, Reason, Verdict, parse_line
 from greenschemas.recipe import Recipe
 
-__all__ = ["ACTS_NAME", "Act", "Judge", "add_act", "check_overrule", "overruled", "read_acts", "standing"]
+__all__ = [
+    "ACTS_NAME",
+    "Act",
+    "Judge",
+    "add_act",
+    "check_overrule",
+    "decided",
+    "excluded",
+    "overruled",
+    "read_acts",
+    "standing",
+    "warn",
+]
 
 ACTS_NAME = "acts.jsonl"
 Judge = Callable[[Path, Path, Recipe, Sequence[Candidate], int], Iterable[list[Entry]]]
 """As `clean.judge_pairs`."""
+Tell = Callable[[ConfigError], None]
+"""Is given why a decision cannot be carried out."""
 
 
 class Act(Frozen):
@@ -72,6 +87,31 @@ def add_act(clean: Path, act: Act) -> None:
 def standing(acts: Iterable[Act]) -> dict[str, Act]:
     """The last verdict by hand on each pair, by its image."""
     return {act.image: act for act in acts if act.act == "overrule"}
+
+
+def excluded(acts: Iterable[Act]) -> frozenset[str]:
+    """Ground that shall be in no split."""
+    return frozenset(act.group for act in acts if act.act == "exclude" and act.group)
+
+
+def decided(
+    raw: Path, clean: Path, recipe: Recipe, entries: Iterable[Entry], judge: Judge, tell: Tell
+) -> Iterator[Entry]:
+    """The entries, in their order, as people let them stand; raises SourceError as `read_acts` does."""
+    acts = standing(read_acts(clean))
+    for entry in entries:
+        act, found = acts.get(entry.image or ""), None
+        if act is not None:
+            try:
+                found = overruled(raw, clean, recipe, entry, act, judge)
+            except ConfigError as problem:
+                tell(problem)
+        yield found or entry
+
+
+def warn(problem: ConfigError) -> None:
+    """Tell the user of a decision that cannot be carried out."""
+    say(f"WARNING {problem}")
 
 
 def check_overrule(entry: Entry, verdict: str) -> None:
