@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from greenprep.init.bands import guess_bands, guess_scale
 from greenprep.init.facts import FileFacts, tell_apart
 from greenprep.init.guess import guess
 from greenprep.init.labels import guess_labels
+from greenprep.init.look import look, tiff_names
 from greenprep.init.names import guess_group, guess_patterns
 from greenprep.init.write import guess_folder, recipe_text
 from greenprep.raw.pairs import pair_names
@@ -90,6 +92,24 @@ def test_a_strangers_folder_becomes_a_store_with_no_edit(stranger, tmp_path: Pat
     assert (contract.sources, contract.groups, contract.classes) == (due["pairs"], due["groups"], recipe.mask.names)
     dealt, audit = gp.split("s.zarr")
     assert audit.passed and dealt.split is not None and dealt.split.groups.keys() >= {"train", "val"}
+
+
+def test_a_palette_that_gives_0_a_colour_makes_it_a_class() -> None:
+    seen = {"values": codes(c0=3, c1=3, c2=3, c3=3)}
+    assert guess_labels([facts("m/a.tif", **seen)])[0].unlabelled == 0
+    rules, said = guess_labels([facts("m/a.tif", **seen, zero_coloured=True)])
+    assert rules.unlabelled is None and len(rules.names) == 4 and "COULD NOT TELL" not in said["unlabelled"]
+
+
+def test_spaces_in_names_part_them_as_underscores_do() -> None:
+    images = [f"img/row {row} 2020-0{month}-01.tif" for row in (7, 8) for month in (4, 7)]
+    masks = [one.replace("img/", "lab/").replace(".tif", " mask.tif") for one in images]
+    assert guess_patterns(images, masks) == ("img/row {row} {date}.tif", "lab/row {row} {date} mask.tif")
+    cities = [f"img/{city}_{year}.tif" for city in ("New York", "Rome", "San Jose") for year in (2019, 2020)]
+    assert guess_patterns(cities, [one.replace("img/", "m/") for one in cities]) == (
+        "img/{place}_{year}.tif",
+        "m/{place}_{year}.tif",
+    )
 
 
 def facts(path: str, bands: int = 1, dtype: str = "uint8", **known) -> FileFacts:
@@ -242,7 +262,9 @@ def test_a_folder_that_cannot_be_told_is_said_to_be_one() -> None:
 
 
 def test_answers_take_the_place_of_guesses(tmp_path: Path) -> None:
-    guessed = guess_folder(palette_chips(tmp_path / "raw"))
+    raw = palette_chips(tmp_path / "raw")
+    seen = [replace(one, zero_coloured=False) for one in look(raw, tiff_names(raw))]  # as without a palette
+    guessed = guess(str(raw), [one.path for one in seen], seen)
     asked: list[str] = []
 
     def prompt(question: str, answer: str) -> str:

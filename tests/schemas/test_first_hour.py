@@ -12,7 +12,17 @@ import greenprep as gp
 from greenprep.cli import app as prep
 from greenschemas.errors import ConfigError
 from greenschemas.store import open_store
-from support.strangers import beside_each_other, embeddings, palette_chips, told_by_folders, worldcover
+from support.documents import DOCS, blocks
+from support.strangers import (
+    a_file_a_class,
+    beside_each_other,
+    dated_folders,
+    embeddings,
+    names_with_spaces,
+    palette_chips,
+    told_by_folders,
+    worldcover,
+)
 
 pytest.importorskip("torch", reason="maps need both sides")
 gt = pytest.importorskip("greentrain")
@@ -22,7 +32,7 @@ QUICK = {"preset": "tiny", "dims": [8, 16], "depths": [1, 1], "depths_decoder": 
 
 @pytest.mark.parametrize(
     "stranger",
-    [beside_each_other, palette_chips, worldcover, embeddings, told_by_folders],
+    [beside_each_other, palette_chips, worldcover, embeddings, told_by_folders, dated_folders, names_with_spaces],
     ids=lambda made: made.__name__,
 )
 def test_from_a_strangers_folder_to_hectares_with_no_edit(stranger, tmp_path: Path, monkeypatch) -> None:
@@ -42,6 +52,20 @@ def test_from_a_strangers_folder_to_hectares_with_no_edit(stranger, tmp_path: Pa
     measured = CliRunner().invoke(train, ["area", "map.tif", "--json"])
     found = json.loads(measured.stdout)
     assert set(found["classes"]) == set(store.contract.classes) and 30 < found["hectares"] < 60  # 72 x 72 of about 10 m
+
+
+def test_a_file_a_class_is_said_and_put_together_as_the_page_shows(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_file_a_class(Path("mydata"))
+    asked = CliRunner().invoke(prep, ["init", "mydata", "--yes", "--out", "before.yaml"])
+    assert "these images have more than one" in asked.output and "docs/data.md" in asked.output
+    (code,) = blocks(DOCS / "data.md", "python")
+    exec(code, {})
+    path, guessed = gp.init("together")
+    assert guessed.recipe.mask.classes == ("buildings", "trees", "water")
+    assert (guessed.recipe.mask.kind.value, guessed.recipe.pairing.masks) == ("one_hot", "masks/{a}.tif")
+    built = gp.run(path, workers=0)
+    assert open_store("together.zarr").contract.sources == 8, built
 
 
 def test_step_by_step_it_is_the_same_store(tmp_path: Path, monkeypatch) -> None:

@@ -242,11 +242,11 @@ def test_nothing_on_the_lists_is_stale() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_python_is_run_or_says_why_it_is_not(page: Path) -> None:
-    """Those of README, tutorial and how-tos are run by test_documents_run.py."""
+    """Those of README, tutorial and how-tos are run by test_documents_run.py, that of data.md by test_first_hour.py."""
     for code in blocks(page, "python"):
         compile(code, str(page), "exec")
         left = [word for word in CODE_NOT_RUN if word in code]
-        assert bool(left) != (page.name in ("README.md", "tutorial.md", "howto.md")), code
+        assert bool(left) != (page.name in ("README.md", "data.md", "tutorial.md", "howto.md")), code
     if page.name == "clusters.md":
         assert all(any(word in code for code in blocks(page, "python")) for word in CODE_NOT_RUN)
 

@@ -11,7 +11,16 @@ from scipy.ndimage import gaussian_filter
 
 from support.tiffs import write_tiff
 
-__all__ = ["beside_each_other", "embeddings", "palette_chips", "told_by_folders", "worldcover"]
+__all__ = [
+    "a_file_a_class",
+    "beside_each_other",
+    "dated_folders",
+    "embeddings",
+    "names_with_spaces",
+    "palette_chips",
+    "told_by_folders",
+    "worldcover",
+]
 
 SIDE = 72
 
@@ -105,4 +114,46 @@ def told_by_folders(raw: Path) -> Path:
             label[:, -6:] = -1
             if (tile, day) != ("T30SVJ", "20210503"):
                 _write(folder / "truth.TIF", label[None], at, nodata=-1, **where)
+    return raw
+
+
+def dated_folders(raw: Path) -> Path:
+    """`ortho/2019-07-14/tile_0412.tif` of red, green, blue and near infrared as JPEG in tiles; masks of these names in
+    annotation/, with a palette of four classes from 0, grey the first."""
+    for at in range(6):
+        for date in ("2019-07-14", "2021-08-02"):
+            ground, name = _ground(800 + at, 4), f"{date}/tile_{400 + at:04}.tif"
+            image = np.rint(_reflectances(int(date[:4]) + 10 * at, ground, 4) * 255).astype(np.uint8)
+            jpeg = {"compress": "jpeg", "photometric": "minisblack", "jpeg_quality": 90}
+            _write(raw / "ortho" / name, image, at, **jpeg, tiled=True, blockxsize=64, blockysize=64)
+            _write(raw / "annotation" / name, ground.astype(np.uint8)[None], at, photometric="palette")
+            with rasterio.open(raw / "annotation" / name, "r+") as file:
+                file.write_colormap(1, {0: (128, 128, 128), 1: (20, 160, 20), 2: (150, 220, 90), 3: (30, 60, 200)})
+    return raw
+
+
+def names_with_spaces(raw: Path) -> Path:
+    """`Landsat scenes/path 193 row 27 2020-07-04.tif`: reflectances as floats, NaN where there is nothing, and
+    `Landsat labels/… labels.tif` whose nodata tag, 255, stands where nobody labelled."""
+    names = ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7")
+    for at in range(7):
+        for month in ("04", "07"):
+            stem, ground = f"path 193 row {20 + at} 2020-{month}-04", _ground(900 + at, 3)
+            image = _reflectances(10 * at + int(month), ground, 6).astype(np.float32)
+            image[:, :4] = np.nan
+            label = ground.astype(np.uint8)
+            label[:, -5:] = 255
+            _write(raw / f"Landsat scenes/{stem}.tif", image, at, names, nodata=np.nan)
+            _write(raw / f"Landsat labels/{stem} labels.tif", label[None], at, nodata=255)
+    return raw
+
+
+def a_file_a_class(raw: Path) -> Path:
+    """`img/a07.tif`, and for each class a mask of 0 and 1: `masks/trees/a07.tif`."""
+    for at in range(8):
+        ground = _ground(1000 + at, 3)
+        image = np.rint(_reflectances(at, ground, 4) * 10_000).astype(np.uint16)
+        _write(raw / f"img/a{at:02}.tif", image, at, ("blue", "green", "red", "nir"))
+        for code, name in enumerate(("buildings", "trees", "water")):
+            _write(raw / f"masks/{name}/a{at:02}.tif", (ground == code).astype(np.uint8)[None], at)
     return raw

@@ -29,6 +29,8 @@ class FileFacts:
     names: tuple[str | None, ...] = ()
     """Descriptions of the bands."""
     nodata: float | None = None
+    zero_coloured: bool = False
+    """Whether a palette gives 0 another colour than black."""
     place: tuple[str, tuple[float, ...]] | None = None
     """(coordinate system, transform); None where it has none."""
     high: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from greenprep.init.bands import guess_bands, guess_scale
@@ -18,6 +18,8 @@ from greenschemas.recipe import Pairing, Recipe, SplitRules, TileRules
 __all__ = ["Guess", "guess"]
 
 UNSURE = "COULD NOT TELL"
+_LOOKED = 20
+"""Images that further masks are looked for."""
 MOST = 0.9
 """Share of the files that a pattern must pair to be believed."""
 
@@ -97,13 +99,28 @@ def _pairing(
         {"images": of_images, "masks": of_masks, "group": "_".join(f"{{{part}}}" for part in group)}
     )
     paired = _paired(names, pairing)
+    like = next((one.path for one in masks if pairing.match_mask(one.path)), masks[0].path)
     unsure = "" if paired * 2 >= MOST * len(names) else f"{UNSURE}: "
     return pairing, {
         "pairing.images": f"{unsure}{paired} pairs of {len(names)} TIFFs; parts of the path stand in braces",
-        "pairing.masks": f"what looks like labels, such as {masks[0].path}",
+        "pairing.masks": f"what looks like labels, such as {like}{_others(names, draft, parts)}",
         "pairing.group": f"The same ground at any time, which never stands in two splits. {why}",
         "pairing.time": "which acquisition of the group",
     }
+
+
+def _others(names: Sequence[str], pairing: Pairing, parts: Mapping[str, Mapping[str, str]]) -> str:
+    """What to say of TIFFs that fit neither pattern, and have what tells an image from others in their names."""
+    left = [name for name in names if not pairing.match_image(name) and not pairing.match_mask(name)]
+    some = list(parts.values())[:_LOOKED]
+    of_each = [[name for name in left if all(value in name for value in one.values())] for one in some]
+    if not some or sum(map(bool, of_each)) * 2 < len(some):
+        return ""
+    such = " and ".join(next(filter(None, of_each))[:2])
+    return (
+        f". {UNSURE}: these images have more than one, such as {such}. A mask is one file an image: where each class "
+        "has a file of its own, put them together first, as docs/data.md shows"
+    )
 
 
 def _paired(names: Sequence[str], pairing: Pairing) -> int:

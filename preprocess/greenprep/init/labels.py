@@ -58,7 +58,7 @@ def _codes(masks: Sequence[FileFacts]) -> tuple[MaskRules, dict[str, str]]:
     said = {"kind": f"one band of whole numbers in {len(masks)} masks looked at"}
     tags = {one.nodata for one in masks if one.nodata is not None}
     real = {code: count for code, count in counts.items() if code not in tags}
-    empty, why = _unlabelled(real, tags)
+    empty, why = _unlabelled(real, tags, coloured=all(one.zero_coloured for one in masks))
     codes = sorted(code for code in real if code != empty)
     said["unlabelled"] = why
     shares = ", ".join(f"{code} in {count / total:.1%}" for code, count in sorted(counts.items()))
@@ -74,7 +74,7 @@ def _codes(masks: Sequence[FileFacts]) -> tuple[MaskRules, dict[str, str]]:
     return MaskRules(kind=MaskKind.INDEX, classes=classes, unlabelled=empty), said
 
 
-def _unlabelled(counts: dict[int, int], tags: set[float]) -> tuple[int | None, str]:
+def _unlabelled(counts: dict[int, int], tags: set[float], *, coloured: bool) -> tuple[int | None, str]:
     codes = set(counts)
     if tags:
         return (
@@ -90,6 +90,8 @@ def _unlabelled(counts: dict[int, int], tags: set[float]) -> tuple[int | None, s
     share = counts[0] / sum(counts.values())
     if codes - {0} <= WORLDCOVER.keys():
         return 0, f"0 is no data in ESA WorldCover ({share:.1%} of the pixels)"
+    if coloured:
+        return None, f"the files' palettes give 0 a colour of its own ({share:.1%} of the pixels): it is a class"
     if len(codes) > 3 and share < MUCH:
         return 0, f"COULD NOT TELL: 0 in {share:.1%} of the pixels is taken for no label; name it if it is a class"
     return None, f"COULD NOT TELL: 0 in {share:.1%} of the pixels is taken for a class; write 0 if it means no label"

@@ -60,6 +60,7 @@ def _facts(raw: Path, name: str) -> FileFacts:
             width=grid.width,
             names=tiff.names,
             nodata=tiff.nodata,
+            zero_coloured=any((tiff.colour(0) or (0, 0, 0))[:3]),
             place=(grid.crs, grid.transform) if grid.crs else None,
             low=low,
             middle=middle,

@@ -91,18 +91,30 @@ def _of_names(texts: Sequence[str], taken: _Taken) -> str:
     """As `_generalised`, for texts without folders."""
     if len(set(texts)) == 1:
         return texts[0]
-    rows = [text.split("_") for text in texts]
-    least = min(map(len, rows))
-    # Names of cities have underscores of their own: the parts are counted from the right.
-    cut = [["_".join(row[: len(row) - least + 1]), *row[len(row) - least + 1 :]] for row in rows]
-    columns = list(zip(*cut, strict=True))
+    marks, columns = _columns(texts)
     if any("" in column and len(set(column)) > 1 for column in columns):
         return _part(texts, "name", taken)
     out = []
     for number, column in enumerate(columns):
         before = columns[number - 1][0] if number and len(set(columns[number - 1])) == 1 else ""
-        out.append(column[0] if len(set(column)) == 1 else _part(column, _called(column, before), taken))
-    return "_".join(out)
+        mark = marks[number - 1] if number else ""
+        out.append(mark + (column[0] if len(set(column)) == 1 else _part(column, _called(column, before), taken)))
+    return "".join(out)
+
+
+def _columns(texts: Sequence[str]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """(what stands between the parts, the parts of all texts), cut at underscores and, where all have the same, spaces.
+
+    Names of cities have such marks of their own: the parts are counted from the right.
+    """
+    for cut in (r"([_ ])", r"(_)"):
+        rows = [re.split(cut, text) for text in texts]
+        least = min(map(len, rows))
+        rows = [["".join(row[: len(row) - least + 1]), *row[len(row) - least + 1 :]] for row in rows]
+        marks = {tuple(row[1::2]) for row in rows}
+        if len(marks) == 1:
+            break
+    return marks.pop(), list(zip(*(row[::2] for row in rows), strict=True))
 
 
 def _called(values: Sequence[str], before: str) -> str:

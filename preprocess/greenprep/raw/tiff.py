@@ -112,6 +112,14 @@ class Tiff:
         """Close the file or all its pages."""
         self._stack.close()
 
+    def colour(self, value: int) -> tuple[int, ...] | None:
+        """Red, green, blue and opacity, 0 to 255, of a value of the first band; None where no palette has it."""
+        try:
+            found = self._sets[0].colormap(1).get(value)
+        except ValueError:  # as rasterio says that there is no palette
+            return None
+        return None if found is None else tuple(found)
+
     def read(self, row: int, height: int, col: int = 0, width: int | None = None) -> NDArray[Any]:
         """(bands, height, width) as stored; raises BadFile where a block cannot be decoded."""
         width = self.grid.width - col if width is None else width
