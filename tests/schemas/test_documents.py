@@ -36,6 +36,12 @@ def test_every_command_has_an_example_that_parses(program: str, command: str) ->
 
 
 @pytest.mark.parametrize(("program", "command"), _commands())
+def test_every_word_that_a_command_takes_is_explained(program: str, command: str) -> None:
+    entry = get_command(_apps()[program]).commands[command]
+    assert not [one.name for one in entry.params if one.name != "help" and not getattr(one, "help", None)]
+
+
+@pytest.mark.parametrize(("program", "command"), _commands())
 def test_the_table_of_commands_has_every_command(program: str, command: str) -> None:
     assert f"\n| `{program} {command}` |" in PAGES[ROOT / "docs" / "commands.md"]
 

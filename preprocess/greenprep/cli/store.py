@@ -39,9 +39,12 @@ def tile(
     size: Annotated[int | None, typer.Option(min=1, help="Rows and columns of a tile.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Pixels from tile to tile; default: size.")] = None,
     edge: Annotated[Edge | None, typer.Option(help="What to do with tiles that the source does not fill.")] = None,
-    min_cover: Annotated[float | None, typer.Option(min=0, max=1, help="Least share of a tile that is real.")] = None,
+    min_cover: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least share of a tile that its source fills.")
+    ] = None,
     times: Annotated[
-        Times, typer.Option(help="Dates of a group: sources apart, or one with the bands of all: stack.")
+        Times,
+        typer.Option(help="Each date of a group a source of its own, or all as one source with the bands of each."),
     ] = Times.APART,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -122,7 +125,9 @@ def split(
     store: StoreArg,
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the pixels for validation.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share for the test split.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another one deals otherwise.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed deals the same; another one differently.")
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -230,7 +235,7 @@ def card(
     store: StoreArg,
     out: Annotated[Path | None, typer.Option(help="Folder for the cards; default: that of the store.")] = None,
 ) -> None:
-    """Write NAME.croissant.json, what a data set is for catalogues, and NAME.card.md, the same for people.
+    """Write NAME.croissant.json, a description of a data set for catalogues, and NAME.card.md, for people.
 
     Licence, source and citation come from `about` in the recipe that made the store.
 
@@ -265,7 +270,8 @@ def check(
     deep: Annotated[bool, typer.Option("--deep", help="Read every pixel: shards, checksums, moments.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Verify a store against its contract; exit with 1 if something is wrong. Says, too, what an older one lacks.
+    """Verify a store against its contract; exit with 1 if something is wrong. It also says what a store
+    of an older version lacks.
 
     Example: greenprep check data/city.zarr --deep
     """

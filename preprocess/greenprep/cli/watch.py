@@ -38,11 +38,13 @@ def watch(
     clean: Annotated[Path, typer.Option(help="Folder for accepted pairs, manifest and report, as of `clean`.")],
     store: Annotated[Path, typer.Option(help="Store that accepted pairs are brought into.")],
     recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); default: that of CLEAN.")] = None,
-    every: Annotated[str, typer.Option(metavar="TIME", help="Longest wait for the store.")] = "10m",
-    batch: Annotated[int, typer.Option(min=1, help="Pairs that come into the store without waiting longer.")] = 50,
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="Longest time that an accepted pair waits for the store.")
+    ] = "10m",
+    batch: Annotated[int, typer.Option(min=1, help="So many accepted pairs come into the store at once.")] = 50,
     settle: Annotated[str, typer.Option(metavar="TIME", help="A file that stays the same so long is done.")] = "2s",
     patience: Annotated[
-        str, typer.Option(metavar="TIME", help="Then a file without a partner is told it waits.")
+        str, typer.Option(metavar="TIME", help="After so long, a file without a partner is told that it waits.")
     ] = "1h",
     once: Annotated[bool, typer.Option("--once", help="Do what is to be done now, and end: for cron.")] = False,
     poll: Annotated[bool, typer.Option("--poll", help="Look every second, and do not ask the system.")] = False,

@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train a VM-UNet on a store, score it beside doing nothing, and draw maps.",
+    help="Train a net on a store, score it beside doing nothing, and draw maps.",
 )
 
 add_version(app)
@@ -141,8 +141,8 @@ def evaluate(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     store: Annotated[str | None, typer.Option(help="Another store of the same bands and classes.")] = None,
     split: Annotated[SplitName, typer.Option(help="Tiles to score.")] = SplitName.VAL,
-    checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    checkpoint: Annotated[Which, typer.Option(help="Weights to use: best or last.")] = Which.BEST,
+    batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over four mirror images: better, four times the time.")
@@ -170,7 +170,7 @@ def evaluate(
 def export(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     out: Annotated[Path, typer.Argument(help="File to write: .pt2 for torch.export, .onnx for ONNX.")],
-    checkpoint: Annotated[Which, typer.Option(help="Which weights.")] = Which.BEST,
+    checkpoint: Annotated[Which, typer.Option(help="Weights to use: best or last.")] = Which.BEST,
 ) -> None:
     """Write a trained net, with its normaliser, as a program that runs without greentrain.
 
