@@ -1,7 +1,8 @@
 """The campaign of faults, seeded: commands killed, disks full, files mutated; and what came of each, as a table.
 
 Run: make torture, or in tests: python -m support.campaign [--seed N] [--json FILE] [--PART N], where PART is what
-happens (texts, fuzz, files, quotas, disks, power, readonly, sources, stores, clocks, pauses, kills) and N how often.
+happens (texts, fuzz, files, repairs, quotas, disks, power, readonly, sources, stores, clocks, pauses, kills), and N how
+often.
 What comes of each is the exact result of an undisturbed run, or an error of ours with nothing lost; whatever else
 happens is printed, and the exit code is 1.
 """
@@ -25,6 +26,7 @@ from support.fuzz import dead, judge_files
 from support.jobs import raw_files
 from support.kills import Outcome, clocks, kills, pauses
 from support.mutate import mutated_text, mutated_tiff
+from support.repairs import repairs
 
 BAD = ("WRONG", "FOREIGN", "UNSTABLE", "OTHER", "ALONE", "DEAD")
 """How outcomes begin that nobody can explain."""
@@ -94,6 +96,7 @@ PARTS: dict[str, tuple[Callable[[Path, random.Random, int], Iterator[Outcome]], 
     "texts": (texts, 2000),
     "fuzz": (fuzz, 10_000),
     "files": (files, 2000),
+    "repairs": (repairs, 750),
     "quotas": (quotas, 10),
     "disks": (disks, 10),
     "power": (power, 10),

@@ -18,6 +18,7 @@ FEW = {
     "stores": 10,
     "readonly": 2,
     "files": 40,
+    "repairs": 60,
     "quotas": 1,
     "disks": 1,
     "power": 1,

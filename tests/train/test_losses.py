@@ -232,6 +232,7 @@ def test_lovasz_weighs_its_classes() -> None:
     weights = torch.tensor([3.0, 1.0, 2.0, 9.0])
     found = lovasz(logits, hard(labels, 4), weight, weights)
     torch.testing.assert_close(found, (each * weights[:3]).sum() / 6)
+    assert each.std() > 0.01 and abs(found - lovasz(logits, hard(labels, 4), weight)) > 1e-3
 
 
 def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:
