@@ -231,9 +231,9 @@ def test_the_darkest_pixels_are_looked_for_band_by_band() -> None:
 
 
 def filled(value: float, band: int, dtype: str, empty: bool = False) -> list[int]:
-    """Pixels that hold each of the fillers, where one band of two rows does."""
+    """Pixels that hold each of the fillers, where one band does in three rows."""
     image = np.full((5, 4, 5), 100, dtype)
-    image[slice(None) if band < 0 else band, :2] = value
+    image[slice(None) if band < 0 else band, :3] = value
     hidden = np.zeros((4, 5), bool)
     hidden[0] = empty
     found = measured(image, coded(np.zeros((4, 5), int)), empty=hidden if empty else None)
@@ -241,9 +241,9 @@ def filled(value: float, band: int, dtype: str, empty: bool = False) -> list[int
 
 
 def test_fill_is_a_usual_value_in_any_band_or_the_greatest_in_all() -> None:
-    assert filled(-9999, 4, "int16") == filled(-9999, 0, "float32") == [10, 0, 0, 0, 0, 0]
-    assert filled(-9999, 4, "int16", empty=True) == [5, 0, 0, 0, 0, 0]
-    assert sum(filled(65535, 0, "uint16")) == 0 and sum(filled(65535, -1, "uint16")) == 10
+    assert filled(-9999, 4, "int16") == filled(-9999, 0, "float32") == [15, 0, 0, 0, 0, 0]
+    assert filled(-9999, 4, "int16", empty=True) == [10, 0, 0, 0, 0, 0]
+    assert sum(filled(65535, 0, "uint16")) == 0 and sum(filled(65535, -1, "uint16")) == 15
 
 
 def lines(findings: Any) -> list[str]:
@@ -344,11 +344,12 @@ def test_a_pair_is_judged_alike_in_one_strip_and_in_several(tmp_path: Any, strip
     made = Collection(tmp_path)
     made.add(1, 1)
     rules = made.plain
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, ...]] = []
     with open_pair(made.raw, THE_PAIR, rules.bands, rules.mask, rules.limits) as pair:
-        found = survey(pair, strips, "stamp", lambda strip: seen.append((strip.row, strip.valid.shape[0])))
+        found = survey(pair, strips, "stamp", lambda strip: seen.append((strip.row, *strip.valid.shape)))
         due = survey(pair, [(0, 40)], "stamp")
-    assert (found.verdict, found.stamp, found.reasons, seen) == (Verdict.ACCEPTED, "stamp", (), strips)
+    assert (found.verdict, found.stamp, found.reasons) == (Verdict.ACCEPTED, "stamp", ())
+    assert seen == [(*strip, 45) for strip in strips]
     for key in ("valid", "mean.blue", "std.nir", "share.green", "dark.red"):
         assert found.measures[key] == pytest.approx(due.measures[key], rel=1e-5)
 
