@@ -45,6 +45,7 @@ DONE = {
 """Pages whose fences are run, line by line, by that test of test_documents_run.py."""
 
 NOT_RUN = {
+    "greentrain export RUN net.onnx": "ten seconds; test_export.py writes both kinds, and gives the command",
     "greentrain fit mydata.zarr --out runs/logged --mlflow": "MLflow is not installed; test_trackers.py has a stand-in",
     "greenprep clean hls clean/hls --recipe pipelines/hls.yaml": "the data are not part of the project",
     "greenprep tile clean/hls hls.zarr": "the data are not part of the project",
