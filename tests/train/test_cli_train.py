@@ -92,10 +92,14 @@ def test_trees_stand_beside_the_net_at_the_end_of_fit(place: Path) -> None:
 
 
 def test_a_net_that_is_not_above_the_trees_is_said_to_be_so() -> None:
-    above = str(BesideTrees(0.6, 0.7, 0.2, 0.69, False, 3.0))
+    above = str(BesideTrees(0.6, 0.7, 0.2, 0.69, False, 3.0, around=False))
     assert "the net's 0.700 is above it" in above and "0.690: the net stands alone" in above
-    text = str(BesideTrees(0.7, 0.7, 0.2, 0.75, True, 3.0))
-    assert text.startswith("WARNING") and "not above" in text and "0.750: the run predicts with it" in text
+    assert above.startswith("Gradient boosting on single pixels, fitted in 3 s")
+    below = str(BesideTrees(0.7, 0.6, 0.2, 0.65, True, 3.0, around=True))
+    assert below.startswith("WARNING") and "not above" in below and below.endswith("more epochs or patches.")
+    # What the run answers with is above the trees, whatever the net is by itself: nothing to be warned of.
+    text = str(BesideTrees(0.7, 0.7, 0.2, 0.75, True, 3.0, around=True))
+    assert "not above" in text and text.endswith("0.750: the run predicts with it.") and "WARNING" not in text
 
 
 def test_resuming_reads_checkpoints_once_and_names_a_broken_one_once(place: Path, tmp_path: Path) -> None:

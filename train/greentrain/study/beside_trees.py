@@ -56,7 +56,7 @@ class BesideTrees:
     """Whether the trees saw surroundings, or single pixels."""
 
     def __str__(self) -> str:
-        above = self.net > self.trees
+        above, answer = self.net > self.trees, self.both if self.averaged else self.net
         text = (
             f"Gradient boosting on {'pixels and their surroundings' if self.around else 'single pixels'}, fitted in "
             f"{self.seconds:.0f} s, reaches a mean IoU of "
@@ -67,7 +67,7 @@ class BesideTrees:
             text += f"The mean of both reaches {self.both:.3f}: the run predicts with it."
         else:
             text += f"The mean of both reaches {self.both:.3f}: the net stands alone."
-        return text if above else f"WARNING {text} Give the net more epochs or patches."
+        return text if answer > self.trees else f"WARNING {text} Give the net more epochs or patches."
 
 
 def beside_trees(
