@@ -126,7 +126,7 @@ def on_a_server(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def in_a_bucket(folder: Path) -> Iterator[dict[str, str]]:
-    """`s3://bucket` with a scene and a store, behind moto's server."""
+    """`s3://bucket` with a scene, an inbox and, where there is one, a store, behind moto's server."""
     import fsspec
     from moto.server import ThreadedMotoServer
 
@@ -141,7 +141,9 @@ def in_a_bucket(folder: Path) -> Iterator[dict[str, str]]:
         files = fsspec.filesystem("s3", skip_instance_cache=True)
         files.makedirs("bucket", exist_ok=True)  # moto has one memory for all its servers
         files.put(str(folder / "scene.tif"), "bucket/scene.tif")
-        files.put(str(folder / "data/city.zarr"), "bucket/city.zarr", recursive=True)
+        files.put(str(folder / "inbox"), "bucket/inbox", recursive=True)
+        if (folder / "data/city.zarr").is_dir():
+            files.put(str(folder / "data/city.zarr"), "bucket/city.zarr", recursive=True)
         yield {}
     server.stop()
 
@@ -159,6 +161,7 @@ AROUND = {
     "docs/clusters.md": (on_a_cluster,),
     "docs/howto.md": (on_a_cluster, in_a_bucket),
     "docs/inputs.md": (on_a_server, in_a_bucket),
+    "docs/service.md": (in_a_bucket,),
 }
 """What of the world outside a page's commands need."""
 

@@ -34,7 +34,12 @@ def seconds(option: str, text: str) -> float:
 
 @app.command()
 def watch(
-    inbox: Annotated[Path, typer.Argument(help="Folder that images and masks come into; only answers are written.")],
+    inbox: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, or s3://bucket/folder, that images and masks come into; only answers are written."
+        ),
+    ],
     clean: Annotated[Path, typer.Option(help="Folder for accepted pairs, manifest and report, as of `clean`.")],
     store: Annotated[Path, typer.Option(help="Store that accepted pairs are brought into.")],
     recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); default: that of CLEAN.")] = None,
@@ -58,6 +63,7 @@ def watch(
 
     Beside NAME stand NAME.verdict.json and NAME.verdict.txt as soon as the file has stopped growing and its partner is
     there. It may be stopped, or killed, at any time: given again, it goes on. Times are written 90s, 10m, 2h or 1d.
+    What lies in a bucket is copied to CLEAN.inbox, and stays there as long as it lies in the bucket.
 
     Example: greenprep watch inbox --clean data/clean --store data/city.zarr --recipe city.yaml --every 10m
     """
@@ -71,17 +77,19 @@ def watch(
         from greenprep.engine.pool import warm_up
 
         warm_up(PRELOAD)  # First of all: its imports take as long as ours.
+    from greenprep.watch.remote import Bucket
     from greenprep.watch.watch import watch as run
     from greenprep.watch.watch import watch_once
     from greenprep.watch.watcher import Pace, Places
 
-    places = Places(inbox, clean, store)
+    bucket = Bucket(inbox, clean) if "://" in inbox else None
+    places = Places(Path(inbox) if bucket is None else bucket.spool, clean, store)
     times = {"--settle": settle, "--every": every, "--patience": patience}
     still, longest, wait = (seconds(option, text) for option, text in times.items())
-    pace = Pace(still, longest, batch, wait)
+    pace = Pace(still if bucket is None else 0.0, longest, batch, wait)  # A bucket has no object that still grows.
     tell = _as_line if as_json else _in_words
     if once:
-        summary = watch_once(places, recipe, pace=pace, workers=workers, scheduler=scheduler, tell=tell)
+        summary = watch_once(places, recipe, pace=pace, workers=workers, scheduler=scheduler, bucket=bucket, tell=tell)
         if not as_json:
             say(
                 f"{summary.found} found = {summary.accepted} accepted + {summary.repaired} repaired + "
@@ -90,7 +98,7 @@ def watch(
         return
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())  # As the first process of a container: nobody else hears it.
-    run(places, recipe, pace=pace, workers=workers, scheduler=scheduler, poll=poll, stop=stop, tell=tell)
+    run(places, recipe, pace=pace, workers=workers, scheduler=scheduler, poll=poll, bucket=bucket, stop=stop, tell=tell)
 
 
 def _step_back() -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from greenprep.raw.pairs import pairs_among
+from greenprep.watch.remote import is_spool
 from greenschemas.codes import Code
 from greenschemas.errors import ConfigError, SourceError
 from greenschemas.recipe import Pairing
@@ -54,7 +55,12 @@ def _folder(pattern: str) -> PurePosixPath:
 
 
 def bring_in(inbox: Path, path: str, data: BinaryIO) -> None:
-    """Make `data` a file of the inbox, which is seen whole or not at all; raises SourceError where there is one."""
+    """Make `data` a file of the inbox, which is seen whole or not at all; raises SourceError where there is one.
+
+    And where the inbox is the copy of a bucket: the watcher takes out of it what is not in the bucket.
+    """
+    if is_spool(inbox):
+        raise SourceError(path, "this inbox is the copy of a bucket", "put the file into the bucket")
     target = inbox / path
     draft = _draft(target)
     try:

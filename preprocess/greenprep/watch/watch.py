@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenprep.clean.clean import JOURNAL_NAME, check_folders, check_local, check_owned
+from greenprep.watch.remote import Bucket, looks
 from greenprep.watch.wakes import wakes
 from greenprep.watch.watcher import Pace, Places, Tell, Watcher
 from greenschemas.errors import ConfigError, GreenError
@@ -30,20 +31,23 @@ def watch(
     workers: int | None = None,
     scheduler: str | None = None,
     poll: bool = False,
+    bucket: Bucket | None = None,
     stop: threading.Event,
     tell: Tell,
 ) -> None:
     """Answer what comes into the inbox, and let the store grow by it, until `stop` is set.
 
     recipe: or its file; None: that of the clean folder, or the default. scheduler: address of a Dask cluster that does
-    the work. poll: look every second, and ask nobody. tell: is given what happens. A full disk, or an inbox that is
-    gone for a while, is told and waited for.
-    Raises ConfigError for folders that cannot be used, or were judged by another recipe, and LockedError where another
-    process writes to the clean folder.
+    the work. poll: look every second, and ask nobody. bucket: that the inbox is the spool of. tell: is given what
+    happens. A full disk, or an inbox that is gone for a while, is told and waited for.
+    Raises ConfigError for folders that cannot be used, or were judged by another recipe, LockedError where another
+    process writes to the clean folder, and SourceError for a bucket that does not answer at the start.
     """
     rules = _rules(places, recipe)
     with folder_writer(places.clean, "greenprep watch"):
         _begin(places, rules)
+        if bucket is not None:
+            bucket.fetch(rules.pairing, tell, 0.0)
 
         def make() -> Watcher:
             return Watcher(places, rules, pace, workers or cores(), tell, scheduler)
@@ -51,7 +55,12 @@ def watch(
         watcher, said = make(), ""
         while not stop.is_set():
             try:
-                for names in wakes(places.inbox, poll=poll, stop=stop, cost=watcher.inbox.cost_of_a_look):
+                cost = watcher.inbox.cost_of_a_look
+                for names in (
+                    wakes(places.inbox, poll=poll, stop=stop, cost=cost)
+                    if bucket is None
+                    else looks(bucket, rules.pairing, stop=stop, cost=cost, tell=tell)
+                ):
                     watcher.look(names)
                     watcher.step()
                     said = ""
@@ -80,12 +89,18 @@ def watch_once(
     pace: Pace,
     workers: int | None = None,
     scheduler: str | None = None,
+    bucket: Bucket | None = None,
     tell: Tell,
 ) -> Summary:
-    """As `watch`, for what has settled now: judged, answered, all accepted pairs in the store; then the sums."""
+    """As `watch`, for what has settled now: judged, answered, all accepted pairs in the store; then the sums.
+
+    Raises SourceError where the bucket does not answer, too.
+    """
     rules = _rules(places, recipe)
     with folder_writer(places.clean, "greenprep watch"):
         _begin(places, rules)
+        if bucket is not None:
+            bucket.fetch(rules.pairing, tell)
         watcher = Watcher(places, rules, pace, workers or cores(), tell, scheduler)
         watcher.look(None)
         while watcher.inbox.restless and not watcher.inbox.settled():
@@ -93,6 +108,8 @@ def watch_once(
         watcher.look(None)
         watcher.step()
         summary = watcher.write_page()
+        if bucket is not None:
+            bucket.give()
         watcher.grow()
         return summary
 
