@@ -67,6 +67,8 @@ def tab(browser, address, size):
     assert TOKEN not in page.url  # The script took it out of the address.
     page.get_by_label("Your name").fill("Ann")
     page.get_by_role("button", name="Enter").click()
+    page.wait_for_url(f"{address}/")
+    page.wait_for_load_state("load")  # The page's script hears nothing before.
     yield page
     assert not [text for text in said if not text.startswith("Failed to load resource")]  # 404, 409, 422: they are due.
     context.close()
