@@ -50,6 +50,7 @@ NOT_RUN = {
     "greenprep clean hls clean/hls --recipe pipelines/hls.yaml": "the data are not part of the project",
     "greenprep tile clean/hls hls.zarr": "the data are not part of the project",
     "greenprep split hls.zarr --val 0.25": "the data are not part of the project",
+    "greenprep split naip.zarr --folds 8 --fold 3": "the data are not part of the project",
     "greenprep clean slovenia clean/si --recipe pipelines/slovenia.yaml": "the data are not part of the project",
     "greenprep tile clean/si si.zarr --size 64": "the data are not part of the project",
     "greenprep clean raw clean/raw": "the data are not part of the project",
