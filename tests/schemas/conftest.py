@@ -4,7 +4,9 @@ import importlib.util
 
 WITHOUT_TORCH = importlib.util.find_spec("torch") is None
 collect_ignore = (
-    ["test_dates.py", "test_documents_run.py", "test_other_inputs.py", "test_scenes_both.py"] if WITHOUT_TORCH else []
+    ["test_dates.py", "test_documents_run.py", "test_other_inputs.py", "test_pages_run.py", "test_scenes_both.py"]
+    if WITHOUT_TORCH
+    else []
 )
 
 
