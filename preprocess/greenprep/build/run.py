@@ -111,7 +111,7 @@ def tile(
             return _unchanged(existing, entries, summary, clean)
         record = read_record(clean)
         new.sort(key=lambda entry: record.order(_name(entry)))
-        plan = record.plan(SplitPlan(recipe.split, without=excluded(read_acts(clean))))
+        plan = record.plan(_as_decided(SplitPlan(recipe.split), clean))
         built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
         return BuildResult(built.contract, entries, summary, clean, str(store), built.audit, built.without_tiles)
 
@@ -142,7 +142,7 @@ def grow(
         new = sorted((entry for entry in entries if _name(entry) not in known), key=_name)
         if existing is not None and not new:
             return Built(existing.contract, None, ())
-        plan = SplitPlan(recipe.split, without=excluded(read_acts(clean))) if existing is None else None
+        plan = SplitPlan(recipe.split) if existing is None else None
         built = _built(clean, store, recipe, new, existing, plan, workers, scheduler, record)
         record.follow(open_store(store))
         return built
@@ -190,8 +190,7 @@ def _built(
     if existing is not None:
         plan = None if existing.dealt is None else SplitPlan.around(existing.dealt)
     if plan is not None:
-        plan = replace(plan, without=excluded(read_acts(clean)))
-        contract, audit = write_split(target_of(place).url, plan)
+        contract, audit = write_split(target_of(place).url, _as_decided(plan, clean))
     finish(place)
     return Built(contract, audit, _without(accepted))
 
@@ -257,7 +256,7 @@ def _run(
         contract = assemble(work, inputs, store, accepted, existing)
     dealt = existing.dealt if existing is not None else None
     plan = SplitPlan(rules.split) if dealt is None else SplitPlan.around(dealt)
-    contract, audit = write_split(target_of(store).url, replace(plan, without=excluded(read_acts(clean))))
+    contract, audit = write_split(target_of(store).url, _as_decided(plan, clean))
     finish(store)
     return BuildResult(contract, entries, summary, clean, str(place), audit, _without(accepted))
 
@@ -279,6 +278,11 @@ def _read_again(
     sources = read_sources(engine, lenient, candidates)
     by_name.update((source.candidate.name, source) for source in sources)
     yield [_verdict(source, lenient) for source in sources]
+
+
+def _as_decided(plan: SplitPlan, clean: Path) -> SplitPlan:
+    """The plan, leaving out the ground that people took out of the splits."""
+    return replace(plan, without=excluded(read_acts(clean)))
 
 
 def _without(accepted: Sequence[Accepted]) -> tuple[str, ...]:
