@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from support.jobs import Job, command, finished, jobs, same
@@ -37,12 +38,16 @@ def _undisturbed(job: Job) -> tuple[float, dict[str, bytes]]:
     return time.monotonic() - began, job.result(job.out)
 
 
+def _undisturbed_jobs(folder: Path, only: str) -> Iterator[tuple[str, Job, float, dict[str, bytes]]]:
+    """(name, job, seconds, result when nobody disturbs it) of each command whose name the pattern `only` finds."""
+    for name, job in jobs(folder).items():
+        if re.search(only, name):
+            yield name, job, *_undisturbed(job)
+
+
 def kills(folder: Path, chance: random.Random, many: int, only: str = "") -> Iterator[Outcome]:
     """Each command killed at a random moment, then given again; only: a pattern of their names, else all."""
-    for name, job in jobs(folder).items():
-        if not re.search(only, name):
-            continue
-        took, due = _undisturbed(job)
+    for name, job, took, due in _undisturbed_jobs(folder, only):
         for _ in range(many):
             job.reset()
             sent = chance.choice(SIGNALS)
@@ -57,10 +62,7 @@ def kills(folder: Path, chance: random.Random, many: int, only: str = "") -> Ite
 
 def pauses(folder: Path, chance: random.Random, many: int, only: str = "") -> Iterator[Outcome]:
     """Each command stopped at random moments and let go on, as a laptop that is shut: the result is the same."""
-    for name, job in jobs(folder).items():
-        if not re.search(only, name):
-            continue
-        took, due = _undisturbed(job)
+    for name, job, took, due in _undisturbed_jobs(folder, only):
         for _ in range(many):
             job.reset()
             process = command(*job.words)  # type: ignore[arg-type]
@@ -80,8 +82,7 @@ def clocks(folder: Path, chance: random.Random, many: int) -> Iterator[Outcome]:
     (folder / "clock").mkdir()
     (folder / "clock" / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(folder / "clock"), *filter(None, sys.path)])
-    for name, job in list(jobs(folder).items())[:many]:
-        _, due = _undisturbed(job)
+    for name, job, _, due in islice(_undisturbed_jobs(folder, ""), many):
         job.reset()
         code, said = finished(*job.words, env=os.environ | {"PYTHONPATH": path})  # type: ignore[arg-type]
         sound = code == 0 and same(job.result(job.out), due)
