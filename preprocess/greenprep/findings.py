@@ -1,6 +1,6 @@
 """The catalogue of checks: for each code its level, what it measures, its limit in the recipe, and the remedy.
 
-`greenprep explain`, the manifest and the table of docs/checks.md all come from the one table here.
+`greenprep explain`, the manifest and the table of docs/checks.md all come from the one table here: hence its length.
 """
 
 from __future__ import annotations

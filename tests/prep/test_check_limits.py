@@ -1,4 +1,7 @@
-"""Each check is silent at its limit and speaks beyond it, in these words; statistics are made by hand."""
+"""Each check is silent at its limit and speaks beyond it, in these words; statistics are made by hand.
+
+Long, because it is a table: a row for each check and kind of limit.
+"""
 
 from __future__ import annotations
 

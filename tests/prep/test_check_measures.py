@@ -1,4 +1,7 @@
-"""What is measured of pixels, beside NumPy and SciPy on the same ones; and verdicts that need no pixel, in full."""
+"""What is measured of pixels, beside NumPy and SciPy on the same ones; and verdicts that need no pixel, in full.
+
+Long, because each measure has its own oracle.
+"""
 
 from __future__ import annotations
 

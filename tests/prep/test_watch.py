@@ -1,4 +1,7 @@
-"""`greenprep watch`: each file is answered once, whatever happens, and the store is as if built in one go."""
+"""`greenprep watch`: each file is answered once, whatever happens, and the store is as if built in one go.
+
+Long, because each way in which a watcher is interrupted is tried against the same store.
+"""
 
 import errno
 import json

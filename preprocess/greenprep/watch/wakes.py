@@ -78,7 +78,7 @@ def _can_hear(root: Path) -> bool:
         say(f"{root} is on {kind}, where other machines may write unheard: it is looked through every second.")
         return False
     try:
-        import watchfiles  # noqa: F401
+        import watchfiles  # noqa: F401  Only whether it is there.
     except ImportError:
         say(f"{root} is looked through every second; `pip install greenspace[service]` lets the system tell of files.")
         return False

@@ -2,6 +2,7 @@
 
 Memory is bounded by one block and its margin, whatever the scene. Finished blocks lie beside the map, in a folder
 called `MAP.parts`, until the map is whole; a stopped prediction goes on at the first block that is missing.
+Long, because a map is followed here from the opened scene to the last file beside it.
 
 Letters: B windows in a batch, C bands that the net sees, K classes, H rows, W columns.
 """

@@ -1,7 +1,8 @@
 """Models against each other under one budget: each trained in a process of its own, all scored on the same groups.
 
 A process a run, so that peak memory is the run's own and a crash ends one run and not the comparison. A finished run
-leaves `DIR/runs/MODEL_SEED/result.json`; a stopped comparison goes on at the first run that is missing.
+leaves `DIR/runs/MODEL_SEED/result.json`; a stopped comparison goes on at the first run that is missing. Long, because a
+run, its scores and the table of all runs are read here in the order in which they come about.
 
 Letters: S seeds, G groups, K classes.
 """
